@@ -1,0 +1,1 @@
+"""The command line: one file a command. A body parses, calls, presents; it imports torch inside."""

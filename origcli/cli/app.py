@@ -1,0 +1,72 @@
+"""The `origcli` application: its commands, and how errors become exit statuses."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from origcli.cli import detect, draw, generalize, invert, score, synth, train_detector, train_unet, train_vae
+from origcli.errors import ExitCode, OrigError
+
+EPILOG = "Start with: origcli score photo.jpg   (manual: man origcli)"
+
+app = typer.Typer(
+    name="origcli",
+    help="How original is an image to a text-to-image diffusion model? Measured in learned tokens.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("score")(score.score)
+app.command("invert")(invert.invert)
+app.command("draw")(draw.draw)
+app.command("detect")(detect.detect)
+app.command("synth")(synth.synth)
+app.command("train-vae")(train_vae.train_vae)
+app.command("train-unet")(train_unet.train_unet)
+app.command("train-detector")(train_detector.train_detector)
+app.command("generalize")(generalize.generalize)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from origcli import __version__
+        from origcli.cli import present
+
+        present.write(f"origcli {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits with one of `ExitCode`."""
+    from origcli.cli import present
+
+    command = typer.main.get_command(app)
+    try:
+        status: Any = command.main(arguments, prog_name="origcli", standalone_mode=False)
+    except OrigError as problem:
+        present.error(problem)
+        raise SystemExit(int(problem.exit_code)) from (problem if "ORIGCLI_DEBUG" in os.environ else None)
+    except KeyboardInterrupt:
+        raise SystemExit(int(ExitCode.SIGINT)) from None
+    except typer.Abort:
+        raise SystemExit(int(ExitCode.SIGINT)) from None
+    except Exception as problem:
+        if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
+            problem.show(file=sys.stderr)  # Typer's own usage errors, with its nearest-word suggestions
+            raise SystemExit(int(ExitCode.USAGE)) from None
+        raise
+    raise SystemExit(status if isinstance(status, int) else 0)

@@ -1,0 +1,122 @@
+"""The one module that prints: results to stdout, everything else to stderr."""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from origcli.cli.options import Format
+from origcli.errors import OrigError, StorageError
+from origcli.runtime.progress import Progress, open_progress
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def progress(quiet: bool) -> Progress:
+    """Progress on stderr in the form that fits."""
+    return open_progress(quiet)
+
+
+def error(problem: OrigError) -> None:
+    """One line that says what is wrong and, where there is one, a line with the remedy."""
+    print(f"origcli: {problem.message}", file=sys.stderr)
+    if problem.hint:
+        print(f"  hint: {problem.hint}", file=sys.stderr)
+
+
+def write(text: str) -> None:
+    """Writes to stdout and makes sure that it arrived.
+
+    Raises:
+        StorageError: stdout is full. A closed pipe ends the process quietly, as `head` expects.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as problem:
+        raise StorageError(f"stdout: cannot write: {problem.strerror or problem}") from problem
+
+
+def safe_cell(value: Any) -> Any:
+    """A CSV cell that no spreadsheet runs as a formula: text that starts like one gets a quote before it."""
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    return value
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as CSV with a header, `None` as an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([safe_cell(row.get(column)) for column in columns] for row in rows)
+    return buffer.getvalue()
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """Strict JSON: a NaN is a bug here, it has to be `None` with a reason by now."""
+    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def rows(
+    table: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    form: Format,
+    *,
+    title: str = "",
+    whole: Any = None,
+) -> None:
+    """Prints the rows of a result in the form asked for.
+
+    Args:
+        table: one mapping a row.
+        columns: the columns, in order, of `table` and `csv`.
+        form: `json` prints `whole` where it is given, else the list of rows.
+        title: stands over the table on a terminal.
+        whole: the report that the rows come from.
+    """
+    match form:
+        case Format.json:
+            write(json_text(list(table) if whole is None else whole))
+        case Format.jsonl:
+            write("".join(json_text(row, None) for row in table))
+        case Format.csv:
+            write(csv_text(table, columns))
+        case Format.table:
+            write(_table_text(table, columns, title))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=terminal,
+        no_color=not terminal or "NO_COLOR" in os.environ,
+        width=None if terminal else 200,
+    )
+    grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD if terminal else None)
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float | None) for row in table)
+        grid.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in table:
+        grid.add_row(*(Text(_shown(row.get(column))) for column in columns))
+    console.print(grid)
+    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())

@@ -1,0 +1,1 @@
+"""Writes the completions and man pages that the project ships."""

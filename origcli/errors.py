@@ -1,0 +1,108 @@
+"""Every error that origcli reports on purpose: a stable code, an exit status and a remedy.
+
+A command line that scripts rely on has exit statuses that mean one thing each (see `ExitCode`).
+Anything that is raised and is not an `OrigError` is a bug, exit status 1.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit statuses of every subcommand."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    INPUT = 3
+    MODEL = 4
+    DEVICE = 5
+    IO = 6
+    LOCKED = 7
+    NON_FINITE = 8
+    GATE = 10
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class OrigError(Exception):
+    """An error with a remedy.
+
+    Args:
+        message: one line that names the thing that is wrong.
+        hint: what to do about it; empty where the message already says.
+    """
+
+    code = "bug"
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(OrigError):
+    """The words of the command, a configuration value, or settings that do not go together."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+class InputError(OrigError):
+    """An image, list, data set or report that cannot be read or is not what it should be."""
+
+    code = "input"
+    exit_code = ExitCode.INPUT
+
+
+class ModelError(OrigError):
+    """A model, detector or metric that is missing, damaged, or cannot be fetched."""
+
+    code = "model"
+    exit_code = ExitCode.MODEL
+
+
+class DeviceError(OrigError):
+    """A device that is not there, or memory that ran out with the batch already at one."""
+
+    code = "device"
+    exit_code = ExitCode.DEVICE
+
+
+class StorageError(OrigError):
+    """A disk that is full, a directory that cannot be written."""
+
+    code = "io"
+    exit_code = ExitCode.IO
+
+
+class LockedError(OrigError):
+    """Another run owns the directory."""
+
+    code = "locked"
+    exit_code = ExitCode.LOCKED
+
+
+class NonFiniteError(OrigError):
+    """A loss or a picture became NaN or infinite."""
+
+    code = "non-finite"
+    exit_code = ExitCode.NON_FINITE
+
+
+class GateError(OrigError):
+    """A `--fail-if` condition held."""
+
+    code = "gate"
+    exit_code = ExitCode.GATE
+
+
+class Interrupted(OrigError):
+    """SIGINT or SIGTERM asked the run to stop; what was done is kept."""
+
+    code = "interrupted"
+
+    def __init__(self, signal_number: int) -> None:
+        name = {2: "SIGINT", 15: "SIGTERM"}.get(signal_number, f"signal {signal_number}")
+        super().__init__(f"stopped by {name}", "what was finished is kept; go on with --resume")
+        self.exit_code = ExitCode(128 + signal_number)

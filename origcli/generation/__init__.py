@@ -1,0 +1,1 @@
+"""Drawing pictures from a model: one seed a picture, any batching, the same pictures."""

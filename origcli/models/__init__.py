@@ -1,0 +1,1 @@
+"""Models: VAE, UNet, text encoder, pipeline directories, the registry of names, checkpoints."""

@@ -1,0 +1,1 @@
+"""What all commands share: device, precision, memory, seeds, progress, run directories, cache."""

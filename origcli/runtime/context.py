@@ -1,0 +1,74 @@
+"""The runtime that every command that computes opens: device, dtype, seed, progress, directory."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from origcli.runtime import interrupts, provenance
+from origcli.runtime.device import configure_backends, select_device, select_dtype
+from origcli.runtime.progress import Progress, SilentProgress
+from origcli.runtime.run_directory import RunDirectory, write_json
+from origcli.settings import RuntimeSettings
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how to compute. Handed down to all that computes; there is no global state.
+
+    Attributes:
+        device: where models and batches live.
+        dtype: of frozen models' forward passes; what is learned stays fp32.
+        seed: the run's; every sample derives its own (`seeding.derive_seed`).
+        progress: where progress and remarks go.
+        directory: the locked run directory, or `None` for a command that writes none.
+        offline: no network.
+        compile: compile the hot modules.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    seed: int = 0
+    progress: Progress = field(default_factory=SilentProgress)
+    directory: RunDirectory | None = None
+    offline: bool = False
+    compile: bool = False
+
+    @property
+    def out(self) -> Path:
+        """The run directory's path."""
+        assert self.directory is not None, "this command was opened without a run directory"
+        return self.directory.path
+
+
+@contextmanager
+def open_runtime(
+    settings: RuntimeSettings, out: Path | None = None, progress: Progress | None = None
+) -> Iterator[Runtime]:
+    """Opens the device and the run directory, handles signals, and writes `run.json` at the end.
+
+    Raises:
+        DeviceError: no such device here.
+        LockedError: another run owns `out`.
+        StorageError: `out` cannot be written; found before any model is loaded.
+    """
+    began = time.monotonic()
+    device = select_device(settings.device)
+    with ExitStack() as stack:
+        directory = stack.enter_context(RunDirectory(out)) if out is not None else None
+        stack.enter_context(interrupts.handled())
+        configure_backends(device, settings.deterministic, settings.threads)
+        yield Runtime(
+            device=device,
+            dtype=select_dtype(device, settings.dtype),
+            seed=settings.seed,
+            progress=progress or SilentProgress(),
+            directory=directory,
+            offline=settings.offline,
+            compile=settings.compile,
+        )
+        if directory is not None:
+            write_json(directory / "run.json", provenance.run_facts(time.monotonic() - began))

@@ -1,0 +1,156 @@
+"""Progress of long work: Rich bars on a terminal, plain lines in a log, nothing when quiet.
+
+The only module that knows Rich's and tqdm's bars. Loops report through `Task.advance`.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
+
+PLAIN_INTERVAL_S = 15.0
+
+
+class Task(Protocol):
+    """One piece of long work."""
+
+    def advance(self, steps: int = 1, **fields: float | str) -> None:
+        """Reports steps done and the latest values, e.g. `advance(1, loss=0.12)`."""
+
+
+class Progress(Protocol):
+    """Where progress and remarks go. Never to stdout."""
+
+    def task(self, description: str, total: int | None, start: int = 0) -> Any:
+        """A context manager that gives a `Task`; `start` steps were done before (resumed work)."""
+
+    def say(self, message: str) -> None:
+        """One line for the person who watches."""
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1, **fields: float | str) -> None:
+        pass
+
+
+class SilentProgress:
+    """`--quiet`, and the default in tests."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
+        yield _SilentTask()
+
+    def say(self, message: str) -> None:
+        pass
+
+
+def _shown(fields: dict[str, float | str]) -> str:
+    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+
+
+class _PlainTask:
+    def __init__(self, stream: TextIO, description: str, total: int | None, start: int) -> None:
+        self.stream, self.description, self.total = stream, description, total
+        self.done = self.start = start
+        self.began = self.printed = time.monotonic()
+        self.fields: dict[str, float | str] = {}
+
+    def advance(self, steps: int = 1, **fields: float | str) -> None:
+        self.done += steps
+        self.fields.update(fields)
+        if time.monotonic() - self.printed >= PLAIN_INTERVAL_S:
+            self.line()
+
+    def line(self) -> None:
+        self.printed = time.monotonic()
+        elapsed = self.printed - self.began
+        rate = (self.done - self.start) / elapsed if elapsed > 0 else 0.0
+        left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and rate else ""
+        print(
+            f"{self.description}: {self.done}/{self.total or '?'}  {_shown(self.fields)}"
+            f"  [{elapsed:.0f} s, {rate:.4g}/s{left}]",
+            file=self.stream,
+            flush=True,
+        )
+
+
+class PlainProgress:
+    """One line every 15 seconds and one at the end: for logs."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+
+    @contextmanager
+    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
+        task = _PlainTask(self.stream, description, total, start)
+        try:
+            yield task
+        finally:
+            task.line()
+
+    def say(self, message: str) -> None:
+        print(message, file=self.stream, flush=True)
+
+
+class _RichTask:
+    def __init__(self, bars: Any, identifier: Any) -> None:
+        self.bars, self.identifier = bars, identifier
+        self.fields: dict[str, float | str] = {}
+
+    def advance(self, steps: int = 1, **fields: float | str) -> None:
+        self.fields.update(fields)
+        self.bars.update(self.identifier, advance=steps, shown=_shown(self.fields))
+
+
+class RichProgress:
+    """Bars that share one live display, so that nested work stacks up."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.console = Console(file=stream or sys.stderr)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}", style="dim"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self.depth = 0
+
+    @contextmanager
+    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
+        if self.depth == 0:
+            self.bars.start()
+        self.depth += 1
+        identifier = self.bars.add_task(description, total=total, completed=start, shown="")
+        try:
+            yield _RichTask(self.bars, identifier)
+        finally:
+            self.bars.remove_task(identifier)
+            self.depth -= 1
+            if self.depth == 0:
+                self.bars.stop()
+
+    def say(self, message: str) -> None:
+        self.console.print(message, markup=False, highlight=False)
+
+
+def open_progress(quiet: bool = False, stream: TextIO | None = None) -> Progress:
+    """The progress that fits where it goes."""
+    stream = stream or sys.stderr
+    if quiet:
+        return SilentProgress()
+    return RichProgress(stream) if stream.isatty() else PlainProgress(stream)

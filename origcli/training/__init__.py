@@ -1,0 +1,1 @@
+"""Training: the shared loop, and one module for each model that it trains."""
