@@ -1,12 +1,12 @@
 """The `origcli` application: its commands, and how errors become exit statuses."""
 
+import importlib
 import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from origcli.cli import detect, draw, generalize, invert, score, synth, train_detector, train_unet, train_vae
 from origcli.errors import ExitCode, OrigError
 
 EPILOG = "Start with: origcli score photo.jpg   (manual: man origcli)"
@@ -21,15 +21,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("score")(score.score)
-app.command("invert")(invert.invert)
-app.command("draw")(draw.draw)
-app.command("detect")(detect.detect)
-app.command("synth")(synth.synth)
-app.command("train-vae")(train_vae.train_vae)
-app.command("train-unet")(train_unet.train_unet)
-app.command("train-detector")(train_detector.train_detector)
-app.command("generalize")(generalize.generalize)
+# Until every command is there; plain imports follow.
+_COMMANDS = (
+    "score",
+    "invert",
+    "draw",
+    "detect",
+    "calibrate",
+    "synth",
+    "train-vae",
+    "train-unet",
+    "train-detector",
+    "generalize",
+    "fetch",
+    "doctor",
+)
+for _name in _COMMANDS:
+    _module = _name.replace("-", "_")
+    try:
+        _function = getattr(importlib.import_module(f"origcli.cli.{_module}"), _module)
+    except Exception as _problem:
+        if "ORIGCLI_DEBUG" in os.environ:
+            print(f"{_name}: {_problem!r}", file=sys.stderr)
+    else:
+        app.command(_name)(_function)
 
 
 def _version(asked: bool) -> None:
