@@ -1,0 +1,148 @@
+"""Checkpoints of training: tensors in safetensors, everything else in JSON, whole or not there.
+
+A checkpoint is a directory `step-NNNNNNNN`. It is written under another name, flushed, and renamed;
+only then are older ones removed. A run that is killed at any moment leaves the previous one whole.
+"""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from origcli.errors import InputError, ModelError
+from origcli.runtime.provenance import hash_file
+from origcli.runtime.run_directory import (
+    PARTIAL_SUFFIX,
+    make_directory,
+    storage_error,
+    write_bytes,
+    write_json,
+)
+
+_PREFIX = "step-"
+_STATE, _TENSORS = "state.json", "tensors.safetensors"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors to a safetensors file in one step."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(ready, metadata))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot read the weights: {error}") from error
+
+
+def save_checkpoint(
+    directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int = 2
+) -> Path:
+    """Saves `tensors` and `state` (JSON) under `directory/step-N` and then drops all but `keep`."""
+    make_directory(directory)
+    target = directory / f"{_PREFIX}{step:08d}"
+    partial = directory / f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}d"
+    try:
+        partial.mkdir()
+        save_tensors(partial / _TENSORS, tensors)
+        digest = hash_file(partial / _TENSORS)
+        write_json(partial / _STATE, {**state, "step": step, "tensors_sha256": digest})
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise storage_error(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in checkpoints(directory)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """Whole checkpoints, oldest first. Sweeps what a killed run left half-written."""
+    for left in directory.glob(f".{_PREFIX}*{PARTIAL_SUFFIX}d"):
+        shutil.rmtree(left, ignore_errors=True)
+    return sorted(path for path in directory.glob(f"{_PREFIX}*") if (path / _STATE).is_file())
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and state of a checkpoint.
+
+    Raises:
+        ModelError: its weights are damaged (their hash is not the recorded one).
+        InputError: its state is not JSON.
+    """
+    try:
+        state = json.loads((path / _STATE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path / _STATE}: cannot read: {error}") from error
+    tensors = path / _TENSORS
+    if not tensors.is_file() or hash_file(tensors) != state.get("tensors_sha256"):
+        raise ModelError(f"{tensors}: damaged", f"remove {path} to go on from the checkpoint before it")
+    return load_tensors(tensors), state
+
+
+def publish_directory(partial: Path, target: Path) -> None:
+    """Moves a finished directory to its name, replacing one of an earlier run."""
+    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The moments of Adam as named tensors, in the order of the parameters."""
+    states = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{k}": torch.as_tensor(v) for i, s in states.items() for k, v in s.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            states.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keeps the libraries' remarks and bars off the terminal, and puts their settings back."""
+    names = ("diffusers", "transformers")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    bars = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = bars

@@ -1,0 +1,277 @@
+"""A text-to-image model held in memory, and its diffusers pipeline directory.
+
+A directory is loaded component by component and strictly: safetensors alone, no missing and no
+unexpected weights (diffusers would fill them with random numbers without an error).
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from origcli.errors import ModelError, UsageError
+from origcli.models.checkpoints import quiet_loading
+from origcli.runtime.context import Runtime
+from origcli.runtime.device import memory_format
+from origcli.runtime.provenance import hash_files
+
+TEXT_ENCODERS = ("CLIPTextModel", "BertModel")
+_COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A latent diffusion model, frozen and in evaluation mode.
+
+    Attributes:
+        name: what the user called it.
+        source: where it was loaded from.
+        weights_hash: sha256 over the names and bytes of everything that was loaded.
+        vae, unet, text_encoder: the modules.
+        tokenizer: of the text encoder; `model_max_length` is the padded length of a prompt.
+        scheduler: carries the noise schedule; sampling makes its own from `scheduler.config`.
+    """
+
+    name: str
+    source: str
+    weights_hash: str
+    vae: Any
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of a latent."""
+        size = self.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return (self.unet.config.in_channels, height, width)
+
+    @property
+    def resolution(self) -> int:
+        """Pixels across a picture."""
+        return int(self.latent_shape[1] * 2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def scaling_factor(self) -> float:
+        """Latents are the VAE's posterior samples times this."""
+        return float(self.vae.config.scaling_factor)
+
+    @property
+    def prediction_type(self) -> str:
+        """`epsilon` or `v_prediction`: what the UNet predicts."""
+        return str(self.scheduler.config.prediction_type)
+
+    @property
+    def embedding_width(self) -> int:
+        """d: the width of a token embedding."""
+        return int(self.text_encoder.get_input_embeddings().weight.shape[1])
+
+    @property
+    def max_length(self) -> int:
+        """Tokens in a padded prompt."""
+        return int(self.tokenizer.model_max_length)
+
+
+def load_pipeline(
+    source: str | Path, runtime: Runtime, *, name: str | None = None, variant: str | None = None
+) -> DiffusionModel:
+    """Loads a pipeline directory onto the runtime's device, in its dtype, frozen.
+
+    Args:
+        source: a directory with `model_index.json`, as diffusers writes it.
+        name: what to call it in reports; the directory's name by default.
+        variant: `fp16` takes `*.fp16.safetensors`.
+
+    Raises:
+        ModelError: the directory, or a part of it, is missing, damaged, or not of a supported kind.
+    """
+    import diffusers
+    import transformers
+
+    root = Path(source)
+    index = _read_index(root)
+    _, encoder_class = index["text_encoder"]
+    if encoder_class not in TEXT_ENCODERS:
+        raise ModelError(
+            f"{root}: the text encoder is a {encoder_class}", f"supported are {', '.join(TEXT_ENCODERS)}"
+        )
+    options = {"torch_dtype": runtime.dtype, "variant": variant}
+    with quiet_loading():
+        vae = _load(diffusers.AutoencoderKL, root / "vae", options)
+        unet = _load(diffusers.UNet2DConditionModel, root / "unet", options)
+        encoder = _load(
+            getattr(transformers, encoder_class),
+            root / "text_encoder",
+            {"dtype": runtime.dtype, "variant": variant},
+        )
+        try:
+            tokenizer = getattr(transformers, index["tokenizer"][1]).from_pretrained(
+                root / "tokenizer", local_files_only=True
+            )
+            scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(root / "scheduler")
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ModelError(f"{root}: cannot load the tokenizer or scheduler: {error}") from error
+    for module in (vae, unet, encoder):
+        module.requires_grad_(False).eval().to(runtime.device)
+    for module in (vae, unet):
+        module.to(memory_format=memory_format(runtime.device))
+    if runtime.compile:
+        unet.compile()
+    return DiffusionModel(
+        name=name or root.name,
+        source=str(root),
+        weights_hash=hash_pipeline(root, variant),
+        vae=vae,
+        unet=unet,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        device=runtime.device,
+        dtype=runtime.dtype,
+    )
+
+
+def hash_pipeline(root: Path, variant: str | None = None) -> str:
+    """sha256 over all files that loading reads: weights of the variant, configurations, vocabulary."""
+    ending = f".{variant}.safetensors" if variant else ".safetensors"
+    files = [
+        path
+        for part in _COMPONENTS
+        for path in (root / part).rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+        if (path.name.endswith(ending) if path.suffix == ".safetensors" else path.suffix in (".json", ".txt"))
+    ]
+    return hash_files(files, root)
+
+
+def _read_index(root: Path) -> dict[str, Any]:
+    path = root / "model_index.json"
+    if not path.is_file():
+        raise ModelError(f"{root}: not a pipeline directory: it has no model_index.json")
+    try:
+        index = json.loads(path.read_bytes())
+        missing = [part for part in _COMPONENTS if not isinstance(index.get(part), list)]
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: not valid JSON: {error}") from error
+    if missing:
+        raise ModelError(f"{root}: model_index.json names no {', '.join(missing)}")
+    return dict(index)
+
+
+def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
+    """`from_pretrained`, with anything but a complete and exact match an error."""
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: missing")
+    try:
+        module, info = kind.from_pretrained(
+            directory, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+        )
+    except Exception as error:  # each library raises its own kinds for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{directory}: cannot load the weights: {reason}", "fetch or train the model again"
+        ) from error
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if info.get(problem):
+            first = sorted(map(str, info[problem]))[0]
+            raise ModelError(f"{directory}: {len(info[problem])} {problem.replace('_', ' ')}, e.g. {first}")
+    return module
+
+
+def save_pipeline(
+    directory: Path,
+    *,
+    vae: nn.Module,
+    unet: nn.Module,
+    text_encoder: nn.Module,
+    tokenizer: Any,
+    scheduler: Any,
+) -> None:
+    """Writes a directory that `DiffusionPipeline.from_pretrained` loads with no code of ours.
+
+    Call it on a directory that nobody reads yet, and rename that: it writes many files.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    with quiet_loading():
+        StableDiffusionPipeline(
+            vae=vae,
+            unet=unet,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(directory, safe_serialization=True)
+
+
+def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, both (n, max_length), padded.
+
+    Raises:
+        UsageError: a prompt is longer than the text encoder holds; nothing is cut off.
+    """
+    length = tokenizer.model_max_length
+    rows = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
+    for prompt, row in zip(prompts, rows, strict=True):
+        if len(row) > length:
+            raise UsageError(
+                f"a prompt of {len(row)} tokens is longer than the text encoder's {length}: {prompt[:80]!r}",
+                "use fewer tokens, a shorter prompt or fewer elements a picture",
+            )
+    batch = tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
+    return batch["input_ids"], batch["attention_mask"]
+
+
+def text_states(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """States (n, L, d) that the UNet attends to, as StableDiffusionPipeline computes them.
+
+    The mask counts only where the encoder's configuration sets `use_attention_mask`, in training
+    and in drawing alike.
+    """
+    masked = getattr(text_encoder.config, "use_attention_mask", False)
+    device = text_encoder.get_input_embeddings().weight.device
+    mask = attention_mask.to(device) if masked else None
+    states: Tensor = text_encoder(input_ids.to(device), attention_mask=mask)[0]
+    return states
+
+
+@contextmanager
+def embedding_override(text_encoder: Any, ids: Sequence[int], vectors: Tensor) -> Iterator[None]:
+    """Input embeddings of some token ids come from `vectors` while the context is open.
+
+    Args:
+        text_encoder: CLIP's or BERT's; its vocabulary is neither read at these ids nor changed.
+        ids: k distinct token ids, which may lie past the end of the vocabulary.
+        vectors: (k, d), which may require a gradient.
+    """
+    table = text_encoder.get_input_embeddings()
+    wanted = torch.as_tensor(list(ids), device=table.weight.device)
+    chosen: list[Tensor] = []
+
+    def hide(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        match = inputs[0].unsqueeze(-1) == wanted  # (n, L, k)
+        chosen[:] = [match]
+        return (inputs[0].masked_fill(match.any(-1), 0), *inputs[1:])
+
+    def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        match = chosen[0]
+        learned = match.to(vectors.dtype) @ vectors  # (n, L, d)
+        return torch.where(match.any(-1, keepdim=True), learned.to(output.dtype), output)
+
+    handles = (table.register_forward_pre_hook(hide), table.register_forward_hook(replace))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
