@@ -1,0 +1,125 @@
+"""The measure of originality, as functions of distances alone (supplement 5, 6.2).
+
+Distances of one query come as an array `(repeats, token counts, drawings)`: `repeats` inversions, the
+token counts 1…M in order, and one drawing a seed, the same seeds for every token count.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Item = TypeVar("Item")
+
+LEVEL = 0.95
+LEAST_RANGE = 0.2  # of the ceiling: with less between floor and ceiling the scale says nothing
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval at `LEVEL`."""
+
+    low: float
+    high: float
+
+    def straddles(self, threshold: float) -> bool:
+        """Whether the interval holds values on both sides of a threshold (passing is `<=`)."""
+        return self.low <= threshold < self.high
+
+
+def curve(distances: Array) -> Array:
+    """d(m): the mean distance over the drawings, and over the repeats.
+
+    Args:
+        distances: (repeats, M, drawings).
+
+    Returns:
+        (M,)
+    """
+    return np.asarray(distances.mean(axis=(0, 2)))
+
+
+def resampled_curves(distances: Array, replicates: int, random: np.random.Generator) -> Array:
+    """Bootstrap replicates of the curve.
+
+    Seeds are resampled jointly across the token counts, because each seed's drawings share their noise;
+    with several repeats, repeats are resampled first and seeds within each.
+
+    Args:
+        distances: (repeats, M, drawings).
+        replicates: how many.
+
+    Returns:
+        (replicates, M)
+    """
+    repeats, _, drawings = distances.shape
+    chosen = random.integers(repeats, size=(replicates, repeats))  # (B, R)
+    seeds = random.integers(drawings, size=(replicates, repeats, drawings))  # (B, R, n)
+    sampled = distances[chosen[:, :, None], :, seeds]  # (B, R, n, M)
+    return np.asarray(sampled.mean(axis=(1, 2)))
+
+
+def interval(replicates: Array) -> list[Interval]:
+    """The percentile interval of each column of `(replicates, columns)`."""
+    edge = (1 - LEVEL) / 2
+    low, high = np.quantile(replicates, [edge, 1 - edge], axis=0)
+    return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+
+
+def mean_over_pairs(items: Sequence[Item], between: Callable[[Item, Item], float]) -> float:
+    """The ceiling: the mean distance over all pairs of pictures that the model draws unasked.
+
+    Raises:
+        ValueError: fewer than two items.
+    """
+    if len(items) < 2:
+        raise ValueError("a mean over pairs needs two items")
+    return float(np.mean([between(a, b) for a, b in combinations(items, 2)]))
+
+
+def spans_enough(floor: float, ceiling: float) -> bool:
+    """Whether floor and ceiling are far enough apart for the scale between them to mean anything."""
+    return ceiling > 0 and ceiling - floor >= LEAST_RANGE * ceiling
+
+
+def originality(curves: Array, floor: float, ceiling: float) -> Array:
+    """The mean over m of (d(m) − floor) / (ceiling − floor), clipped to [0, 1] once, after averaging.
+
+    Args:
+        curves: (..., M), one curve or its replicates.
+
+    Returns:
+        (...)
+
+    Raises:
+        ValueError: floor and ceiling do not span enough (`spans_enough`).
+    """
+    if not spans_enough(floor, ceiling):
+        raise ValueError(f"floor {floor} and ceiling {ceiling} are too close")
+    return np.asarray(np.clip(((curves - floor) / (ceiling - floor)).mean(axis=-1), 0, 1))
+
+
+def tokens_needed(curve: Array, threshold: float) -> int | None:
+    """The least m with d(m) <= threshold; `None` is more than M."""
+    passing = np.flatnonzero(np.asarray(curve) <= threshold)
+    return int(passing[0]) + 1 if len(passing) else None
+
+
+def share_passing(replicates: Array, threshold: float) -> list[float]:
+    """For each m, the share of the bootstrap replicates with d(m) <= threshold."""
+    return [float(share) for share in (replicates <= threshold).mean(axis=0)]
+
+
+def undecided(intervals: Sequence[Interval], needed: int | None, threshold: float) -> bool:
+    """Whether the least sufficient m could be another: an interval up to it straddles the threshold."""
+    return any(one.straddles(threshold) for one in intervals[:needed])
+
+
+def psnr(original: NDArray[np.uint8], copy: NDArray[np.uint8]) -> float | None:
+    """Peak signal-to-noise ratio of two 8-bit pictures in dB; `None` where they are equal (infinite)."""
+    error = float(np.mean((original.astype(np.float64) - copy.astype(np.float64)) ** 2))
+    return None if error == 0 else 10 * float(np.log10(255.0**2 / error))

@@ -1,0 +1,1 @@
+"""How alike two pictures are: distances behind one protocol, and the tests of editability."""
