@@ -3,54 +3,59 @@
 import importlib
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from origcli.errors import ExitCode, OrigError
+from origcli.cli import present
+from origcli.cli.help import WIDEST, Command, Group
+from origcli.errors import DeviceError, ExitCode, OrigError, UsageError
 
-EPILOG = "Start with: origcli score photo.jpg   (manual: man origcli)"
+HELP = """How original is an image to a text-to-image diffusion model? Measured in learned tokens.
+
+\b
+First steps:
+  origcli score photo.jpg     how many tokens the model needs to redraw a picture
+  origcli score --help        what the measure can do, with examples
+  origcli doctor              what this machine has: devices, models, memory
+"""
+EPILOG = "The manual: man origcli, man origcli-score …"
+
+MEASURE = "Measure pictures"
+SHAPES = "The shapes world: data, models, experiments"
+HOUSE = "The house"
 
 app = typer.Typer(
     name="origcli",
-    help="How original is an image to a text-to-image diffusion model? Measured in learned tokens.",
+    cls=Group,
+    help=HELP,
     epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": WIDEST},
 )
 
 # Until every command is there; plain imports follow.
-_COMMANDS = (
-    "score",
-    "invert",
-    "draw",
-    "detect",
-    "calibrate",
-    "synth",
-    "train-vae",
-    "train-unet",
-    "train-detector",
-    "generalize",
-    "fetch",
-    "doctor",
-)
-for _name in _COMMANDS:
-    _module = _name.replace("-", "_")
-    try:
-        _function = getattr(importlib.import_module(f"origcli.cli.{_module}"), _module)
-    except Exception as _problem:
-        if "ORIGCLI_DEBUG" in os.environ:
-            print(f"{_name}: {_problem!r}", file=sys.stderr)
-    else:
-        app.command(_name)(_function)
+_COMMANDS = {
+    MEASURE: ("score", "invert", "draw", "detect", "calibrate"),
+    SHAPES: ("synth", "train-vae", "train-unet", "train-detector", "generalize"),
+    HOUSE: ("fetch", "doctor"),
+}
+for _panel, _names in _COMMANDS.items():
+    for _name in _names:
+        _module = _name.replace("-", "_")
+        try:
+            _function = getattr(importlib.import_module(f"origcli.cli.{_module}"), _module)
+        except Exception as _problem:
+            if "ORIGCLI_DEBUG" in os.environ:
+                sys.stderr.write(f"{_name}: {_problem!r}\n")
+        else:
+            app.command(_name, cls=Command, rich_help_panel=_panel)(_function)
 
 
 def _version(asked: bool) -> None:
     if asked:
         from origcli import __version__
-        from origcli.cli import present
 
         present.write(f"origcli {__version__}\n")
         raise typer.Exit
@@ -67,21 +72,28 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with one of `ExitCode`."""
-    from origcli.cli import present
-
     command = typer.main.get_command(app)
     try:
-        status: Any = command.main(arguments, prog_name="origcli", standalone_mode=False)
+        status = command.main(arguments, prog_name="origcli", standalone_mode=False)
     except OrigError as problem:
-        present.error(problem)
-        raise SystemExit(int(problem.exit_code)) from (problem if "ORIGCLI_DEBUG" in os.environ else None)
-    except KeyboardInterrupt:
+        _stop(problem, problem)
+    except typer.TyperException as problem:
+        _stop(_usage_error(problem), problem)
+    except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(int(ExitCode.SIGINT)) from None
-    except typer.Abort:
-        raise SystemExit(int(ExitCode.SIGINT)) from None
-    except Exception as problem:
-        if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
-            problem.show(file=sys.stderr)  # Typer's own usage errors, with its nearest-word suggestions
-            raise SystemExit(int(ExitCode.USAGE)) from None
-        raise
-    raise SystemExit(status if isinstance(status, int) else 0)
+    except MemoryError as problem:
+        _stop(DeviceError("out of memory", "free some memory, or choose a smaller model or batch"), problem)
+    raise SystemExit(status if isinstance(status, int) else ExitCode.OK)
+
+
+def _usage_error(problem: typer.TyperException) -> UsageError:
+    """A complaint of Typer's about the words of the command; its nearest-word suggestions are in it."""
+    context: Any = getattr(problem, "ctx", None)
+    path = context.command_path if context is not None else "origcli"
+    return UsageError(problem.format_message(), f"see {path} --help")
+
+
+def _stop(problem: OrigError, cause: BaseException) -> NoReturn:
+    """Says what is wrong and exits; ORIGCLI_DEBUG=1 shows where it came from as well."""
+    present.error(problem, cause if os.environ.get("ORIGCLI_DEBUG") else None)
+    raise SystemExit(int(problem.exit_code))

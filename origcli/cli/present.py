@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,11 +21,16 @@ def progress(quiet: bool) -> Progress:
     return open_progress(quiet)
 
 
-def error(problem: OrigError) -> None:
-    """One line that says what is wrong and, where there is one, a line with the remedy."""
-    print(f"origcli: {problem.message}", file=sys.stderr)
-    if problem.hint:
-        print(f"  hint: {problem.hint}", file=sys.stderr)
+def error(problem: OrigError, cause: BaseException | None = None) -> None:
+    """A line that says what is wrong and, where there is one, a line with the remedy.
+
+    Args:
+        problem: what is wrong.
+        cause: an exception whose traceback is shown first.
+    """
+    trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
+    hint = f"  hint: {problem.hint}\n" if problem.hint else ""
+    sys.stderr.write(f"{trace}origcli: {problem.message}\n{hint}")
 
 
 def write(text: str) -> None:

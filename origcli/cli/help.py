@@ -1,0 +1,86 @@
+"""How `--help` is laid out: plain text under headings, the same on a terminal, in a log and in a pipe.
+
+Options stand in the groups that their `rich_help_panel` names, commands in the groups of the
+application. The manual pages are written from the same groups (`cli/shipped`).
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+WIDEST = 100
+ARGUMENTS = "Arguments"
+OPTIONS = "Options"
+COMMANDS = "Commands"
+
+
+def parameter_groups(command: Any, context: Any) -> dict[str, list[Any]]:
+    """The visible parameters of a command by group, each group in the order of declaration."""
+    groups: dict[str, list[Any]] = {ARGUMENTS: [], OPTIONS: []}
+    for parameter in command.get_params(context):
+        if getattr(parameter, "hidden", False):
+            continue
+        usual = ARGUMENTS if parameter.param_type_name == "argument" else OPTIONS
+        groups.setdefault(parameter.rich_help_panel or usual, []).append(parameter)
+    return {name: parameters for name, parameters in groups.items() if parameters}
+
+
+def command_groups(group: TyperGroup) -> dict[str, list[Any]]:
+    """The visible commands of an application by group, in the order of registration."""
+    groups: dict[str, list[Any]] = {}
+    for command in group.commands.values():
+        if not command.hidden:
+            groups.setdefault(getattr(command, "rich_help_panel", None) or COMMANDS, []).append(command)
+    return groups
+
+
+def summary(command: Any) -> str:
+    """The first paragraph of a command's help, on one line."""
+    return " ".join((command.help or "").strip().split("\n\n")[0].split())
+
+
+@contextmanager
+def _section(formatter: Any, name: str) -> Iterator[None]:
+    bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    with formatter.section(typer.style(name, bold=True) if bold else name):
+        yield
+
+
+def _write_parameters(command: Any, context: Any, formatter: Any) -> None:
+    for name, parameters in parameter_groups(command, context).items():
+        with _section(formatter, name):
+            formatter.write_dl([parameter.get_help_record(context) for parameter in parameters])
+
+
+def _write_commands(commands: Iterable[Any], formatter: Any, column: int) -> None:
+    rows = [(command.name.ljust(column), summary(command)) for command in commands]
+    formatter.write_dl(rows)
+
+
+class Command(TyperCommand):
+    """A command whose options are listed in groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the groups of arguments and options."""
+        _write_parameters(self, ctx, formatter)
+
+
+class Group(TyperGroup):
+    """Commands in groups, then options; without a command it prints its help."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the groups of commands, then the options."""
+        column = max((len(name) for name in self.commands), default=0)
+        for name, commands in command_groups(self).items():
+            with _section(formatter, name):
+                _write_commands(commands, formatter, column)
+        _write_parameters(self, ctx, formatter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Asks for help where no command is given."""
+        return super().parse_args(ctx, args or ([] if ctx.resilient_parsing else ["--help"]))
