@@ -1,0 +1,353 @@
+"""The reports of every command, by name, and their published JSON Schemas.
+
+`SCHEMAS` names them; a report says which one it is in its `schema` field, as `origcli/NAME/VERSION`.
+A field is never renamed or removed within a version.
+"""
+
+import json
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue
+
+from origcli.errors import UsageError
+from origcli.reports.envelope import (
+    Estimate,
+    Failure,
+    ImageFacts,
+    ModelFacts,
+    Provenance,
+    Record,
+    Report,
+    Status,
+    decode_path,
+    encode_path,
+    identifier,
+)
+from origcli.reports.score import (
+    CurvePoint,
+    DomainCheck,
+    GroupComparison,
+    GroupPoint,
+    GroupSummary,
+    InDistribution,
+    Percentile,
+    PictureFiles,
+    RankCorrelation,
+    ScoreReport,
+    ScoreResult,
+    ScoreSummary,
+    Threshold,
+    TokensNeeded,
+    Verdict,
+    VerdictKind,
+)
+
+
+class LossPoint(Record):
+    """One reading of a loss."""
+
+    step: int = Field(ge=0)
+    values: dict[str, float] = Field(description="finite readings by name, e.g. loss, l_det, psnr")
+
+
+class InvertedTokens(Record):
+    """The tokens learned for one image at one m."""
+
+    m: int = Field(ge=1)
+    placeholder: str
+    file: str = Field(description="safetensors with one key, relative to the report")
+    sha256: str | None = None
+    steps: int = Field(ge=0)
+    stop_reason: str
+    l_det: Estimate = Field(description="deterministic denoising loss of the learned tokens")
+    history: tuple[LossPoint, ...] = Field(
+        default=(), description="readings while learning, in the order of steps"
+    )
+
+
+class InvertResult(Record):
+    """One image, inverted at several token counts."""
+
+    id: str
+    image: ImageFacts
+    tokens: tuple[InvertedTokens, ...]
+    l_det_0: Estimate = Field(description="denoising loss without learned tokens")
+    pictures: tuple[str, ...] = ()
+
+
+class InvertReport(Report[InvertResult]):
+    """`origcli invert`."""
+
+    schema_id: Literal["origcli/invert/1"] = Field(default="origcli/invert/1", alias="schema")
+
+
+class SynthResult(Record):
+    """A data set of shapes."""
+
+    directory: str
+    hash: str = Field(description="of the recipe; equal recipes make equal bytes")
+    count: int = Field(ge=0)
+    resolution: int = Field(ge=1)
+    recipe: dict[str, JsonValue]
+    categories: dict[str, int] = Field(default_factory=dict, description="pictures by category")
+    elements: dict[str, int] = Field(default_factory=dict, description="elements by phrase")
+    shards: tuple[str, ...] = ()
+
+
+class SynthReport(Report[SynthResult]):
+    """`origcli synth`."""
+
+    schema_id: Literal["origcli/synth/1"] = Field(default="origcli/synth/1", alias="schema")
+
+
+class DetectedElement(Record):
+    """One detection."""
+
+    element: str
+    confidence: float = Field(ge=0, le=1)
+    box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels")
+
+
+class DetectResult(Record):
+    """What is in one picture."""
+
+    id: str
+    image: ImageFacts
+    detections: tuple[DetectedElement, ...]
+    counts: dict[str, int] = Field(description="detections by element")
+    f1: Estimate | None = Field(
+        default=None, description="against the picture's own labels, where it has them"
+    )
+
+
+class ConfusionMatrix(Record):
+    """counts[i][j]: elements of true class i found as class j; the last class is the background."""
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class DetectSummary(Record):
+    """All pictures together."""
+
+    images: int = Field(ge=0)
+    detections: int = Field(ge=0)
+    counts: dict[str, int]
+    target: str | None = Field(default=None, description="the element asked about")
+    frequency: Estimate | None = Field(default=None, description="detections of the target / all detections")
+    metrics: dict[str, Estimate] = Field(default_factory=dict, description="against labels: map50 …")
+    confusion: ConfusionMatrix | None = None
+
+
+class DetectReport(Report[DetectResult]):
+    """`origcli detect`."""
+
+    schema_id: Literal["origcli/detect/1"] = Field(default="origcli/detect/1", alias="schema")
+    summary: DetectSummary | None = None
+
+
+class TrainResult(Record):
+    """One stage of training, from data to weights."""
+
+    stage: Literal["vae", "unet", "text-encoder", "detector"]
+    directory: str = Field(description="the trained model, relative to the report")
+    dataset_hash: str
+    weights_hash: str
+    parameters: int = Field(ge=0)
+    steps: int = Field(ge=0)
+    samples: int = Field(ge=0)
+    epochs: float = Field(ge=0)
+    metrics: dict[str, Estimate] = Field(description="on held-out pictures")
+    history: tuple[LossPoint, ...] = Field(
+        default=(), description="readings while training, in the order of steps"
+    )
+    confusion: ConfusionMatrix | None = None
+    figures: tuple[str, ...] = ()
+
+
+class TrainVaeReport(Report[TrainResult]):
+    """`origcli train-vae`."""
+
+    schema_id: Literal["origcli/train-vae/1"] = Field(default="origcli/train-vae/1", alias="schema")
+
+
+class TrainUnetReport(Report[TrainResult]):
+    """`origcli train-unet`, and the text encoder that it may train first."""
+
+    schema_id: Literal["origcli/train-unet/1"] = Field(default="origcli/train-unet/1", alias="schema")
+
+
+class TrainDetectorReport(Report[TrainResult]):
+    """`origcli train-detector`."""
+
+    schema_id: Literal["origcli/train-detector/1"] = Field(default="origcli/train-detector/1", alias="schema")
+
+
+class CalibrateResult(Record):
+    """The constants of one model and metric: what the registry needs."""
+
+    model: str
+    metric: str
+    metric_version: str
+    threshold: Estimate
+    threshold_how: str
+    ceiling: Estimate
+    ceiling_images: int = Field(ge=0)
+    psnr_limit: Estimate
+    psnr_images: int = Field(ge=0)
+    draw_settings: dict[str, JsonValue] = Field(description="drawing settings that the constants hold for")
+
+
+class CalibrateReport(Report[CalibrateResult]):
+    """`origcli calibrate`."""
+
+    schema_id: Literal["origcli/calibrate/1"] = Field(default="origcli/calibrate/1", alias="schema")
+
+
+class GeneralizeResult(Record):
+    """One experiment under one condition (supplement 2.2)."""
+
+    experiment: str
+    hash: str
+    level: int = Field(ge=1, description="diversity: number of elements, the held-out one included")
+    held_out: str
+    spanning: tuple[str, ...] = Field(description="the elements trained on")
+    condition: Literal["empty", "prompted"]
+    prompt: str
+    images: int = Field(ge=0)
+    detections: int = Field(ge=0)
+    held_out_detections: int = Field(ge=0)
+    frequency: Estimate = Field(description="held-out detections / all detections")
+    lift: Estimate = Field(description="frequency × level: 1 is chance")
+    confidence: Estimate = Field(description="mean detector confidence of held-out elements")
+    sheet: str | None = Field(default=None, description="samples, relative to the report")
+
+
+class LevelSummary(Record):
+    """Experiments of one level and condition, averaged."""
+
+    level: int = Field(ge=1)
+    condition: Literal["empty", "prompted"]
+    experiments: int = Field(ge=0)
+    frequency: Estimate
+    lift: Estimate
+    confidence: Estimate
+
+
+class Trend(Record):
+    """Does a quantity rise with diversity?"""
+
+    condition: Literal["empty", "prompted"]
+    quantity: Literal["frequency", "lift", "confidence"]
+    kendall_tau: Estimate
+    p_value: float | None = Field(default=None, ge=0, le=1)
+    test: str
+
+
+class GeneralizeSummary(Record):
+    """The curves and their trend."""
+
+    levels: tuple[LevelSummary, ...]
+    trends: tuple[Trend, ...] = ()
+
+
+class GeneralizeReport(Report[GeneralizeResult]):
+    """`origcli generalize`."""
+
+    schema_id: Literal["origcli/generalize/1"] = Field(default="origcli/generalize/1", alias="schema")
+    summary: GeneralizeSummary | None = None
+    figures: tuple[str, ...] = ()
+
+
+SCHEMAS: dict[str, type[Report[Any]]] = {
+    "score": ScoreReport,
+    "invert": InvertReport,
+    "synth": SynthReport,
+    "detect": DetectReport,
+    "train-vae": TrainVaeReport,
+    "train-unet": TrainUnetReport,
+    "train-detector": TrainDetectorReport,
+    "calibrate": CalibrateReport,
+    "generalize": GeneralizeReport,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of a command's report, made from its model."""
+    schema = _report_type(name).model_json_schema(by_alias=True, mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text(name: str) -> str:
+    """The JSON Schema as the package publishes it."""
+    return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def published_schema(name: str) -> str:
+    """The text of the JSON Schema file in the package."""
+    _report_type(name)
+    return resources.files("origcli.reports").joinpath("schemas", f"{name}.json").read_text("utf-8")
+
+
+def _report_type(name: str) -> type[Report[Any]]:
+    if name not in SCHEMAS:
+        raise UsageError(f"no report is called {name!r}", f"choose from {', '.join(SCHEMAS)}")
+    return SCHEMAS[name]
+
+
+__all__ = [
+    "SCHEMAS",
+    "CalibrateReport",
+    "CalibrateResult",
+    "ConfusionMatrix",
+    "CurvePoint",
+    "DetectReport",
+    "DetectResult",
+    "DetectSummary",
+    "DetectedElement",
+    "DomainCheck",
+    "Estimate",
+    "Failure",
+    "GeneralizeReport",
+    "GeneralizeResult",
+    "GeneralizeSummary",
+    "GroupComparison",
+    "GroupPoint",
+    "GroupSummary",
+    "ImageFacts",
+    "InDistribution",
+    "InvertReport",
+    "InvertResult",
+    "InvertedTokens",
+    "LevelSummary",
+    "LossPoint",
+    "ModelFacts",
+    "Percentile",
+    "PictureFiles",
+    "Provenance",
+    "RankCorrelation",
+    "Record",
+    "Report",
+    "ScoreReport",
+    "ScoreResult",
+    "ScoreSummary",
+    "Status",
+    "SynthReport",
+    "SynthResult",
+    "Threshold",
+    "TokensNeeded",
+    "TrainDetectorReport",
+    "TrainResult",
+    "TrainUnetReport",
+    "TrainVaeReport",
+    "Trend",
+    "Verdict",
+    "VerdictKind",
+    "decode_path",
+    "encode_path",
+    "identifier",
+    "json_schema",
+    "published_schema",
+    "schema_text",
+]

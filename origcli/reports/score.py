@@ -1,0 +1,223 @@
+"""The report of `score`: the measure of originality, image by image, and groups of images."""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from origcli.reports.envelope import Estimate, ImageFacts, Record, Report
+
+
+class CurvePoint(Record):
+    """One token count m: how near the drawings come."""
+
+    m: int = Field(ge=1, description="learned tokens")
+    distance: Estimate = Field(description="d(m): mean distance between the query and the drawings")
+    distances: tuple[tuple[float, ...], ...] = Field(
+        description="distances[r][i]: repeat r of the inversion, drawing seed i"
+    )
+    share_passing: float | None = Field(
+        None, ge=0, le=1, description="share of bootstrap replicates with d(m) ≤ threshold; null without one"
+    )
+    l_det: Estimate = Field(description="deterministic denoising loss of the learned tokens")
+    steps: tuple[int, ...] = Field(default=(), description="inversion steps, one number a repeat")
+    stop_reason: tuple[str, ...] = Field(default=(), description="why each repeat's inversion stopped")
+    drawings: tuple[str, ...] = Field(
+        default=(), description="files of repeat 0, one a seed, relative to the report"
+    )
+
+
+class TokensNeeded(Record):
+    """The least m with d(m) ≤ threshold."""
+
+    kind: Literal["reached", "not-reached", "undecided", "no-threshold", "not-measured"]
+    m: int | None = Field(
+        default=None, description="the least m that passes; for `undecided` the one in doubt"
+    )
+    maximum: int | None = Field(default=None, description="the largest m tried")
+
+    @property
+    def text(self) -> str:
+        """For tables: `2`, `> 5`, `undecided`, or nothing."""
+        match self.kind:
+            case "reached":
+                return str(self.m)
+            case "not-reached":
+                return f"> {self.maximum}"
+            case "undecided":
+                return "undecided"
+        return ""
+
+
+class Threshold(Record):
+    """The distance under which a drawing counts as the query redrawn. Calibrated, never invented."""
+
+    value: float | None
+    source: Literal["flag", "reference", "registry", "none"]
+    how: str = Field(description="how it was obtained")
+
+
+class DomainCheck(Record):
+    """Whether the model can show this image at all; decided before any inversion."""
+
+    inside: bool | None = Field(description="null where it could not be decided")
+    reasons: tuple[str, ...] = Field(default=(), description="why the image is outside")
+    psnr: Estimate = Field(description="dB, query against its own VAE round trip")
+    psnr_limit: float | None = Field(default=None, description="dB; the model's own limit")
+    forced: bool = Field(default=False, description="measured all the same (--force)")
+
+
+class InDistribution(Record):
+    """Whether the learned tokens stay within what the model knows, instead of copying the query."""
+
+    kind: Literal["placement", "edit"]
+    m: int = Field(ge=1)
+    value: Estimate = Field(
+        description="placement: copy rate less that of permuted queries; edit: gain in CLIP text similarity"
+    )
+    baseline: Estimate | None = Field(
+        None, description="placement: copy rate of permuted queries; edit: similarity before the edit"
+    )
+    distance: Estimate | None = Field(default=None, description="edit: distance of the edits to the query")
+    prompt: str | None = None
+    holds: bool | None = Field(default=None, description="null where the test decides nothing")
+    words: str = ""
+    drawings: tuple[str, ...] = Field(default=(), description="files, relative to the report")
+
+
+class Percentile(Record):
+    """Where an image stands in a reference set."""
+
+    value: Estimate = Field(description="share of the reference below this image's score, in percent")
+    score: Literal["originality", "distance", "tokens_needed"] = "originality"
+    reference: str = Field(description="the reference report")
+    reference_hash: str
+    count: int = Field(ge=1, description="images in the reference")
+
+
+class VerdictKind(StrEnum):
+    """What a verdict says."""
+
+    redrawn = "redrawn"  # at some m ≤ M the drawings come under the threshold
+    not_redrawn = "not-redrawn"
+    undecided = "undecided"
+    measured = "measured"  # no threshold: the curve and the originality alone
+    out_of_domain = "out-of-domain"
+
+
+class Verdict(Record):
+    """The result in words."""
+
+    kind: VerdictKind
+    words: str
+
+
+class PictureFiles(Record):
+    """Files that show one image's measurement, relative to the report."""
+
+    query: str
+    round_trip: str | None = None
+    thumbnail: str
+    without_tokens: tuple[str, ...] = Field(
+        default=(), description="drawings of the prompt without a placeholder"
+    )
+
+
+class ScoreResult(Record):
+    """The measurement of one image."""
+
+    id: str = Field(description="unique in the report; names the image's files")
+    image: ImageFacts
+    group: str | None = None
+    domain: str | None = Field(
+        default=None, description="the groups of one domain are compared with each other"
+    )
+    verdict: Verdict
+    originality: Estimate = Field(description="in [0, 1]; mean over m of (d(m) − floor) / (ceiling − floor)")
+    tokens_needed: TokensNeeded
+    threshold: Threshold
+    curve: tuple[CurvePoint, ...] = Field(description="d(1) … d(M); empty where nothing was inverted")
+    distance_0: Estimate = Field(description="d(0), drawn from the prompt without a placeholder")
+    distances_0: tuple[float, ...] = Field(
+        default=(), description="those of single drawings, in the seeds' order"
+    )
+    l_det_0: Estimate = Field(description="denoising loss without learned tokens")
+    floor: Estimate = Field(description="distance between the query and its own VAE round trip")
+    ceiling: Estimate = Field(description="mean distance over pairs of drawings of the empty prompt")
+    domain_check: DomainCheck
+    in_distribution: InDistribution | None = None
+    percentile: Percentile | None = None
+    pictures: PictureFiles | None = None
+    page: str | None = Field(default=None, description="the image's HTML page, relative to the report")
+    embeddings: tuple[str, ...] = Field(
+        default=(), description="files of the learned tokens, one an m; relative"
+    )
+    intervals: str = Field(default="", description="what the intervals are taken over and given")
+
+    @model_validator(mode="after")
+    def _curve_is_ordered(self) -> Self:
+        counts = [point.m for point in self.curve]
+        if counts != sorted(set(counts)):
+            raise ValueError("the curve's token counts have to rise")
+        return self
+
+
+class GroupPoint(Record):
+    """One token count of a group's curve."""
+
+    m: int = Field(ge=1)
+    distance: Estimate = Field(description="mean over the group's images of d(m)")
+    l_det: Estimate
+
+
+class GroupSummary(Record):
+    """A group of images: e.g. `common`, `original`."""
+
+    name: str
+    domain: str | None = None
+    count: int = Field(ge=0, description="images measured")
+    out_of_domain: int = Field(default=0, ge=0)
+    curve: tuple[GroupPoint, ...]
+    originality: Estimate
+    tokens_needed: dict[str, int] = Field(description="images by tokens needed: `1`, `> 5`, `undecided` …")
+
+
+class GroupComparison(Record):
+    """Two groups set against each other: does the measure tell them apart?"""
+
+    domain: str | None = None
+    lower: str = Field(description="the group expected to be less original")
+    higher: str = Field(description="the group expected to be more original")
+    score: Literal["originality", "l_det"] = "originality"
+    auc: Estimate = Field(description="chance that a `higher` image scores above a `lower` one; ties half")
+    difference: Estimate = Field(description="mean of `higher` less mean of `lower`")
+    p_value: float | None = Field(
+        None, ge=0, le=1, description="two-sided permutation test of the difference"
+    )
+    permutations: int = Field(ge=0)
+
+
+class RankCorrelation(Record):
+    """How alike two scores order the images."""
+
+    first: str
+    second: str
+    spearman: Estimate
+    count: int = Field(ge=0)
+
+
+class ScoreSummary(Record):
+    """What the images say together."""
+
+    images: int = Field(ge=0)
+    verdicts: dict[str, int] = Field(default_factory=dict, description="images by verdict")
+    groups: tuple[GroupSummary, ...] = ()
+    comparisons: tuple[GroupComparison, ...] = ()
+    correlations: tuple[RankCorrelation, ...] = ()
+
+
+class ScoreReport(Report[ScoreResult]):
+    """`origcli score`."""
+
+    schema_id: Literal["origcli/score/1"] = Field(default="origcli/score/1", alias="schema")
+    summary: ScoreSummary | None = None
