@@ -5,10 +5,7 @@ it differs between two equal runs; times and the host are in `run.json`. A numbe
 had is null and says why: JSON knows no NaN.
 """
 
-import hashlib
 import math
-import os
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -16,6 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from origcli.errors import OrigError
+from origcli.runtime.paths import path_of, path_text
 
 
 class Record(BaseModel):
@@ -84,69 +82,51 @@ class Status(StrEnum):
     failed = "failed"
 
 
-def encode_path(path: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """A path as text that JSON, CSV and HTML can hold, and its bytes in hex where that text is not enough.
-
-    File names are bytes. One that is no UTF-8 is shown with its odd bytes as `\\xNN`; the hex reads it back.
-    """
-    raw = os.fsencode(path)
-    try:
-        return raw.decode("utf-8"), None
-    except UnicodeDecodeError:
-        return raw.decode("utf-8", "backslashreplace"), raw.hex()
-
-
-def decode_path(path: str, path_hex: str | None) -> Path:
-    """The path that `encode_path` was given."""
-    return Path(path if path_hex is None else os.fsdecode(bytes.fromhex(path_hex)))
-
-
-def identifier(path: str | os.PathLike[str], sha256: str) -> str:
-    """A name for one image's files: lower-case letters, digits and hyphens, one per path and content."""
-    digest = hashlib.sha256(os.fsencode(path) + b"\0" + sha256.encode()).hexdigest()
-    stem = re.sub(r"[^a-z0-9]+", "-", Path(os.fsdecode(path)).stem.lower()).strip("-")
-    return f"{stem[:40].rstrip('-') or 'image'}-{digest[:8]}"
-
-
 class ImageFacts(Record):
     """The picture that was read, and how it was brought to the model's size."""
 
-    path: str = Field(description="as given; bytes that are no UTF-8 are shown as \\xNN")
-    path_hex: str | None = Field(
+    path: str = Field(description="as given; a file: URI where its bytes are no UTF-8")
         default=None, description="the path's bytes in hex, where `path` is not exact"
     )
     sha256: str = Field(description="of the file's bytes")
-    width: int = Field(ge=1, description="pixels, upright, before cropping")
-    height: int = Field(ge=1, description="pixels, upright, before cropping")
+    width: int = Field(ge=1, description="pixels, as stored")
+    height: int = Field(ge=1, description="pixels, as stored")
     resolution: int | None = Field(
         default=None, ge=1, description="side of the square picture that the model saw"
     )
     crop: str | None = Field(default=None, description="how it was made square: center, squash or pad")
     format: str | None = Field(default=None, description="of the file: PNG, JPEG …")
     mode: str | None = Field(default=None, description="colour mode of the file: RGB, RGBA, CMYK …")
-    changes: tuple[str, ...] = Field(default=(), description="conversions made while reading, in order")
+    conversions: tuple[str, ...] = Field(default=(), description="conversions made while reading, in order")
 
     @property
     def file(self) -> Path:
         """The path to open."""
-        return decode_path(self.path, self.path_hex)
+        return path_of(self.path)
 
 
 class Failure(Record):
     """One input that could not be used; the others go on."""
 
     path: str | None = None
-    path_hex: str | None = None
     code: str = Field(description="stable: input, model, device, io, non-finite …")
     message: str
     hint: str = ""
 
     @classmethod
-    def of(cls, problem: OrigError, path: str | os.PathLike[str] | None = None) -> Self:
+    def of(cls, problem: OrigError, path: Path | str | None = None) -> Self:
         """A failure from the error that was raised."""
-        shown, path_hex = (None, None) if path is None else encode_path(path)
-        message = problem.message.encode("utf-8", "backslashreplace").decode()
-        return cls(path=shown, path_hex=path_hex, code=problem.code, message=message, hint=problem.hint)
+        return cls(
+            path=None if path is None else path_text(path),
+            code=problem.code,
+            message=_encodable(problem.message),
+            hint=_encodable(problem.hint),
+        )
+
+
+def _encodable(text: str) -> str:
+    """Text with the bytes of odd file names in it shown as escapes, so that it can be written as UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ModelFacts(Record):

@@ -1,4 +1,4 @@
-"""Writes or checks the JSON Schema files that the package publishes: `python -m origcli.reports.published`."""
+"""Writes or checks the published JSON Schema files: `python -m origcli.reports.published --update`."""
 
 import sys
 from pathlib import Path

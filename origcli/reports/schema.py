@@ -20,9 +20,6 @@ from origcli.reports.envelope import (
     Record,
     Report,
     Status,
-    decode_path,
-    encode_path,
-    identifier,
 )
 from origcli.reports.score import (
     CurvePoint,
@@ -344,9 +341,6 @@ __all__ = [
     "Trend",
     "Verdict",
     "VerdictKind",
-    "decode_path",
-    "encode_path",
-    "identifier",
     "json_schema",
     "published_schema",
     "schema_text",
