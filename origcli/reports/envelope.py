@@ -86,8 +86,6 @@ class ImageFacts(Record):
     """The picture that was read, and how it was brought to the model's size."""
 
     path: str = Field(description="as given; a file: URI where its bytes are no UTF-8")
-        default=None, description="the path's bytes in hex, where `path` is not exact"
-    )
     sha256: str = Field(description="of the file's bytes")
     width: int = Field(ge=1, description="pixels, as stored")
     height: int = Field(ge=1, description="pixels, as stored")
