@@ -8,8 +8,11 @@ import glob
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +23,7 @@ from origcli.runtime.paths import path_of
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"})
 PATH_COLUMNS = ("path", "file_name", "file", "image")
 STDIN = "-"
+_NAME_LENGTH = 40
 
 Say = Callable[[str], None]
 
@@ -30,10 +34,12 @@ class Input:
 
     Attributes:
         path: where it is; no two of a list are the same.
+        name: unique in its list; lower-case letters, digits and dashes, fit for file names and placeholders.
         group: the set that it belongs to, such as `common` or `houses/common`; empty for none.
     """
 
     path: Path
+    name: str
     group: str = ""
 
 
@@ -81,7 +87,7 @@ def find_inputs(
     if len(groups) < len(found):
         say(f"{len(found) - len(groups)} pictures named twice are taken once")
     _require_one(list(groups))
-    return [Input(path, group) for path, group in groups.items()]
+    return list(_named(groups.items()))
 
 
 def _require_one(paths: Sequence[Path]) -> None:
@@ -182,3 +188,22 @@ def _from_text(data: bytes, base: Path, group_column: str | None, name: str) -> 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value).strip().strip("/")
+
+
+def _named(found: Iterable[tuple[Path, str]]) -> Iterator[Input]:
+    """Gives each picture a name from its file's, with a number where two would share it."""
+    taken: set[str] = set()
+    numbers: Counter[str] = Counter()
+    for path, group in found:
+        name = stem = slug(path.stem)
+        while name in taken:
+            numbers[stem] += 1
+            name = f"{stem}-{numbers[stem] + 1}"
+        taken.add(name)
+        yield Input(path, name, group)
+
+
+def slug(text: str) -> str:
+    """Text as lower-case ASCII letters, digits and dashes; `image` where nothing is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:_NAME_LENGTH].strip("-") or "image"

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from origcli.errors import InputError
 from origcli.runtime import inputs
@@ -23,7 +25,7 @@ def found(*arguments, **options) -> list[tuple[str, str]]:
 def test_a_file_is_itself(tmp_path):
     touch(tmp_path, "a photo.JPG")
     (one,) = inputs.find_inputs([str(tmp_path / "a photo.JPG")])
-    assert one == inputs.Input(tmp_path / "a photo.JPG", "")
+    assert one == inputs.Input(tmp_path / "a photo.JPG", "a-photo", "")
 
 
 def test_folders_of_a_directory_are_groups(tmp_path):
@@ -125,3 +127,15 @@ def test_the_same_picture_counts_once(tmp_path):
     said = []
     assert found(tmp_path / "1.png", tmp_path, say=said.append) == [("1.png", "")]
     assert "1 pictures named twice" in said[0]
+
+
+def test_names_are_unique_and_plain(tmp_path):
+    touch(tmp_path, "a/Ünïcode!.png", "b/unicode.png", "c/unicode.png", "d/unicode-2.png", "e/日本.png")
+    names = [one.name for one in inputs.find_inputs([str(tmp_path)])]
+    assert names == ["unicode", "unicode-2", "unicode-3", "unicode-2-2", "image"]
+
+
+@given(st.text())
+def test_slugs_fit_placeholders_and_file_names(text):
+    assert set(inputs.slug(text)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert 0 < len(inputs.slug(text)) <= 40
