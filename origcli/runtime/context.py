@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from origcli.runtime import interrupts, provenance
-from origcli.runtime.device import configure_backends, select_device, select_dtype
+from origcli.runtime.device import backends, select_device, select_dtype
 from origcli.runtime.progress import Progress, SilentProgress
-from origcli.runtime.run_directory import RunDirectory, write_json
+from origcli.runtime.run_directory import RUN_NAME, Existing, RunDirectory, write_json
 from origcli.settings import RuntimeSettings
 
 
@@ -46,21 +46,33 @@ class Runtime:
 
 @contextmanager
 def open_runtime(
-    settings: RuntimeSettings, out: Path | None = None, progress: Progress | None = None
+    settings: RuntimeSettings,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    existing: Existing = "use",
 ) -> Iterator[Runtime]:
-    """Opens the device and the run directory, handles signals, and writes `run.json` at the end.
+    """Opens the device and the run directory, handles signals, and keeps `run.json`.
+
+    Args:
+        settings: device, dtype, seed and their kin.
+        out: the run directory; `None` for a command that writes none.
+        progress: where progress and remarks go.
+        existing: what to do with an `out` that holds something (`RunDirectory`).
 
     Raises:
         DeviceError: no such device here.
         LockedError: another run owns `out`.
         StorageError: `out` cannot be written; found before any model is loaded.
+        UsageError: `out` holds something and `existing` says no.
     """
     began = time.monotonic()
     device = select_device(settings.device)
     with ExitStack() as stack:
-        directory = stack.enter_context(RunDirectory(out)) if out is not None else None
+        directory = stack.enter_context(RunDirectory(out, existing)) if out is not None else None
+        if directory is not None:
+            write_json(directory / RUN_NAME, provenance.run_facts(None))
         stack.enter_context(interrupts.handled())
-        configure_backends(device, settings.deterministic, settings.threads)
+        stack.enter_context(backends(device, settings.deterministic, settings.threads))
         yield Runtime(
             device=device,
             dtype=select_dtype(device, settings.dtype),
@@ -71,4 +83,4 @@ def open_runtime(
             compile=settings.compile,
         )
         if directory is not None:
-            write_json(directory / "run.json", provenance.run_facts(time.monotonic() - began))
+            write_json(directory / RUN_NAME, provenance.run_facts(time.monotonic() - began))

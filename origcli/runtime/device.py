@@ -1,13 +1,16 @@
 """Which device computes, and in which precision."""
 
 import contextlib
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from origcli.errors import DeviceError, UsageError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_DEVICES = "choose auto, cpu, mps, cuda or cuda:N"
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -24,7 +27,7 @@ def select_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"no device is called {name!r}", "choose auto, cpu, mps, cuda or cuda:N") from error
+        raise UsageError(f"no device is called {name!r}", _DEVICES) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(
@@ -38,8 +41,8 @@ def select_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("mps: this torch sees no Metal device", "use --device cpu")
     if device.type not in ("cpu", "mps"):
-        raise UsageError(f"no device is called {name!r}", "choose auto, cpu, mps, cuda or cuda:N")
-    return device
+        raise UsageError(f"no device is called {name!r}", _DEVICES)
+    return torch.device(device.type)
 
 
 def select_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
@@ -51,7 +54,9 @@ def select_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
         return DTYPES[name]
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    with torch.cuda.device(device):  # the question is asked about the current device
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -66,15 +71,41 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
-def configure_backends(device: torch.device, deterministic: bool, threads: int | None) -> None:
-    """TF32 for what stays in fp32 on CUDA; repeatable kernels when asked; the number of threads."""
+@contextmanager
+def backends(device: torch.device, deterministic: bool, threads: int | None) -> Iterator[None]:
+    """TF32 for what stays in fp32 on CUDA; repeatable kernels when asked; the number of threads.
+
+    These are torch's own global switches; a notebook that called us gets back what it had.
+    """
+    switches = torch.backends.cudnn
+    before = (
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        switches.allow_tf32,
+        switches.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+    )
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = not deterministic
+        switches.allow_tf32 = True
+        switches.benchmark = not deterministic
+        if deterministic:
+            # Read when cuBLAS is first used: without it its kernels differ from run to run.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # warn_only: a kernel with no repeatable form is better than no run.
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # Filling every new tensor costs time and only hides reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+        switches.allow_tf32 = before[2]
+        switches.benchmark = before[3]
+        torch.use_deterministic_algorithms(before[4], warn_only=before[5])
+        torch.utils.deterministic.fill_uninitialized_memory = before[6]  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +10,19 @@ from types import FrameType
 
 from origcli.errors import Interrupted
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_REMARK = b"origcli: stopping at the next safe point; once more stops at once\n"
+_SHOW_CURSOR = b"\x1b[?25h"
+
 _received: list[int] = []
+_owner = 0
 
 
 def check() -> None:
     """The safe point of a loop.
 
     Raises:
-        Interrupted: a signal has come since the last safe point.
+        Interrupted: a signal has come since the context was opened.
     """
     if _received:
         raise Interrupted(_received[0])
@@ -28,21 +34,39 @@ def pending() -> bool:
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _owner:
+        # A forked worker has inherited this handler. Ctrl-C reaches it too, and its parent decides
+        # what comes of that; SIGTERM is how its parent ends it.
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        return
     if _received:
+        if os.isatty(2):
+            os.write(2, _SHOW_CURSOR)  # a live display hides it, and nothing else will show it again
         os._exit(128 + number)
     _received.append(number)
+    if sys.stderr is not None:
+        os.write(2, _REMARK)
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Signals set a flag while the context is open. Outside the main thread it does nothing."""
-    if threading.current_thread() is not threading.main_thread():
+    """Signals set a flag while the context is open; inside another such context it changes nothing.
+
+    Outside the main thread, where Python delivers no signals, it does nothing.
+    """
+    global _owner
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is _receive:
         yield
         return
+    _owner = os.getpid()
     _received.clear()
-    before = {number: signal.signal(number, _receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _receive) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _received.clear()

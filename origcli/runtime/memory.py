@@ -10,7 +10,14 @@ from origcli.errors import DeviceError
 
 T = TypeVar("T")
 
-_HOST_MESSAGES = ("not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu")
+# How CUDA, cuBLAS, cuDNN, Metal and the CPU allocator say it where they do not raise OutOfMemoryError.
+_MESSAGES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "status_alloc_failed",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -18,7 +25,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _HOST_MESSAGES)
+    return isinstance(error, RuntimeError) and any(words in text for words in _MESSAGES)
 
 
 def release() -> None:
@@ -26,6 +33,8 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 class BatchSize:

@@ -3,6 +3,7 @@
 The only module that knows Rich's and tqdm's bars. Loops report through `Task.advance`.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -117,12 +118,12 @@ class RichProgress:
             TimeRemainingColumn,
         )
 
-        self.console = Console(file=stream or sys.stderr)
+        self.console = Console(file=stream, stderr=stream is None)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}", style="dim"),
+            TextColumn("{task.fields[shown]}", style="dim", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
@@ -150,7 +151,12 @@ class RichProgress:
 
 def open_progress(quiet: bool = False, stream: TextIO | None = None) -> Progress:
     """The progress that fits where it goes."""
-    stream = stream or sys.stderr
     if quiet:
         return SilentProgress()
-    return RichProgress(stream) if stream.isatty() else PlainProgress(stream)
+    if stream is None and "ipykernel" in sys.modules:
+        return RichProgress()  # Rich knows notebooks by itself
+    stream = stream or sys.stderr
+    if stream is None:  # closed with 2>&-
+        return SilentProgress()
+    live = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return RichProgress(stream) if live else PlainProgress(stream)

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import json
 import os
 import platform
 import sys
@@ -44,17 +45,20 @@ def hash_files(paths: Iterable[Path], root: Path) -> str:
 
 def hash_value(value: Any) -> str:
     """sha256 of a JSON value, whatever the order of its keys."""
-    import json
-
     text = json.dumps(value, sort_keys=True, allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_facts(seconds: float) -> dict[str, Any]:
-    """What differs between two equal runs, for `run.json`: when, where, how long, which words."""
+def run_facts(seconds: float | None) -> dict[str, Any]:
+    """What differs between two equal runs, for `run.json`: when, where, how long, which words.
+
+    Args:
+        seconds: what the run took; `None` while it is under way or after it was stopped.
+    """
     return {
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
+        "state": "begun" if seconds is None else "finished",
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": None if seconds is None else round(seconds, 3),
         "host": platform.node(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
