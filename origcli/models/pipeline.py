@@ -20,6 +20,7 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.provenance import hash_files
 
+DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
 TEXT_ENCODERS = ("CLIPTextModel", "BertModel")
 _COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
@@ -35,6 +36,7 @@ class DiffusionModel:
         vae, unet, text_encoder: the modules.
         tokenizer: of the text encoder; `model_max_length` is the padded length of a prompt.
         scheduler: carries the noise schedule; sampling makes its own from `scheduler.config`.
+        guidance: the classifier-free guidance scale to draw with where none is asked for.
     """
 
     name: str
@@ -47,6 +49,7 @@ class DiffusionModel:
     scheduler: Any
     device: torch.device
     dtype: torch.dtype
+    guidance: float
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -82,13 +85,19 @@ class DiffusionModel:
 
 
 def load_pipeline(
-    source: str | Path, runtime: Runtime, *, name: str | None = None, variant: str | None = None
+    source: str | Path,
+    runtime: Runtime,
+    *,
+    name: str | None = None,
+    variant: str | None = None,
+    guidance: float = DEFAULT_GUIDANCE,
 ) -> DiffusionModel:
     """Loads a pipeline directory onto the runtime's device, in its dtype, frozen.
 
     Args:
         source: a directory with `model_index.json`, as diffusers writes it.
         name: what to call it in reports; the directory's name by default.
+        guidance: the model's own guidance scale.
         variant: `fp16` takes `*.fp16.safetensors`.
 
     Raises:
@@ -137,6 +146,7 @@ def load_pipeline(
         scheduler=scheduler,
         device=runtime.device,
         dtype=runtime.dtype,
+        guidance=guidance,
     )
 
 
@@ -247,7 +257,7 @@ def text_states(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor) ->
 
 
 @contextmanager
-def embedding_override(text_encoder: Any, ids: Sequence[int], vectors: Tensor) -> Iterator[None]:
+def embedding_override(text_encoder: Any, ids: Sequence[int] | Tensor, vectors: Tensor) -> Iterator[None]:
     """Input embeddings of some token ids come from `vectors` while the context is open.
 
     Args:
@@ -256,7 +266,7 @@ def embedding_override(text_encoder: Any, ids: Sequence[int], vectors: Tensor) -
         vectors: (k, d), which may require a gradient.
     """
     table = text_encoder.get_input_embeddings()
-    wanted = torch.as_tensor(list(ids), device=table.weight.device)
+    wanted = torch.as_tensor(ids, device=table.weight.device)
     chosen: list[Tensor] = []
 
     def hide(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -266,7 +276,8 @@ def embedding_override(text_encoder: Any, ids: Sequence[int], vectors: Tensor) -
 
     def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         match = chosen[0]
-        learned = match.to(vectors.dtype) @ vectors  # (n, L, d)
+        # Looked up, not multiplied: TF32 would round a product, and 0 × NaN would spread a NaN.
+        learned = vectors[match.int().argmax(-1)]  # (n, L, d)
         return torch.where(match.any(-1, keepdim=True), learned.to(output.dtype), output)
 
     handles = (table.register_forward_pre_hook(hide), table.register_forward_hook(replace))

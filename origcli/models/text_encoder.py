@@ -1,0 +1,79 @@
+"""Text encoders: BERT from the hub or a directory, or a small one with a vocabulary of captions."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from origcli.errors import ModelError
+from origcli.models.checkpoints import quiet_loading
+from origcli.settings import TextEncoderSettings
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_PUNCTUATION = ",.-'!?:;()"
+
+
+def build_tokenizer(texts: Iterable[str], max_length: int) -> Any:
+    """A lower-case WordPiece tokenizer that knows every word of the texts, and every letter and digit."""
+    from tokenizers import normalizers, pre_tokenizers
+    from transformers import BertTokenizer
+
+    splitter = pre_tokenizers.BertPreTokenizer()
+    lower = normalizers.BertNormalizer(lowercase=True)
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(lower.normalize_str(text))}
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = [
+        *_SPECIAL,
+        *sorted(words | set(letters) | set(_PUNCTUATION)),
+        *(f"##{letter}" for letter in letters),
+    ]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=True)
+    tokenizer.model_max_length = max_length
+    return tokenizer
+
+
+def build_bert_config(settings: TextEncoderSettings, vocabulary_size: int) -> Any:
+    """The shape of a small BERT. It attends to real tokens alone, in training and in drawing."""
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        intermediate_size=4 * settings.width,
+        max_position_embeddings=settings.max_length,
+        use_attention_mask=True,
+    )
+
+
+def load_bert(source: str, max_length: int, *, offline: bool = False) -> tuple[Any, Any]:
+    """A frozen BERT and its tokenizer, from a hub id or a directory.
+
+    Raises:
+        ModelError: it is not there, not BERT, not in safetensors, or incomplete.
+    """
+    from transformers import BertModel, BertTokenizer
+
+    local = offline or Path(source).is_dir()
+    try:
+        with quiet_loading():
+            encoder, info = BertModel.from_pretrained(
+                source,
+                add_pooling_layer=True,
+                use_safetensors=True,
+                local_files_only=local,
+                output_loading_info=True,
+            )
+            tokenizer = BertTokenizer.from_pretrained(source, local_files_only=local)
+    except Exception as error:  # the hub client raises many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{source}: cannot load this text encoder: {reason}", "origcli fetch bert"
+        ) from error
+    missing = [key for key in info["missing_keys"] if "pooler" not in key]
+    if missing:
+        raise ModelError(f"{source}: {len(missing)} weights are missing, e.g. {missing[0]}")
+    encoder.config.use_attention_mask = True
+    tokenizer.model_max_length = min(max_length, encoder.config.max_position_embeddings)
+    return encoder.requires_grad_(False).eval(), tokenizer
