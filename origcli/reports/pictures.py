@@ -1,0 +1,117 @@
+"""The pictures of a score, kept as files beside the report: what the pages and figures show.
+
+By default they are copies to look at, at most 256 pixels wide for drawings; in full they are what was
+measured, as PNG. Everything is under `pictures/ID/`, so that the report can be redrawn from its directory.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from origcli.reports.score import PictureFiles
+from origcli.runtime.run_directory import make_directory, storage_error
+
+THUMBNAIL = 96
+DRAWING = 256
+QUERY = 512
+_LOSSLESS = 128  # up to this width a picture is kept as PNG: small anyway, and exact
+
+
+@dataclass(frozen=True)
+class SavedPictures:
+    """Names of files relative to the report's directory.
+
+    Attributes:
+        files: query, round trip, thumbnail, drawings without tokens.
+        drawings: by m, in the order given.
+        edits: of the in-distribution test.
+    """
+
+    files: PictureFiles
+    drawings: dict[int, tuple[str, ...]]
+    edits: tuple[str, ...]
+
+
+def save_pictures(
+    directory: Path,
+    name: str,
+    *,
+    query: Image.Image,
+    round_trip: Image.Image | None = None,
+    drawings: Mapping[int, Sequence[Image.Image]] | None = None,
+    without_tokens: Sequence[Image.Image] = (),
+    edits: Sequence[Image.Image] = (),
+    full: bool = False,
+) -> SavedPictures:
+    """Saves the pictures of one image's score under `directory/pictures/NAME/`.
+
+    Args:
+        directory: the report's.
+        name: the result's `id`.
+        query: the picture as the model saw it.
+        round_trip: through the VAE and back.
+        drawings: by m, one a seed.
+        without_tokens: drawings of the prompt without a placeholder.
+        edits: drawings of the in-distribution test.
+        full: keep what was measured, as PNG at full size, instead of copies to look at.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written.
+    """
+    folder = f"pictures/{name}"
+    make_directory(directory / folder)
+
+    def save(image: Image.Image, stem: str, size: int) -> str:
+        suffix, data = encoded(image, None if full else size)
+        _write(directory / f"{folder}/{stem}.{suffix}", data)
+        return f"{folder}/{stem}.{suffix}"
+
+    def save_all(images: Sequence[Image.Image], stem: str) -> tuple[str, ...]:
+        return tuple(save(image, f"{stem}-{i:02d}", DRAWING) for i, image in enumerate(images))
+
+    thumbnail = f"{folder}/thumbnail.webp"
+    _write(directory / thumbnail, _webp(_shrunk(query, THUMBNAIL), 80))
+    return SavedPictures(
+        files=PictureFiles(
+            query=save(query, "query", QUERY),
+            round_trip=None if round_trip is None else save(round_trip, "round-trip", QUERY),
+            thumbnail=thumbnail,
+            without_tokens=save_all(without_tokens, "m0"),
+        ),
+        drawings={m: save_all(images, f"m{m}") for m, images in (drawings or {}).items()},
+        edits=save_all(edits, "edit"),
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Not atomic and not synced, for there are a hundred an image: what a killed run left torn is written
+    # anew, since the result that names the files is recorded after them.
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def encoded(image: Image.Image, size: int | None) -> tuple[str, bytes]:
+    """A picture's file suffix and bytes: PNG if it is small or `size` is `None`, else WebP within `size`."""
+    image = image.convert("RGB")
+    if size is None or max(image.size) <= _LOSSLESS:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", optimize=True)
+        return "png", buffer.getvalue()
+    return "webp", _webp(_shrunk(image, size), 90)
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()
+
+
+def _shrunk(image: Image.Image, size: int) -> Image.Image:
+    copy = image.copy()
+    copy.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return copy

@@ -1,0 +1,135 @@
+"""The verdict in words that need no knowledge of the method, from the facts of a result.
+
+The words say what was measured, by which model, and how sure it is; never more than that.
+"""
+
+from collections.abc import Sequence
+
+from origcli.reports.envelope import Estimate
+from origcli.reports.score import CurvePoint, DomainCheck, Threshold, TokensNeeded, Verdict, VerdictKind
+
+LIMITS = (
+    "It speaks of one model. Another model, trained on other pictures, may know this image better or worse.",
+    "It does not tell whether this image, or one like it, was in the training data, and it finds no sources.",
+    "It is a measurement, not a legal finding: originality in law has its own tests, "
+    "and this number decides none of them.",
+    "The intervals hold for the tokens that were learned; learning them again gives slightly other ones.",
+    "A picture that the model cannot show at all is reported as out of its domain, not as original.",
+)
+
+
+def decide(
+    model: str,
+    domain: DomainCheck,
+    originality: Estimate,
+    needed: TokensNeeded,
+    threshold: Threshold,
+    curve: Sequence[CurvePoint],
+) -> Verdict:
+    """The verdict on one image.
+
+    Args:
+        model: the name of the model that was asked.
+        domain: whether the model can show the image; where it cannot, that is the verdict, also when
+            it was measured all the same.
+        originality: with its interval, or null with a reason.
+        needed: the tokens needed at the threshold.
+        threshold: what counts as redrawn.
+        curve: d(1) … d(M); may be empty where the image is out of the domain.
+    """
+    if domain.inside is False:
+        return Verdict(kind=VerdictKind.out_of_domain, words=_outside(model, domain))
+    match needed.kind:
+        case "reached":
+            kind, words = VerdictKind.redrawn, _redrawn(model, needed, threshold, curve)
+        case "not-reached":
+            kind, words = VerdictKind.not_redrawn, _not_redrawn(model, needed, threshold, curve)
+        case "undecided":
+            kind, words = VerdictKind.undecided, _undecided(needed, threshold, curve)
+        case _:
+            kind, words = VerdictKind.measured, _measured(model, curve)
+    return Verdict(kind=kind, words=f"{words} {_scale(originality)}".strip())
+
+
+def tokens(m: int) -> str:
+    """`1 token`, `2 tokens`."""
+    return f"{m} token" if m == 1 else f"{m} tokens"
+
+
+def _outside(model: str, domain: DomainCheck) -> str:
+    reasons = "; ".join(domain.reasons)
+    measured = " It was measured all the same, on request; read the numbers with that in mind."
+    return (
+        f"{model} cannot show this image at all, so its originality cannot be measured with this model"
+        f"{f': {reasons}' if reasons else ''}. This says nothing about whether the image is original."
+        f"{measured if domain.forced else ''}"
+    )
+
+
+def _redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
+    m = needed.m or 1
+    words = f"{model} redraws this image with {tokens(m)}: its drawings come within {_limit(threshold)}"
+    words += f"{_distance_at(curve, m)}."
+    if m == 1:
+        return f"{words} One is the least there is: the image is close to what the model draws anyway."
+    return (
+        f"{words} With {tokens(m - 1)} they do not. The more tokens it takes, the less the model knew before."
+    )
+
+
+def _not_redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
+    maximum = needed.maximum or 1
+    return (
+        f"{model} does not redraw this image with up to {tokens(maximum)}, the most that were tried: "
+        f"its drawings stay outside {_limit(threshold)}{_distance_at(curve, maximum)}. "
+        "To this model the image holds more than it can put together from what it knows in so few tokens."
+    )
+
+
+def _undecided(needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
+    m = needed.m or 1
+    return (
+        f"The number of tokens needed is undecided: at {tokens(m)} the interval of the average distance "
+        f"lies on both sides of {_limit(threshold)}{_distance_at(curve, m)}. "
+        "More drawings (--images) narrow it."
+    )
+
+
+def _measured(model: str, curve: Sequence[CurvePoint]) -> str:
+    if not curve:
+        return "The image was not measured."
+    first, last = curve[0], curve[-1]
+    words = f"With {tokens(first.m)} the drawings of {model} are {_of(first)} from the image on average"
+    if last is not first:
+        words += f", with {tokens(last.m)} {_of(last)}"
+    return f"{words}. There is no calibrated threshold, so no number of tokens is called enough."
+
+
+def _scale(originality: Estimate) -> str:
+    if originality.value is None:
+        return f"There is no originality score: {originality.reason}."
+    return (
+        f"On the scale from 0 (redrawn as well as the model can show it) to 1 (no nearer than unrelated "
+        f"drawings) its originality is {_shown(originality)}."
+    )
+
+
+def _limit(threshold: Threshold) -> str:
+    return "the threshold" if threshold.value is None else f"the threshold of {threshold.value:.2f}"
+
+
+def _distance_at(curve: Sequence[CurvePoint], m: int) -> str:
+    point = next((point for point in curve if point.m == m), None)
+    return "" if point is None else f", on average {_of(point)} away"
+
+
+def _of(point: CurvePoint) -> str:
+    return _shown(point.distance)
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "unknown"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"

@@ -1,0 +1,208 @@
+"""Writes reports as files: report.json, report.csv, and results line by line while a run goes on.
+
+Equal reports are equal bytes. Results may come as a stream, so that a report over a hundred thousand
+images needs the memory of one.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from origcli.errors import InputError
+from origcli.reports.envelope import Record, Report
+from origcli.reports.schema import SCHEMAS
+from origcli.reports.tables import columns, failure_row, result_rows
+from origcli.runtime.run_directory import atomic_file, read_json, storage_error
+
+# What spreadsheets take as the start of a formula, also in its full-width forms.
+_FORMULA_STARTS = tuple("=+-@\t\r\n\0＝＋－＠")
+_NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]")
+
+R = TypeVar("R", bound=Record)
+
+
+def safe_cell(value: Any) -> Any:
+    """A CSV cell that no spreadsheet runs as a formula: text that starts like one gets a quote before it."""
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    return value
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], names: Sequence[str], *, header: bool = True) -> str:
+    """Rows as CSV; `None` is an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
+        writer.writerow(names)
+    writer.writerows([safe_cell(row.get(name)) for name in names] for row in rows)
+    return buffer.getvalue()
+
+
+def json_text(value: Any) -> str:
+    """Strict JSON, keys sorted, indented, lists of plain numbers on one line."""
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    # Inside strings a newline is always escaped, so this touches the layout alone.
+    return _NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text)
+
+
+def json_chunks(report: Report[Any], results: Iterable[Record] | None = None) -> Iterator[str]:
+    """A report's JSON text in pieces, the results one by one.
+
+    Args:
+        report: all but the results, or all of it.
+        results: instead of `report.results`.
+    """
+    head = report.model_copy(update={"results": ()}).to_json()
+    results = report.results if results is None else results
+    between = "{\n"
+    for key in sorted(head):
+        yield f"{between}  {json.dumps(key)}: "
+        between = ",\n"
+        if key == "results":
+            yield from _list_chunks(results)
+        else:
+            yield _indented(json_text(head[key]), 2)
+    yield "\n}\n"
+
+
+def _list_chunks(results: Iterable[Record]) -> Iterator[str]:
+    between = "["
+    for result in results:
+        yield f"{between}\n    {_indented(json_text(result.to_json()), 4)}"
+        between = ","
+    yield "[]" if between == "[" else "\n  ]"
+
+
+def _indented(text: str, spaces: int) -> str:
+    return textwrap.indent(text, " " * spaces).lstrip(" ")
+
+
+def write_report(
+    directory: Path, report: Report[Any], results: Iterable[Record] | None = None, name: str = "report"
+) -> None:
+    """Writes NAME.json and NAME.csv into a directory in one pass over the results.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written; the old files are kept.
+    """
+    names = columns(report)
+    with ExitStack() as stack:
+        json_file = stack.enter_context(atomic_file(directory / f"{name}.json"))
+        csv_file = stack.enter_context(atomic_file(directory / f"{name}.csv"))
+        csv_file.write(csv_text((), names).encode())
+
+        def tabulated() -> Iterator[Record]:
+            for result in report.results if results is None else results:
+                csv_file.write(csv_text(result_rows(result), names, header=False).encode())
+                yield result
+
+        for chunk in json_chunks(report, tabulated()):
+            json_file.write(chunk.encode())
+        csv_file.write(csv_text(map(failure_row, report.errors), names, header=False).encode())
+
+
+def read_report(path: Path, expected: str | None = None) -> Report[Any]:
+    """Reads a report of any command.
+
+    Args:
+        path: a report.json, or the directory that holds one.
+        expected: the command that it has to come from.
+
+    Raises:
+        InputError: missing, no JSON, no report, of another command, or of a version unknown here.
+    """
+    path = path / "report.json" if path.is_dir() else path
+    value = read_json(path)
+    schema = value.get("schema") if isinstance(value, dict) else None
+    kind = next((k for k in SCHEMAS.values() if k.model_fields["schema_id"].default == schema), None)
+    if kind is None:
+        told = "it names no schema" if schema is None else f"its schema is {schema!r}"
+        raise InputError(f"{path}: not a report that this version can read: {told}")
+    if expected is not None and kind is not SCHEMAS[expected]:
+        raise InputError(f"{path}: a report of {str(schema).split('/')[1]}, not of {expected}")
+    return _validated(kind, value, str(path))
+
+
+def _validated(kind: type[R], value: Any, where: str) -> R:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: not a valid report: {place}: {first['msg']}") from error
+
+
+class ResultLog(Generic[R]):
+    """Results appended to a JSON Lines file as they come, each on the disk before the next begins.
+
+    A process that is killed leaves a torn last line at most; opening the log cuts it off.
+
+    Args:
+        path: the file; it need not exist.
+        kind: the type of its records.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self.path, self.kind = path, kind
+        if path.exists():
+            self._cut(_whole_length(path))
+
+    def append(self, record: R) -> str:
+        """Adds a record and returns its line, newline included."""
+        line = json.dumps(record.to_json(), sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        length = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._cut(length)
+            raise storage_error(self.path, error) from error
+        return line
+
+    def __iter__(self) -> Iterator[R]:
+        """The records, one in memory at a time.
+
+        Raises:
+            InputError: a line is not such a record.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{self.path}: line {number}: not valid JSON: {error}") from error
+                yield _validated(self.kind, value, f"{self.path}: line {number}")
+
+    def _cut(self, length: int) -> None:
+        if self.path.exists() and self.path.stat().st_size > length:
+            os.truncate(self.path, length)
+
+
+def _whole_length(path: Path) -> int:
+    """The length of a file up to and with its last newline, read from its end."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0
