@@ -7,16 +7,25 @@ The base is always `paper.toml`, which is complete; `small.toml` (scale of data 
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from origcli.errors import InputError, UsageError
 
+# Variables of the environment that are not settings; see `origcli --help` and the manual.
+VARIABLES = {
+    "ORIGCLI_CACHE": "directory of cached features and constants",
+    "ORIGCLI_CONFIG": "the --config file",
+    "ORIGCLI_DEBUG": "1: an error shows its traceback",
+    "ORIGCLI_PRESET": "the --preset",
+}
 PRESETS = ("paper", "small", "fast")
 DEFAULT_PRESETS = ("small", "fast")
 
@@ -49,9 +58,16 @@ class SynthSettings(Section):
     mixture: Literal["uniform", "originality"] = "uniform"
     common: float = Field(ge=0, le=1)
     rare: float = Field(ge=0, le=1)
+    category: Literal["common", "rare", "unseen", "rest"] | None = None
+    sizes: tuple[str, ...] = ()
+    colors: tuple[str, ...] = ("red", "green", "blue")
+    textures: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ("circle", "square", "triangle", "hexagon", "star")
+    hold_out: tuple[str, ...] = ()
     caption_order: Literal["fixed", "shuffled"] = "fixed"
     no_overlap: bool = False
     fixed_location: bool = False
+    shards: int | None = Field(None, ge=1)
 
 
 class OptimizerSettings(Section):
@@ -209,11 +225,18 @@ class Origins(dict[str, str]):
     """Where each effective value came from: `section.field` -> "preset paper", "environment", "flag" …"""
 
 
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """What to say of a word that is unknown: the nearest known one, else all of them."""
+    names = list(known)
+    near = get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
+
+
 @cache
 def preset_values(name: str) -> dict[str, dict[str, Any]]:
     """The tables of one preset file."""
     if name not in PRESETS:
-        raise UsageError(f"no preset is called {name!r}", f"choose from {', '.join(PRESETS)}")
+        raise UsageError(f"no preset is called {name!r}", _nearest(name, PRESETS))
     text = resources.files("origcli.presets").joinpath(f"{name}.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -222,7 +245,8 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
     """The tables of a configuration file.
 
     Raises:
-        InputError: the file is missing, not UTF-8, not TOML, or not made of tables.
+        InputError: the file is missing, not UTF-8 or not TOML.
+        UsageError: it names a section or a field that there is not.
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
@@ -233,21 +257,39 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
     for section, table in values.items():
         if section not in Settings.model_fields or not isinstance(table, dict):
             raise UsageError(
-                f"{path}: no section is called [{section}]",
-                f"the sections are {', '.join(Settings.model_fields)}",
+                f"{path}: no section is called [{section}]", _nearest(section, Settings.model_fields)
             )
+        for field in table:
+            if field not in fields_of(section):
+                raise UsageError(f"{path}: [{section}] has no {field!r}", _nearest(field, fields_of(section)))
     return values
 
 
+def fields_of(section: str) -> dict[str, FieldInfo]:
+    """The fields of a section."""
+    annotation = Settings.model_fields[section].annotation
+    assert isinstance(annotation, type) and issubclass(annotation, Section)
+    return annotation.model_fields
+
+
 def environment_values(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """`ORIGCLI_SCORE_IMAGES=8` sets `score.images`; `runtime` needs no name (`ORIGCLI_DEVICE`)."""
+    """`ORIGCLI_SCORE_IMAGES=8` sets `score.images`; `runtime` needs no name (`ORIGCLI_DEVICE`).
+
+    Raises:
+        UsageError: a variable starts with `ORIGCLI_` and sets nothing: a setting that is misspelt
+            and ignored would be a wrong result.
+    """
     values: dict[str, dict[str, Any]] = {}
-    for section, field in Settings.model_fields.items():
-        assert isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        for name in field.annotation.model_fields:
+    known = {*VARIABLES}
+    for section in Settings.model_fields:
+        for name, field in fields_of(section).items():
             for variable in variables_of(section, name):
+                known.add(variable)
                 if variable in environment:
-                    values.setdefault(section, {})[name] = _parse(environment[variable])
+                    values.setdefault(section, {})[name] = _parse(environment[variable], field)
+    for variable in environment:
+        if variable.startswith("ORIGCLI_") and variable not in known:
+            raise UsageError(f"the environment variable {variable} sets nothing", _nearest(variable, known))
     return values
 
 
@@ -257,8 +299,10 @@ def variables_of(section: str, field: str) -> tuple[str, ...]:
     return (long, f"ORIGCLI_{field}".upper()) if section == "runtime" else (long,)
 
 
-def _parse(text: str) -> Any:
-    """A value written as in TOML, else the string itself."""
+def _parse(text: str, field: FieldInfo) -> Any:
+    """A value written as in TOML; a string may go without its quotes."""
+    if field.annotation is str:
+        return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -301,11 +345,22 @@ def resolve(
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        origin = origins.get(".".join(str(part) for part in first["loc"][:2]), "settings")
-        raise UsageError(f"{where} ({origin}): {first['msg']}, not {first['input']!r}") from error
+        raise _invalid(error, origins) from error
     for section, values in settings:
         for field in type(values).model_fields:
             origins.setdefault(f"{section}.{field}", "default")
     return settings, origins
+
+
+def _invalid(error: ValidationError, origins: Origins) -> UsageError:
+    """The first of pydantic's complaints: which setting, where it was set, to what, and what it may be."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "missing":
+        return UsageError(
+            f"{where} is not set", "set it with a flag, in --config, or take a preset that has it"
+        )
+    origin = origins.get(field, "settings")
+    may_be = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return UsageError(f"{where} = {first['input']!r} ({origin}): {may_be}")

@@ -1,0 +1,130 @@
+"""Data sets on disk: what `origcli synth` writes and everything else reads.
+
+A directory: `images/00012/012345.png`, `labels/00012/012345.txt`, `metadata.jsonl`, `data.yaml`,
+`dataset.json`. A thousand pictures a folder are one unit of work: a worker writes them, and the parent
+keeps their metadata under `.parts` until all are there, so a killed run goes on with the missing ones.
+With shards, a unit is one tar (see `shards`).
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from origcli.errors import InputError
+from origcli.runtime.run_directory import read_json
+
+FACTS_NAME = "dataset.json"
+METADATA_NAME = "metadata.jsonl"
+SCHEMA = "origcli.dataset/1"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished data set. Pictures are read when asked for.
+
+    Args:
+        path: its directory.
+        facts: `dataset.json`.
+        records: a mapping a picture, in the order of their index: `file_name`, `text`, `category`, `elements`.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    records: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The captions in the order of the pictures."""
+        return [record["text"] for record in self.records]
+
+    @property
+    def resolution(self) -> int:
+        """Width and height of the pictures in pixels."""
+        return int(self.facts["recipe"]["resolution"])
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the recipe: equal for equal pictures and captions."""
+        return str(self.facts["hash"])
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The settings and the seed that made it."""
+        return dict(self.facts["recipe"])
+
+    def image(self, index: int) -> Pixels:
+        """Picture `index`: uint8 (h, w, 3), RGB.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        record = self.records[index]
+        path = self.path / record.get("shard", record["file_name"])
+        try:
+            with path.open("rb") as file:
+                if "shard" in record:
+                    file.seek(record["offset"])
+                data = file.read(record.get("size", -1))
+            with Image.open(BytesIO(data), formats=["PNG"]) as picture:
+                pixels: Pixels = np.asarray(picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{path}: cannot read picture {index}: {error}") from error
+        if pixels.shape != (self.resolution, self.resolution, 3):
+            raise InputError(f"{path}: picture {index} is not {self.resolution} pixels wide and high")
+        return pixels
+
+    def images(self, indices: Sequence[int] | None = None, threads: int | None = None) -> Pixels:
+        """Pictures in one array: uint8 (n, h, w, 3); all of them where `indices` is `None`."""
+        chosen = range(len(self)) if indices is None else indices
+        pixels: Pixels = np.empty((len(chosen), self.resolution, self.resolution, 3), dtype=np.uint8)
+
+        def read(part: range) -> None:
+            for place in part:
+                pixels[place] = self.image(chosen[place])
+
+        step = 256
+        parts = [range(start, min(start + step, len(chosen))) for start in range(0, len(chosen), step)]
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            for _ in pool.map(read, parts):
+                pass
+        return pixels
+
+
+def read_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """Opens a data set that `synth` wrote.
+
+    Raises:
+        InputError: it is no data set, is not finished, or is damaged.
+    """
+    directory = Path(path)
+    if not (directory / FACTS_NAME).is_file():
+        raise InputError(
+            f"{directory}: no finished data set ({FACTS_NAME} is missing)", "make one with: origcli synth"
+        )
+    facts = read_json(directory / FACTS_NAME)
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        raise InputError(f"{directory / FACTS_NAME}: not a data set of schema {SCHEMA}")
+    metadata = directory / METADATA_NAME
+    try:
+        with metadata.open("rb") as file:
+            records = [json.loads(line) for line in file]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{metadata}: cannot read: {error}") from error
+    if len(records) != facts["count"]:
+        raise InputError(f"{metadata}: {len(records)} lines, not {facts['count']}")
+    return Dataset(directory, facts, records)
