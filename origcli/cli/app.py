@@ -72,6 +72,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with one of `ExitCode`."""
+    present.prepare_streams()
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="origcli", standalone_mode=False)

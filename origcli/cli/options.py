@@ -3,6 +3,7 @@
 A default of `None` means that presets, configuration file and environment decide (see `settings`).
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,13 +56,19 @@ PresetOption = Annotated[
     str | None,
     typer.Option(
         "--preset",
+        envvar="ORIGCLI_PRESET",
         help="Numbers to start from, layered on `paper`: paper, small, fast or a list. [default: small,fast]",
         rich_help_panel=RUN,
     ),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="TOML file with a table per section of settings.", rich_help_panel=RUN),
+    typer.Option(
+        "--config",
+        envvar="ORIGCLI_CONFIG",
+        help="TOML file with a table per section of settings (origcli config show).",
+        rich_help_panel=RUN,
+    ),
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", help="Seed of everything random. [default: 0]", rich_help_panel=RUN)
@@ -99,13 +106,15 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="shapes (bundled), sd15, sd14, a pipeline directory or a hub id. auto: sd15 on a GPU, else shapes. "
-        "[default: auto]",
+        help="shapes (bundled), sd15, sd14, a pipeline directory or a hub id. "
+        "auto: sd15 on a GPU, else shapes. [default: auto]",
     ),
 ]
 
 
-def load_settings(preset: str | None, config: Path | None, flags: dict[str, dict[str, Any]]) -> "Settings":
+def load_settings(
+    preset: str | None, config: Path | None, flags: Mapping[str, Mapping[str, Any]]
+) -> "Settings":
     """The effective settings of a command: presets, file, environment, flags."""
     from origcli.settings import resolve
 

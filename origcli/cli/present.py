@@ -13,12 +13,27 @@ from origcli.cli.options import Format
 from origcli.errors import OrigError, StorageError
 from origcli.runtime.progress import Progress, open_progress
 
+_UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def progress(quiet: bool) -> Progress:
     """Progress on stderr in the form that fits."""
     return open_progress(quiet)
+
+
+def prepare_streams() -> None:
+    """Lets every name be printed: what a stream cannot say is escaped, and data in a pipe are UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = None if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Text whose control characters are escaped: a file name must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def error(problem: OrigError, cause: BaseException | None = None) -> None:
@@ -29,24 +44,34 @@ def error(problem: OrigError, cause: BaseException | None = None) -> None:
         cause: an exception whose traceback is shown first.
     """
     trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
-    hint = f"  hint: {problem.hint}\n" if problem.hint else ""
-    sys.stderr.write(f"{trace}origcli: {problem.message}\n{hint}")
+    hint = f"  hint: {printable(problem.hint)}\n" if problem.hint else ""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{trace}origcli: {printable(problem.message)}\n{hint}")
 
 
 def write(text: str) -> None:
     """Writes to stdout and makes sure that it arrived.
 
     Raises:
-        StorageError: stdout is full. A closed pipe ends the process quietly, as `head` expects.
+        StorageError: stdout is full or closed. A pipe that nobody reads any more ends the process
+            quietly, as `head` expects.
     """
+    if sys.stdout is None:
+        raise StorageError("stdout: closed", "send it to a file, or to /dev/null")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         raise SystemExit(0) from None
     except OSError as problem:
+        _abandon_stdout()
         raise StorageError(f"stdout: cannot write: {problem.strerror or problem}") from problem
+
+
+def _abandon_stdout() -> None:
+    """Sends what is left in the buffer nowhere: Python would try again at its exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def safe_cell(value: Any) -> Any:
@@ -101,7 +126,7 @@ def rows(
 def _shown(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
 def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str) -> str:
@@ -116,7 +141,7 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
         file=buffer,
         force_terminal=terminal,
         no_color=not terminal or "NO_COLOR" in os.environ,
-        width=None if terminal else 200,
+        width=None if terminal else _UNBOUNDED,
     )
     grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD if terminal else None)
     for column in columns:

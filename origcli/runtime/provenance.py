@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import origcli
+from origcli.runtime.paths import path_text
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "dreamsim", "ultralytics", "numpy", "pillow")
 
@@ -62,5 +63,5 @@ def run_facts(seconds: float | None) -> dict[str, Any]:
         "host": platform.node(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "command": sys.argv,
+        "command": [path_text(word) for word in sys.argv],
     }
