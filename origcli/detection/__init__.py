@@ -1,0 +1,1 @@
+"""What is in a picture of the shapes world: detectors, and counting what they find."""
