@@ -24,6 +24,7 @@ VARIABLES = {
     "ORIGCLI_CACHE": "directory of cached features and constants",
     "ORIGCLI_CONFIG": "the --config file",
     "ORIGCLI_DEBUG": "1: an error shows its traceback",
+    "ORIGCLI_MIRROR": "address that serves published weights in place of their publishers",
     "ORIGCLI_PRESET": "the --preset",
 }
 PRESETS = ("paper", "small", "fast")
@@ -163,6 +164,7 @@ class InvertSettings(Section):
     early_stop_variance: float = Field(gt=0)
     early_stop_floor: float = Field(ge=0)
     evaluate_every: int = Field(ge=1)
+    evaluate_samples: int = Field(ge=1)
     checkpoint_every: int = Field(ge=1)
     preview_every: int = Field(0, ge=0)
 
@@ -191,6 +193,7 @@ class ScoreSettings(Section):
     bootstrap: int = Field(ge=1)
     repeats: int = Field(1, ge=1)
     crop: Literal["center", "squash", "pad"] = "center"
+    together: int | None = Field(None, ge=1)
     keep_images: bool = False
     until_reached: bool = False
     force: bool = False

@@ -1,0 +1,75 @@
+"""The runtime: opened before any model is loaded, and it leaves a record."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from origcli.errors import DeviceError, Interrupted, LockedError, UsageError
+from origcli.runtime import interrupts
+from origcli.runtime.context import Runtime, open_runtime
+from origcli.settings import RuntimeSettings
+
+CPU = RuntimeSettings(device="cpu")
+
+
+def test_it_hands_down_what_was_asked_for(tmp_path: Path) -> None:
+    settings = RuntimeSettings(device="cpu", dtype="bf16", seed=7, offline=True, compile=True, threads=1)
+    with open_runtime(settings, tmp_path / "run") as runtime:
+        assert runtime.device == torch.device("cpu") and runtime.dtype == torch.bfloat16
+        assert (runtime.seed, runtime.offline, runtime.compile) == (7, True, True)
+        assert runtime.out == (tmp_path / "run").absolute()
+        assert json.loads((runtime.out / "run.json").read_text())["state"] == "begun"
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["state"] == "finished" and record["seconds"] >= 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json"}
+
+
+def test_without_a_directory_it_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_runtime(CPU) as runtime:
+        assert runtime.directory is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_stops_says_so_and_lets_go(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted), open_runtime(CPU, tmp_path):
+        raise Interrupted(15)
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "begun"
+    with open_runtime(CPU, tmp_path):
+        pass
+
+
+def test_a_device_that_is_not_there_is_found_before_the_directory_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError), open_runtime(RuntimeSettings(device="cuda"), tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_directory_has_one_runtime(tmp_path: Path) -> None:
+    with open_runtime(CPU, tmp_path), pytest.raises(LockedError), open_runtime(CPU, tmp_path):
+        pass
+
+
+def test_a_run_can_be_started_over(tmp_path: Path) -> None:
+    with open_runtime(CPU, tmp_path) as runtime:
+        (runtime.out / "old.txt").write_text("")
+    with pytest.raises(UsageError), open_runtime(CPU, tmp_path, existing="refuse"):
+        pass
+    with open_runtime(CPU, tmp_path, existing="replace") as runtime:
+        assert not (runtime.out / "old.txt").exists()
+
+
+def test_signals_are_handled_inside_only() -> None:
+    with open_runtime(CPU):
+        interrupts.check()
+    assert not interrupts.pending()
+
+
+def test_the_bare_runtime_is_the_cpu_in_fp32() -> None:
+    runtime = Runtime()
+    assert runtime.device.type == "cpu" and runtime.dtype == torch.float32 and runtime.seed == 0

@@ -1,0 +1,132 @@
+"""Devices and dtypes, with machines that are not here."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from origcli.errors import DeviceError, UsageError
+from origcli.runtime.device import autocast, backends, memory_format, select_device, select_dtype
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Sets what torch says of the machine."""
+
+    def say(cuda: int = 0, mps: bool = False, bf16: tuple[int, ...] = ()) -> None:
+        current = [0]
+
+        class Within:
+            def __init__(self, device: torch.device) -> None:
+                self.index = device.index or 0
+
+            def __enter__(self) -> None:
+                current.append(self.index)
+
+            def __exit__(self, *words: object) -> None:
+                current.pop()
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "device", Within)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[-1] in bf16)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return iter([say])
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "name", "expected"),
+    [
+        (0, False, "auto", CPU),
+        (0, True, "auto", MPS),
+        (2, True, "auto", CUDA),
+        (2, False, "cuda", CUDA),
+        (2, False, "cuda:1", torch.device("cuda", 1)),
+        (2, False, "cpu", CPU),
+        (0, False, "cpu:0", CPU),
+        (0, True, "mps", MPS),
+    ],
+)
+def test_devices(machine: Iterator[object], cuda: int, mps: bool, name: str, expected: torch.device) -> None:
+    next(machine)(cuda=cuda, mps=mps)
+    assert select_device(name) == expected
+
+
+@pytest.mark.parametrize(("cuda", "name"), [(0, "cuda"), (0, "cuda:1"), (2, "cuda:2"), (0, "mps")])
+def test_a_device_that_is_not_there(machine: Iterator[object], cuda: int, name: str) -> None:
+    next(machine)(cuda=cuda)
+    with pytest.raises(DeviceError, match=name) as caught:
+        select_device(name)
+    assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "", "meta", "xla", "CPU"])
+def test_a_device_that_is_no_device(name: str) -> None:
+    with pytest.raises(UsageError, match="no device is called") as caught:
+        select_device(name)
+    assert "cuda:N" in caught.value.hint
+
+
+def test_dtypes(machine: Iterator[object]) -> None:
+    next(machine)(cuda=2, bf16=(1,))
+    assert select_dtype(torch.device("cuda", 0)) == torch.float16, "the first card has no bf16"
+    assert select_dtype(torch.device("cuda", 1)) == torch.bfloat16, "the second has"
+    assert select_dtype(CPU) == select_dtype(MPS) == torch.float32
+    assert select_dtype(CPU, "bf16") == torch.bfloat16
+    assert select_dtype(CUDA, "fp32") == torch.float32
+
+
+def test_mixed_precision_is_on_inside_only() -> None:
+    layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4)
+    with autocast(CPU, torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with autocast(CPU, torch.float32):
+        assert layer(x).dtype == torch.float32
+    assert layer.weight.dtype == torch.float32
+
+
+def test_memory_formats() -> None:
+    assert memory_format(CPU) == memory_format(CUDA) == torch.channels_last
+    assert memory_format(MPS) == torch.contiguous_format
+
+
+def switches() -> tuple[object, ...]:
+    return (
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_switches_are_set_inside_and_given_back(
+    device: torch.device, deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = switches()
+    with pytest.raises(ZeroDivisionError), backends(device, deterministic, threads=1):
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+        if device.type == "cuda":
+            assert torch.get_float32_matmul_precision() == "high"
+            assert torch.backends.cudnn.benchmark != deterministic
+            assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
+        raise ZeroDivisionError
+    assert switches() == before
+
+
+@pytest.mark.gpu
+def test_the_card_that_is_here_computes_in_its_dtype() -> None:
+    device = select_device("auto")
+    assert device.type == "cuda"
+    with backends(device, True, None), autocast(device, select_dtype(device)):
+        x = torch.randn(64, 64, device=device)
+        assert torch.equal(x @ x, x @ x)

@@ -1,0 +1,82 @@
+"""Bars on a terminal, lines in a log, nothing when quiet, and never a word on stdout."""
+
+import io
+import sys
+
+import pytest
+
+from origcli.runtime import progress
+from origcli.runtime.progress import PlainProgress, RichProgress, SilentProgress, open_progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_form_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert isinstance(open_progress(stream=Terminal()), RichProgress)
+    assert isinstance(open_progress(stream=io.StringIO()), PlainProgress)
+    assert isinstance(open_progress(quiet=True, stream=Terminal()), SilentProgress)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(open_progress(stream=Terminal()), PlainProgress)
+
+
+def test_a_closed_stderr_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert isinstance(open_progress(), SilentProgress)
+
+
+def test_a_notebook_has_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert isinstance(open_progress(), RichProgress)
+
+
+def test_plain_lines_come_at_intervals_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    log = io.StringIO()
+    with PlainProgress(log).task("inverting", total=100, start=40) as task:
+        for step in range(60):
+            clock[0] += 1.0
+            task.advance(loss=1 / (step + 1), stage="m=1")
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 60 // progress.PLAIN_INTERVAL_S + 1
+    assert lines[0] == "inverting: 55/100  loss 0.06667  stage m=1  [15 s, 1/s, 45 s left]"
+    assert lines[-1].startswith("inverting: 100/100  ")
+
+
+def test_plain_lines_need_no_total_and_survive_an_error() -> None:
+    log = io.StringIO()
+    with pytest.raises(ValueError), PlainProgress(log).task("reading", total=None) as task:
+        task.advance(3)
+        raise ValueError
+    assert log.getvalue().startswith("reading: 3/?")
+    assert "left" not in log.getvalue()
+
+
+def test_bars_stack_and_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = Terminal()
+    bars = RichProgress(terminal)
+    with bars.task("outer [1]", total=2) as outer:
+        outer.advance(loss=0.5)
+        with bars.task("inner", total=None) as inner:
+            inner.advance()
+            assert len(bars.bars.tasks) == 2
+        bars.say("a remark [with] brackets")
+        bars.bars.refresh()
+    assert bars.depth == 0 and not bars.bars.tasks
+    assert "outer [1]" in terminal.getvalue() and "loss 0.5" in terminal.getvalue()
+    assert "a remark [with] brackets" in terminal.getvalue()
+
+
+def test_remarks_go_to_the_log_and_not_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    open_progress().say("fetching")
+    open_progress(quiet=True).say("not this")
+    with open_progress(quiet=True).task("x", total=1) as task:
+        task.advance()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "fetching\n"

@@ -1,0 +1,67 @@
+"""The house's own rules: which way imports point, what may be imported where, how long a file is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "origcli").rglob("*.py"))
+EMPTY_NAMES = {"utils", "util", "helpers", "common", "misc", "tools", "lib"}
+
+
+def test_imports_point_one_way() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_room_is_called_after_nothing() -> None:
+    assert not [path for path in MODULES if {path.stem, *path.parts} & EMPTY_NAMES]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_short_and_begin_with_what_they_are(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) < 400
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_module_prints(path: Path) -> None:
+    if path.name == "present.py":
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+    assert path.name == "progress.py" or not prints, f"{path.name}: lines {prints}"
+
+
+LIGHT = """
+import sys
+{statement}
+heavy = ("torch", "numpy", "pydantic", "matplotlib", "diffusers", "transformers", "PIL", "rich")
+print(*[name for name in heavy if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("statement", ["import origcli", "import origcli.cli.app"])
+def test_the_command_line_is_light(statement: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(statement=statement)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("room", ["scenes", "reports", "settings", "errors"])
+def test_some_rooms_know_no_torch(room: str) -> None:
+    code = f"""
+import importlib, pkgutil, sys
+room = importlib.import_module("origcli.{room}")
+for module in pkgutil.walk_packages(getattr(room, "__path__", []), room.__name__ + "."):
+    importlib.import_module(module.name)
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

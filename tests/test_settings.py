@@ -1,0 +1,134 @@
+"""Flag before environment before file before preset, and every mistake named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from origcli.errors import InputError, UsageError
+from origcli.settings import Settings, fields_of, resolve, variables_of
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "origcli.toml"
+    path.write_text("[score]\nimages = 11\nmax_tokens = 3\n[runtime]\nseed = 5\n")
+    return path
+
+
+def test_precedence(config: Path) -> None:
+    layers: list[dict[str, Any]] = [
+        {},
+        {"config": config},
+        {"config": config, "environment": {"ORIGCLI_SCORE_IMAGES": "12"}},
+        {
+            "config": config,
+            "environment": {"ORIGCLI_SCORE_IMAGES": "12"},
+            "flags": {"score": {"images": 13}},
+        },
+    ]
+    found = []
+    for layer in layers:
+        settings, origins = resolve(**{"environment": {}, **layer})
+        found.append((settings.score.images, origins["score.images"]))
+    assert found == [
+        (20, "preset paper"),
+        (11, f"--config {config}"),
+        (12, "environment"),
+        (13, "flag"),
+    ]
+
+
+def test_each_setting_is_taken_by_itself(config: Path) -> None:
+    flags = {"score": {"images": 13, "max_tokens": None}}
+    settings, origins = resolve(flags, config=config, environment={})
+    assert (settings.score.images, settings.score.max_tokens, settings.runtime.seed) == (13, 3, 5)
+    assert origins["score.max_tokens"] == f"--config {config}", "a flag that is not given is None"
+    assert origins["runtime.dtype"] == "default"
+
+
+def test_presets_are_layered_on_the_paper() -> None:
+    paper, _ = resolve(presets=("paper",), environment={})
+    usual, origins = resolve(environment={})
+    assert paper.invert.steps == 2000 and usual.invert.steps < 2000
+    assert origins["invert.steps"] == "preset fast" and origins["synth.resolution"] == "preset small"
+    assert resolve(presets=("small", "fast"), environment={})[0] == usual
+    fast, _ = resolve(presets=("fast",), environment={})
+    assert fast.invert == usual.invert and fast.vae == paper.vae
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "setting", "value"),
+    [
+        ("ORIGCLI_DEVICE", "cpu", "runtime.device", "cpu"),
+        ("ORIGCLI_RUNTIME_DEVICE", "cpu", "runtime.device", "cpu"),
+        ("ORIGCLI_COMPILE", "true", "runtime.compile", True),
+        ("ORIGCLI_COMPILE", "1", "runtime.compile", True),
+        ("ORIGCLI_OFFLINE", "yes", "runtime.offline", True),
+        ("ORIGCLI_THREADS", "4", "runtime.threads", 4),
+        ("ORIGCLI_SCORE_MODEL", "1234", "score.model", "1234"),
+        ("ORIGCLI_SCORE_MODEL", "./a b", "score.model", "./a b"),
+        ("ORIGCLI_VAE_CHANNELS", "[8, 16]", "vae.channels", (8, 16)),
+        ("ORIGCLI_UNET_LEARNING_RATE", "1e-4", "unet.learning_rate", 1e-4),
+    ],
+)
+def test_variables(variable: str, text: str, setting: str, value: object) -> None:
+    settings, origins = resolve(environment={variable: text})
+    section, field = setting.split(".")
+    assert getattr(getattr(settings, section), field) == value
+    assert origins[setting] == "environment"
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    names = [v for s in Settings.model_fields for f in fields_of(s) for v in variables_of(s, f)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("sources", "message", "hint"),
+    [
+        ({"presets": ("papr",)}, "'papr'", "did you mean 'paper'?"),
+        ({"presets": ("",)}, "''", "choose from paper, small, fast"),
+        ({"environment": {"ORIGCLI_SCORE_IMAGE": "1"}}, "ORIGCLI_SCORE_IMAGE", "'ORIGCLI_SCORE_IMAGES'"),
+        ({"environment": {"ORIGCLI_SCORE_IMAGES": "x"}}, r"score\.images = 'x' \(environment\)", ""),
+        ({"flags": {"score": {"images": 0}}}, r"score\.images = 0 \(flag\): .*greater than", ""),
+        ({"flags": {"runtime": {"dtype": "fp8"}}}, r"runtime\.dtype = 'fp8' \(flag\): .*'bf16'", ""),
+        ({"flags": {"vae": {"learning_rate": float("nan")}}}, r"vae\.learning_rate = nan", ""),
+        ({"flags": {"vae": {"learning_rate": float("inf")}}}, r"vae\.learning_rate = inf", ""),
+    ],
+)
+def test_mistakes_are_named(sources: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve(**{"environment": {}, **sources})
+    assert hint in caught.value.hint and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[scor]\nimages = 1", r"no section is called \[scor\]", "did you mean 'score'?"),
+        ("score = 3", r"no section is called \[score\]", ""),
+        ("[score]\nimage = 1", r"\[score\] has no 'image'", "did you mean 'images'?"),
+        ("[score]\nimages = 'many'", r"score\.images = 'many' \(--config .*origcli\.toml\)", ""),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    (tmp_path / "origcli.toml").write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve(config=tmp_path / "origcli.toml", environment={})
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [None, b"[score", b"\xff\xfe", b"a = " + b"[" * 50_000])
+def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "origcli.toml").write_bytes(content)
+    with pytest.raises(InputError, match=r"origcli\.toml") as caught:
+        resolve(config=tmp_path / "origcli.toml", environment={})
+    assert caught.value.exit_code == 3
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings, _ = resolve(environment={})
+    with pytest.raises(Exception, match="frozen"):
+        settings.score.images = 3
