@@ -126,17 +126,16 @@ class UNetSettings(OptimizerSettings):
     prediction: Literal["epsilon", "v_prediction"]
     min_snr_gamma: float | None = Field(None, gt=0)
     caption_dropout: float = Field(ge=0, le=1)
+    photo_probability: float = Field(0.0, ge=0, le=1)
     zero_terminal_snr: bool = False
 
 
-class DetectorSettings(Section):
+class DetectorSettings(OptimizerSettings):
     """Training of YOLOv8 (supplement 2.1)."""
 
     architecture: str
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    epochs: float = Field(gt=0)
     input_size: int = Field(ge=32)
-    learning_rate: float = Field(gt=0)
     harden: float = Field(ge=0, le=1)
     held_out: int = Field(ge=1)
 

@@ -20,54 +20,18 @@ LATENT_SHAPE = (4, 8, 8)
 EMBEDDING_WIDTH = 16
 MAX_LENGTH = 24
 
-WORDS = [
-    "a",
-    "an",
-    "the",
-    "of",
-    "and",
-    "my",
-    "one",
-    "in",
-    "with",
-    "photo",
-    "picture",
-    "cat",
-    "dog",
-    "empty",
-    "big",
-    "small",
-    "red",
-    "green",
-    "blue",
-    "full",
-    "circle",
-    "square",
-    "triangle",
-    "hexagon",
-    "star",
-    "rendering",
-    "cropped",
-    "clean",
-    "dirty",
-    "dark",
-    "cool",
-    "close",
-    "up",
-    "bright",
-    "good",
-    "rendition",
-    "nice",
-    "weird",
-    "large",
-]
+WORDS = """
+a an the of and my one in with photo picture cat dog empty
+big small red green blue full circle square triangle hexagon star
+rendering cropped clean dirty dark cool close up bright good rendition nice weird large
+"""
 
 
 def bert_tokenizer() -> Any:
     """WordPiece over `WORDS`, single letters and digits, so that no word is unknown."""
     characters = [*string.ascii_lowercase, *string.digits, *"-_<>.,'"]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{c}" for c in characters)]
-    vocabulary = list(dict.fromkeys([*pieces, *WORDS]))
+    vocabulary = list(dict.fromkeys([*pieces, *WORDS.split()]))
     return BertTokenizer(
         vocab={piece: index for index, piece in enumerate(vocabulary)}, model_max_length=MAX_LENGTH
     )
@@ -77,7 +41,7 @@ def clip_tokenizer() -> Any:
     """Byte-pair encoding whose merges build `WORDS` from letters."""
     letters = [*string.ascii_lowercase, *string.digits, *"-_<>.,'"]
     merges: dict[tuple[str, str], None] = {}
-    for word in WORDS:
+    for word in WORDS.split():
         symbols = [*word[:-1], f"{word[-1]}</w>"]
         while len(symbols) > 1:
             merges[symbols[0], symbols[1]] = None

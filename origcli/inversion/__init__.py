@@ -1,0 +1,1 @@
+"""Multi-token textual inversion: the m vectors that make a frozen model redraw one picture."""

@@ -1,0 +1,73 @@
+"""The random numbers of inversion: prompts, timesteps, noise.
+
+Those of a step depend on the run's seed, the picture's content and the step, and on nothing else. So
+the token counts of one picture share them, which takes their variance out of the comparison, and
+learning several pictures together, or going on after a stop, changes no number.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from origcli.runtime import seeding
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for b samples of one picture, on the CPU.
+
+    Attributes:
+        templates: (b,), which prompt.
+        timesteps: (b,), in [0, T).
+        noise: (b, c, h, w), standard normal: what the UNet has to find.
+        posterior: (b, c, h, w), standard normal: the sample of the VAE's posterior.
+        views: (b,), 0 for the picture, 1 for its mirror image.
+    """
+
+    templates: Tensor
+    timesteps: Tensor
+    noise: Tensor
+    posterior: Tensor
+    views: Tensor
+
+
+def _draws(
+    source: Generator, timesteps: Tensor, templates: int, latent_shape: tuple[int, int, int], views: int
+) -> Draws:
+    size = len(timesteps)
+    return Draws(
+        timesteps=timesteps,
+        templates=torch.randint(templates, (size,), generator=source),
+        noise=torch.randn(size, *latent_shape, generator=source),
+        posterior=torch.randn(size, *latent_shape, generator=source),
+        views=torch.randint(views, (size,), generator=source),
+    )
+
+
+def step_draws(
+    seed: int,
+    key: str,
+    step: int,
+    *,
+    size: int,
+    timesteps: int,
+    templates: int,
+    latent_shape: tuple[int, int, int],
+    views: int = 1,
+) -> Draws:
+    """The draws of a training step for the picture whose content hashes to `key`."""
+    source = seeding.generator(seed, "invert", key, step)
+    return _draws(source, torch.randint(timesteps, (size,), generator=source), templates, latent_shape, views)
+
+
+def fixed_draws(
+    seed: int, key: str, *, size: int, timesteps: int, templates: int, latent_shape: tuple[int, int, int]
+) -> Draws:
+    """The draws of L_det: the same at every evaluation.
+
+    Timesteps are stratified, one in each `size`-th of the schedule, which lowers the variance of the mean.
+    """
+    source = seeding.generator(seed, "evaluate", key)
+    strata = (torch.arange(size) + torch.rand(size, generator=source)) / size
+    return _draws(source, (strata * timesteps).long().clamp(max=timesteps - 1), templates, latent_shape, 1)

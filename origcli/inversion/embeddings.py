@@ -1,0 +1,108 @@
+"""Learned vectors as files, as starting points, and as text states to draw from.
+
+A file is safetensors with one key, the placeholder, of shape [m, d] in fp32: what diffusers'
+`load_textual_inversion`, A1111 and ComfyUI read.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from origcli.errors import InputError, UsageError
+from origcli.inversion.placeholders import prompt_ids
+from origcli.models.checkpoints import save_tensors
+from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
+
+MEAN = "mean"
+SUFFIX = ".safetensors"
+
+
+def save_embeddings(path: Path, token: str, vectors: Tensor) -> None:
+    """Writes the (m, d) vectors of a placeholder, in fp32, in one step."""
+    save_tensors(path, {token: vectors.detach().float()})
+
+
+def load_embeddings(path: Path) -> tuple[str, Tensor]:
+    """The placeholder and its (m, d) vectors, fp32.
+
+    Raises:
+        InputError: the file is missing or damaged, is no safetensors, or does not hold one finite [m, d].
+    """
+    if path.suffix != SUFFIX:
+        raise InputError(f"{path}: not a {SUFFIX} file", "other formats can run code when they are read")
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot read the embeddings: {error}") from error
+    if len(tensors) != 1:
+        raise InputError(f"{path}: holds {len(tensors)} tensors, not one placeholder's")
+    token, vectors = next(iter(tensors.items()))
+    vectors = torch.atleast_2d(vectors.float())
+    if vectors.ndim != 2 or not vectors.numel() or not bool(torch.isfinite(vectors).all()):
+        raise InputError(f"{path}: {token} is not a finite [m, d] tensor, but {list(vectors.shape)}")
+    return token, vectors
+
+
+def check_width(model: DiffusionModel, vectors: Tensor, name: str) -> None:
+    """Makes sure that vectors were learned for a text encoder of this width.
+
+    Raises:
+        UsageError: they were not.
+    """
+    if vectors.shape[1] != model.embedding_width:
+        raise UsageError(
+            f"{name}: vectors of width {vectors.shape[1]} do not fit {model.name}'s {model.embedding_width}",
+            "use the model that they were learned with",
+        )
+
+
+def spread(rows: Tensor, m: int) -> Tensor:
+    """m rows (m, d) of k rows (k, d), over and over from the first."""
+    return rows[torch.arange(m) % len(rows)].clone()
+
+
+def initial_vectors(model: DiffusionModel, start: str, m: int) -> Tensor:
+    """Where the m vectors start, (m, d) fp32 on the CPU.
+
+    Args:
+        start: `mean`, the mean of the vocabulary; an embeddings file, by its `.safetensors` ending; else
+            a word or phrase, whose tokens are taken over and over until there are m.
+
+    Raises:
+        UsageError: the phrase has words that the text encoder does not know, or the file is of another width.
+        InputError: the file cannot be read.
+    """
+    table = model.text_encoder.get_input_embeddings().weight.detach().float().cpu()
+    if start == MEAN:
+        return table.mean(0).repeat(m, 1)
+    if start.endswith(SUFFIX):
+        vectors = load_embeddings(Path(start))[1]
+        check_width(model, vectors, start)
+        return spread(vectors, m)
+    ids: list[int] = model.tokenizer(start, add_special_tokens=False)["input_ids"]
+    unknown = model.tokenizer.unk_token_id
+    # CLIP's unknown token is also its end of text, which no word of a prompt becomes.
+    if not ids or unknown in ids:
+        raise UsageError(
+            f"{start!r}: not words that {model.name} knows", f"start from other words, or {MEAN!r}"
+        )
+    return spread(table[ids], m)
+
+
+def states(model: DiffusionModel, template: str, vectors: Tensor) -> Tensor:
+    """Text states (L, d) of a prompt with learned vectors in its slot, to draw from.
+
+    Args:
+        template: e.g. `a photo of {S}`.
+        vectors: (m, d).
+
+    Raises:
+        UsageError: the prompt is too long, or the vectors are of another model.
+    """
+    check_width(model, vectors, template)
+    ids, mask, slots = prompt_ids(model.tokenizer, [template], len(vectors))
+    with torch.no_grad(), embedding_override(model.text_encoder, slots, vectors.to(model.device)):
+        return text_states(model.text_encoder, ids, mask)[0]

@@ -1,0 +1,367 @@
+"""Learning the tokens of pictures: all token counts, and several pictures, in one optimisation.
+
+The loss is the sum over lanes (picture, m) of each lane's mean squared error, with an Adam state per
+lane: what a lane learns is what it would learn alone (supplement 6.1: batch 20, learning rate 5e-4,
+2000 steps; Gal et al. 2022). Only the vectors are trained. Weight decay, mirror images and clipping
+over several m change the target, and are off.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from origcli.errors import NonFiniteError, UsageError
+from origcli.inversion.denoising import Lane, Samples, lane_losses, make_samples
+from origcli.inversion.draws import step_draws
+from origcli.inversion.placeholders import check_placeholders
+from origcli.inversion.preparation import (
+    empty_lane,
+    encode,
+    first_equal_rows,
+    first_micro_batch,
+    fixed_samples,
+    make_lanes,
+    noise_schedule,
+)
+from origcli.inversion.stopping import BUDGET, stop_reason
+from origcli.inversion.templates import read_templates
+from origcli.models.checkpoints import (
+    checkpoints,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from origcli.models.pipeline import DiffusionModel
+from origcli.runtime import interrupts
+from origcli.runtime.context import Runtime
+from origcli.runtime.memory import BatchSize
+from origcli.runtime.progress import Task
+from origcli.runtime.provenance import hash_value
+from origcli.settings import InvertSettings
+
+# Called as watch(step, {name: {m: (m, d) fp32 on the CPU}}).
+Watch = Callable[[int, Mapping[str, Mapping[int, Tensor]]], None]
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What was learned for one picture; every mapping is by m.
+
+    Attributes:
+        name: the picture's.
+        vectors: (m, d), fp32, on the CPU.
+        losses: the training loss of each step.
+        evaluations: (step, L_det) before the first step, at each evaluation and after the last step.
+        l_det: L_det of the vectors: the loss on a fixed batch.
+        l_det_none: the same without learned tokens: the templates with their slots taken out.
+        steps: how many steps were made.
+        stop_reason: `budget`, `variance` or `floor`.
+    """
+
+    name: str
+    vectors: dict[int, Tensor]
+    losses: dict[int, list[float]]
+    evaluations: dict[int, list[tuple[int, float]]]
+    l_det: dict[int, float]
+    l_det_none: float
+    steps: dict[int, int]
+    stop_reason: dict[int, str]
+
+
+@dataclass
+class _Track:
+    """A lane and its course; `reason` says why it has stopped."""
+
+    lane: Lane
+    label: str
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    reason: str | None = None
+
+
+def invert(
+    model: DiffusionModel,
+    images: Sequence[Image.Image],
+    names: Sequence[str],
+    token_counts: Sequence[int],
+    settings: InvertSettings,
+    runtime: Runtime,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+) -> list[Inversion]:
+    """Learns m vectors for each picture and each m, all together.
+
+    Args:
+        model: a pipeline with a CLIP or BERT text encoder that predicts ε or v.
+        images: RGB pictures of the model's resolution.
+        names: one a picture; they name placeholders and messages.
+        token_counts: the values of m.
+        checkpoint: a directory for this optimisation's checkpoints, a few kilobytes each. If it holds
+            one, learning goes on from there, and ends as if it had never stopped.
+        watch: called every `settings.preview_every` steps with the current vectors.
+
+    Raises:
+        UsageError: a placeholder clashes, a template with the most tokens is too long, initial words are
+            unknown, or the checkpoint is of another optimisation.
+        NonFiniteError: a loss became NaN or infinite; names picture, m and step.
+        DeviceError: memory ran out with one sample at a time.
+        Interrupted: a signal came; the checkpoint is saved.
+    """
+    counts = sorted(set(token_counts))
+    if not counts or counts[0] < 1:
+        raise UsageError(f"token counts must be 1 or more, not {list(token_counts)}", "e.g. --tokens 1-5")
+    check_placeholders(model.tokenizer, names, counts)
+    optimisation = _Optimisation(model, images, names, counts, settings, runtime)
+    if checkpoint is not None:
+        optimisation.restore(checkpoint)
+    return optimisation.run(checkpoint, watch)
+
+
+class _Optimisation:
+    """The state of one call of `invert`."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        images: Sequence[Image.Image],
+        names: Sequence[str],
+        counts: Sequence[int],
+        settings: InvertSettings,
+        runtime: Runtime,
+    ) -> None:
+        self.model, self.settings, self.runtime = model, settings, runtime
+        self.templates = read_templates(settings.templates)
+        self.alphas = noise_schedule(model)
+        lanes = make_lanes(model, self.templates, settings.initialization, counts, len(images))
+        self.prompt_rows = first_equal_rows(lanes[0].ids)
+        self.queries = [
+            encode(model, image, name, settings.flip) for image, name in zip(images, names, strict=True)
+        ]
+        self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}") for lane in lanes]
+        self.optimizer = torch.optim.Adam(
+            [lane.vectors for lane in lanes], lr=settings.learning_rate, fused=model.device.type != "mps"
+        )
+        self.fixed = {
+            i: fixed_samples(
+                model, query, runtime.seed, settings.evaluate_samples, self.alphas, self.prompt_rows
+            )
+            for i, query in enumerate(self.queries)
+        }
+        self.unread: list[tuple[list[_Track], Tensor]] = []  # losses that the host has not waited for
+        self.step = 0
+        samples = settings.batch_size * len(lanes)
+        self.batch = BatchSize(
+            settings.micro_batch or first_micro_batch(model, self.fixed[0], samples), runtime.progress.say
+        )
+
+    def run(self, checkpoint: Path | None, watch: Watch | None) -> list[Inversion]:
+        """Learns until every lane has stopped."""
+        settings, progress = self.settings, self.runtime.progress
+        with ExitStack() as stack:
+            tasks = [
+                stack.enter_context(progress.task(track.label, settings.steps, len(track.losses)))
+                for track in self.tracks
+            ]
+            meter = _Meter(tasks, self.tracks)
+            if self.step == 0:
+                self._evaluate(self.tracks)
+            while active := [track for track in self.tracks if track.reason is None]:
+                self._learn(active)
+                if self.step % settings.evaluate_every == 0 or self.step == settings.steps:
+                    self._look(active)
+                    meter.show()
+                stop = interrupts.pending()
+                if checkpoint and (stop or self.step % settings.checkpoint_every == 0):
+                    self.save(checkpoint)
+                interrupts.check()
+                if watch and settings.preview_every and self.step % settings.preview_every == 0:
+                    watch(self.step, self._vectors())
+        empty = self._losses([empty_lane(self.model, self.templates, i) for i in self.fixed], self.fixed)
+        return [self._inversion(i, loss) for i, loss in enumerate(empty.tolist())]
+
+    def _learn(self, active: list[_Track]) -> None:
+        """One step of the lanes that go on. The host waits for nothing."""
+        samples = {i: self._step_samples(i) for i in sorted({track.lane.query for track in active})}
+        losses = self._losses([track.lane for track in active], samples, learn=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad()  # to None: Adam leaves lanes alone that have stopped
+        self.step += 1
+        self.unread.append((active, losses))
+
+    def _step_samples(self, index: int) -> Samples:
+        query, settings = self.queries[index], self.settings
+        draws = step_draws(
+            self.runtime.seed,
+            query.key,
+            self.step,
+            size=settings.batch_size,
+            timesteps=len(self.alphas),
+            templates=len(self.templates),
+            latent_shape=self.model.latent_shape,
+            views=len(query.mean),
+        )
+        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows)
+
+    def _losses(self, lanes: Sequence[Lane], samples: Mapping[int, Samples], learn: bool = False) -> Tensor:
+        return self.batch.attempt(lambda size: lane_losses(self.model, lanes, samples, size, learn))
+
+    def _look(self, active: list[_Track]) -> None:
+        """Reads what the device has done so far, and decides which lanes stop."""
+        self._read()
+        settings, last = self.settings, self.step == self.settings.steps
+        if settings.early_stop or last:
+            self._evaluate(active)
+        for track in active:
+            if settings.early_stop:
+                course = [loss for _, loss in track.evaluations]
+                track.reason = stop_reason(
+                    course,
+                    settings.early_stop_window,
+                    settings.early_stop_variance,
+                    settings.early_stop_floor,
+                )
+            if last and track.reason is None:
+                track.reason = BUDGET
+
+    def _read(self) -> None:
+        """Waits for the training losses and checks them.
+
+        Raises:
+            NonFiniteError: one is NaN or infinite.
+        """
+        if not self.unread:
+            return
+        values = torch.cat([losses for _, losses in self.unread]).tolist()
+        tracks = [track for active, _ in self.unread for track in active]
+        self.unread.clear()
+        for track, value in zip(tracks, values, strict=True):
+            track.losses.append(value)
+            _require_finite(value, track, len(track.losses))
+
+    def _evaluate(self, tracks: Sequence[_Track]) -> None:
+        losses = self._losses([track.lane for track in tracks], self.fixed).tolist()
+        for track, loss in zip(tracks, losses, strict=True):
+            track.evaluations.append((self.step, loss))
+            _require_finite(loss, track, self.step)
+
+    def _vectors(self) -> dict[str, dict[int, Tensor]]:
+        """Copies of the current vectors by picture and m."""
+        result: dict[str, dict[int, Tensor]] = {query.name: {} for query in self.queries}
+        for track in self.tracks:
+            lane = track.lane
+            result[self.queries[lane.query].name][lane.m] = lane.vectors.detach().cpu().clone()
+        return result
+
+    def _inversion(self, index: int, l_det_none: float) -> Inversion:
+        own = {track.lane.m: track for track in self.tracks if track.lane.query == index}
+        return Inversion(
+            name=self.queries[index].name,
+            vectors={m: track.lane.vectors.detach().cpu().clone() for m, track in own.items()},
+            losses={m: track.losses for m, track in own.items()},
+            evaluations={m: track.evaluations for m, track in own.items()},
+            l_det={m: track.evaluations[-1][1] for m, track in own.items()},
+            l_det_none=l_det_none,
+            steps={m: len(track.losses) for m, track in own.items()},
+            stop_reason={m: track.reason or BUDGET for m, track in own.items()},
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the learned vectors depend on, apart from rounding."""
+        settings = self.settings.model_dump(
+            mode="json", exclude={"micro_batch", "checkpoint_every", "preview_every", "templates"}
+        )
+        return {
+            **settings,
+            "templates": hash_value(self.templates),
+            "model": self.model.weights_hash,
+            "dtype": str(self.model.dtype),
+            "device": self.model.device.type,
+            "seed": self.runtime.seed,
+            "pictures": {query.name: query.key for query in self.queries},
+            "tokens": sorted({track.lane.m for track in self.tracks}),
+        }
+
+    def save(self, directory: Path) -> None:
+        """Writes a checkpoint: vectors, Adam's moments and the course of each lane."""
+        self._read()
+        tensors = optimizer_tensors(self.optimizer)
+        for i, track in enumerate(self.tracks):
+            tensors[f"vectors.{i}"] = track.lane.vectors
+            tensors[f"losses.{i}"] = torch.tensor(track.losses)  # fp32 they came in, fp32 they stay
+        state = {
+            "fingerprint": self.fingerprint(),
+            "batch": self.batch.size,
+            "lanes": [{"evaluations": track.evaluations, "reason": track.reason} for track in self.tracks],
+        }
+        save_checkpoint(directory, self.step, tensors, state)
+
+    def restore(self, directory: Path) -> None:
+        """Takes up the latest checkpoint, if there is one.
+
+        Raises:
+            UsageError: it is of another optimisation; says what differs.
+        """
+        found = checkpoints(directory)
+        if not found:
+            return
+        tensors, state = load_checkpoint(found[-1])
+        _require_equal(found[-1], state["fingerprint"], self.fingerprint())
+        with torch.no_grad():
+            for i, (track, saved) in enumerate(zip(self.tracks, state["lanes"], strict=True)):
+                track.lane.vectors.copy_(tensors[f"vectors.{i}"])
+                track.losses = tensors[f"losses.{i}"].tolist()
+                track.evaluations = [(step, loss) for step, loss in saved["evaluations"]]
+                track.reason = saved["reason"]
+        restore_optimizer(self.optimizer, tensors)
+        self.step = state["step"]
+        self.batch.size = min(self.batch.size, state["batch"])
+        self.runtime.progress.say(f"going on from step {self.step}")
+
+
+class _Meter:
+    """Shows each lane's latest losses and the speed of all of them."""
+
+    def __init__(self, tasks: Sequence[Task], tracks: Sequence[_Track]) -> None:
+        self.rows = list(zip(tasks, tracks, strict=True))
+        self.shown = [len(track.losses) for track in tracks]
+        self.time = time.monotonic()
+
+    def show(self) -> None:
+        now = time.monotonic()
+        for i, (task, track) in enumerate(self.rows):
+            new = track.losses[self.shown[i] :]
+            if not new:
+                continue
+            self.shown[i] = len(track.losses)
+            fields: dict[str, float | str] = {"loss": sum(new) / len(new), "L_det": track.evaluations[-1][1]}
+            fields["steps/s"] = len(new) / max(now - self.time, 1e-9)
+            if track.reason:
+                fields["stopped"] = track.reason
+            task.advance(len(new), **fields)
+        self.time = now
+
+
+def _require_finite(loss: float, track: _Track, step: int) -> None:
+    if loss - loss != 0:  # NaN and infinities
+        raise NonFiniteError(
+            f"{track.label}: the loss became {loss} at step {step}",
+            "try a lower learning rate, or --dtype fp32",
+        )
+
+
+def _require_equal(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    different = sorted(key for key in {*saved, *now} if saved.get(key) != now.get(key))
+    if different:
+        lines = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in different)
+        raise UsageError(
+            f"{path}: saved by another optimisation: {lines}", "use the same settings, or another --out"
+        )

@@ -1,0 +1,1 @@
+"""Lists of prompt templates, as text files."""
