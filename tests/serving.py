@@ -15,8 +15,8 @@ class Files:
 
     Attributes:
         content: path -> bytes.
-        faults: one a request, oldest first; after them it behaves. A number is a status; `("cut", n)` closes after
-            n bytes of the answer; `("flip", i)` changes byte i; "whole" ignores Range.
+        faults: one a request, oldest first; after them it behaves. A number is a status; `("cut", n)` closes
+            after n bytes of the answer; `("flip", i)` changes byte i; "whole" ignores Range.
         ranges: the Range headers of the requests, "" where there was none.
         etags: whether it tells versions of files apart.
     """

@@ -41,8 +41,8 @@ class RemoteFile:
 
     Attributes:
         url: where it is; https.
-        size: bytes, where known beforehand (to say it, and to check the disk).
-        sha256: where its publisher or others have stated it; else what arrives is recorded.
+        size: exact bytes, where known beforehand.
+        sha256: where known beforehand; else what arrives is what its user has to record.
     """
 
     url: str
@@ -120,6 +120,18 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
                 _pause(wait)
         _keep(partial, target)
     return digest
+
+
+def announced_size(remote: RemoteFile) -> int | None:
+    """Bytes that the server says the file has, to tell before fetching; `None` where it does not say."""
+    _check_scheme(remote.source)
+    request = urllib.request.Request(remote.source, method="HEAD", headers={"User-Agent": "origcli"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            length = response.headers.get("Content-Length", "")
+    except (http.client.HTTPException, OSError):
+        return remote.size  # the download itself will tell what is wrong
+    return int(length) if length.isdecimal() else remote.size
 
 
 def _check_scheme(url: str) -> None:
