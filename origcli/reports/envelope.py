@@ -8,7 +8,7 @@ had is null and says why: JSON knows no NaN.
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -80,6 +80,16 @@ class Status(StrEnum):
     complete = "complete"
     partial = "partial"  # some inputs failed, or the run was stopped
     failed = "failed"
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        max_length=80,
+        description="unique in the report; names the picture's files",
+    ),
+]
 
 
 class ImageFacts(Record):

@@ -14,6 +14,8 @@ from PIL import Image
 from origcli.reports.score import PictureFiles
 from origcli.runtime.run_directory import make_directory, storage_error
 
+Picture = Image.Image | bytes  # bytes: of a PNG or WebP file, kept as they are
+
 THUMBNAIL = 96
 DRAWING = 256
 QUERY = 512
@@ -41,9 +43,9 @@ def save_pictures(
     *,
     query: Image.Image,
     round_trip: Image.Image | None = None,
-    drawings: Mapping[int, Sequence[Image.Image]] | None = None,
-    without_tokens: Sequence[Image.Image] = (),
-    edits: Sequence[Image.Image] = (),
+    drawings: Mapping[int, Sequence[Picture]] | None = None,
+    without_tokens: Sequence[Picture] = (),
+    edits: Sequence[Picture] = (),
     full: bool = False,
 ) -> SavedPictures:
     """Saves the pictures of one image's score under `directory/pictures/NAME/`.
@@ -53,7 +55,7 @@ def save_pictures(
         name: the result's `id`.
         query: the picture as the model saw it.
         round_trip: through the VAE and back.
-        drawings: by m, one a seed.
+        drawings: by m, one a seed; already encoded ones (`encoded`) are written as they are.
         without_tokens: drawings of the prompt without a placeholder.
         edits: drawings of the in-distribution test.
         full: keep what was measured, as PNG at full size, instead of copies to look at.
@@ -64,12 +66,15 @@ def save_pictures(
     folder = f"pictures/{name}"
     make_directory(directory / folder)
 
-    def save(image: Image.Image, stem: str, size: int) -> str:
-        suffix, data = encoded(image, None if full else size)
+    def save(image: Picture, stem: str, size: int) -> str:
+        if isinstance(image, bytes):
+            suffix, data = ("png" if image.startswith(b"\x89PNG") else "webp"), image
+        else:
+            suffix, data = encoded(image, None if full else size)
         _write(directory / f"{folder}/{stem}.{suffix}", data)
         return f"{folder}/{stem}.{suffix}"
 
-    def save_all(images: Sequence[Image.Image], stem: str) -> tuple[str, ...]:
+    def save_all(images: Sequence[Picture], stem: str) -> tuple[str, ...]:
         return tuple(save(image, f"{stem}-{i:02d}", DRAWING) for i, image in enumerate(images))
 
     thumbnail = f"{folder}/thumbnail.webp"

@@ -16,6 +16,7 @@ from origcli.reports.envelope import (
     Failure,
     ImageFacts,
     ModelFacts,
+    Name,
     Provenance,
     Record,
     Report,
@@ -66,7 +67,7 @@ class InvertedTokens(Record):
 class InvertResult(Record):
     """One image, inverted at several token counts."""
 
-    id: str
+    id: Name
     image: ImageFacts
     tokens: tuple[InvertedTokens, ...]
     l_det_0: Estimate = Field(description="denoising loss without learned tokens")
@@ -109,7 +110,7 @@ class DetectedElement(Record):
 class DetectResult(Record):
     """What is in one picture."""
 
-    id: str
+    id: Name
     image: ImageFacts
     detections: tuple[DetectedElement, ...]
     counts: dict[str, int] = Field(description="detections by element")
@@ -320,6 +321,7 @@ __all__ = [
     "LevelSummary",
     "LossPoint",
     "ModelFacts",
+    "Name",
     "Percentile",
     "PictureFiles",
     "Provenance",

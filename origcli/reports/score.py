@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from origcli.reports.envelope import Estimate, ImageFacts, Record, Report
+from origcli.reports.envelope import Estimate, ImageFacts, Name, Record, Report
 
 
 class CurvePoint(Record):
@@ -126,7 +126,7 @@ class PictureFiles(Record):
 class ScoreResult(Record):
     """The measurement of one image."""
 
-    id: str = Field(description="unique in the report; names the image's files")
+    id: Name
     image: ImageFacts
     group: str | None = None
     domain: str | None = Field(

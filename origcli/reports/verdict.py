@@ -60,7 +60,7 @@ def _outside(model: str, domain: DomainCheck) -> str:
     reasons = "; ".join(domain.reasons)
     measured = " It was measured all the same, on request; read the numbers with that in mind."
     return (
-        f"{model} cannot show this image at all, so its originality cannot be measured with this model"
+        f"The model {model} cannot show this image at all, so its originality cannot be measured with it"
         f"{f': {reasons}' if reasons else ''}. This says nothing about whether the image is original."
         f"{measured if domain.forced else ''}"
     )
@@ -68,7 +68,9 @@ def _outside(model: str, domain: DomainCheck) -> str:
 
 def _redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     m = needed.m or 1
-    words = f"{model} redraws this image with {tokens(m)}: its drawings come within {_limit(threshold)}"
+    words = (
+        f"The model {model} redraws this image with {tokens(m)}: its drawings come within {_limit(threshold)}"
+    )
     words += f"{_distance_at(curve, m)}."
     if m == 1:
         return f"{words} One is the least there is: the image is close to what the model draws anyway."
@@ -80,7 +82,7 @@ def _redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequ
 def _not_redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     maximum = needed.maximum or 1
     return (
-        f"{model} does not redraw this image with up to {tokens(maximum)}, the most that were tried: "
+        f"The model {model} does not redraw this image with up to {tokens(maximum)}, the most tried: "
         f"its drawings stay outside {_limit(threshold)}{_distance_at(curve, maximum)}. "
         "To this model the image holds more than it can put together from what it knows in so few tokens."
     )
@@ -99,7 +101,9 @@ def _measured(model: str, curve: Sequence[CurvePoint]) -> str:
     if not curve:
         return "The image was not measured."
     first, last = curve[0], curve[-1]
-    words = f"With {tokens(first.m)} the drawings of {model} are {_of(first)} from the image on average"
+    words = (
+        f"With {tokens(first.m)} the drawings of the model {model} are {_of(first)} from the image on average"
+    )
     if last is not first:
         words += f", with {tokens(last.m)} {_of(last)}"
     return f"{words}. There is no calibrated threshold, so no number of tokens is called enough."

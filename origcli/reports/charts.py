@@ -1,0 +1,144 @@
+"""The charts of the HTML reports, each drawn twice: for a desktop and for a phone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from origcli.reports.envelope import Estimate
+from origcli.reports.numerals import number
+from origcli.reports.score import GroupSummary, ScoreResult
+from origcli.reports.svg import Level, Line, Mark, line_chart, scale_bar
+from origcli.reports.verdict import tokens
+
+WIDE, MIDDLE, NARROW = 640, 340, 358  # CSS pixels: a figure, one of several beside each other, a phone
+TALL, LOW = 340, 300
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure at both sizes."""
+
+    wide: Markup
+    narrow: Markup
+    title: str = ""
+
+
+def originality_scale(originality: Estimate) -> Markup:
+    """The originality on a ruler from 0 to 1; nothing where there is none."""
+    if originality.value is None:
+        return Markup("")
+    return scale_bar(
+        originality.value,
+        originality.low,
+        originality.high,
+        width=300,
+        ends=("redrawn", "unrelated"),
+        description=f"Originality {number(originality.value)} on a scale from 0 to 1",
+    )
+
+
+def distance_chart(result: ScoreResult, metric: str) -> Chart:
+    """d(m) with its intervals and single drawings, the threshold, floor and ceiling."""
+    curve = tuple(
+        Mark(p.m, p.distance.value, p.distance.low, p.distance.high, tuple(d for r in p.distances for d in r))
+        for p in result.curve
+        if p.distance.value is not None
+    )
+    start = result.distance_0
+    zero = (
+        Mark(0, start.value, start.low, start.high, result.distances_0) if start.value is not None else None
+    )
+    constants = (
+        ("ceiling", result.ceiling.value),
+        ("threshold", result.threshold.value),
+        ("floor", result.floor.value),
+    )
+    levels = [Level(name, value, name) for name, value in constants if value is not None]
+    lines = [Line("", curve), *([Line("", (zero,), hollow=True)] if zero else [])]
+    shown = ", ".join(f"{mark.y:.2f} at {tokens(int(mark.x))}" for mark in curve)
+
+    def drawn(width: int, height: int) -> Markup:
+        return line_chart(
+            lines,
+            width=width,
+            height=height,
+            x_label="learned tokens m",
+            y_label=f"{metric} distance",
+            levels=levels,
+            description=f"Average distance: {shown}",
+            same_colour=True,
+        )
+
+    return Chart(drawn(WIDE, TALL), drawn(NARROW, LOW))
+
+
+def loss_chart(result: ScoreResult) -> Chart | None:
+    """L_det(m), with m = 0 as a hollow mark."""
+    marks = tuple(
+        Mark(p.m, p.l_det.value, p.l_det.low, p.l_det.high) for p in result.curve if p.l_det.value is not None
+    )
+    if not marks:
+        return None
+    start = result.l_det_0.value
+    zero = [Line("", (Mark(0, start),), hollow=True)] if start is not None else []
+
+    def drawn(width: int, height: int) -> Markup:
+        return line_chart(
+            [Line("", marks), *zero],
+            width=width,
+            height=height,
+            x_label="learned tokens m",
+            y_label="denoising loss",
+            description="Denoising loss: " + ", ".join(f"{m.y:.4f} at {tokens(int(m.x))}" for m in marks),
+            from_zero=False,
+            same_colour=True,
+            margin=16,
+        )
+
+    return Chart(drawn(MIDDLE, TALL), drawn(NARROW, LOW))
+
+
+def group_panels(groups: Sequence[GroupSummary], metric: str) -> list[Chart]:
+    """Distance against tokens, a line a group; where groups have domains, a panel a domain on one scale."""
+    domains = list(dict.fromkeys(group.domain for group in groups if group.curve))
+    ends = [
+        end for g in groups for p in g.curve for end in (p.distance.value, p.distance.high) if end is not None
+    ]
+    alone = len(domains) == 1
+    return [
+        _panel([g for g in groups if g.curve and g.domain == domain], domain, metric, max(ends), alone)
+        for domain in domains
+        if ends
+    ]
+
+
+def _panel(groups: Sequence[GroupSummary], domain: str | None, metric: str, top: float, alone: bool) -> Chart:
+    lines = [
+        Line(
+            group.name.removeprefix(f"{domain}/"),
+            tuple(
+                Mark(p.m, p.distance.value, p.distance.low, p.distance.high)
+                for p in group.curve
+                if p.distance.value is not None
+            ),
+        )
+        for group in groups
+    ]
+    names = ", ".join(line.name for line in lines)
+    least = 60 + 16 * len(lines)
+
+    def drawn(width: int, height: int, margin: int) -> Markup:
+        return line_chart(
+            lines,
+            width=width,
+            height=max(height, least),
+            x_label="learned tokens m",
+            y_label=f"{metric} distance",
+            description=f"Average distance against tokens, by group: {names}",
+            margin=margin,
+            top=top,
+        )
+
+    wide = drawn(800, 380, 180) if alone else drawn(MIDDLE, LOW, 84)
+    return Chart(wide, drawn(NARROW, LOW, 96), domain or "")

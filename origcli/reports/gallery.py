@@ -1,0 +1,132 @@
+"""The HTML reports: one self-contained page an image, and an overview of many.
+
+Everything a page shows is inside it; its Content-Security-Policy forbids every request, and allows only
+the one style sheet and script that belong to it, so that no name in a report can become code.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from origcli.reports import numerals, views
+from origcli.reports.envelope import Provenance
+from origcli.reports.score import ScoreReport, ScoreResult
+from origcli.reports.verdict import LIMITS
+from origcli.runtime.run_directory import make_directory, write_text
+
+ROWS = 1000
+ERRORS = 100
+
+
+def page_html(directory: Path, result: ScoreResult, provenance: Provenance, home: str | None = None) -> str:
+    """The page of one image.
+
+    Args:
+        directory: the report's; the picture files named in `result` are read from it, and only from it.
+        result: the measurement.
+        provenance: of the report.
+        home: the overview's address, relative to the page.
+    """
+    view = views.page_view(directory, result, provenance)
+    return _render("page", {**view, "provenance": provenance, "home": home, "limits": LIMITS})
+
+
+def write_page(directory: Path, result: ScoreResult, provenance: Provenance) -> str:
+    """Writes an image's page and returns its name, relative to the report's directory.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written.
+    """
+    name = f"pages/{result.id}.html"
+    make_directory(directory / "pages")
+    write_text(directory / name, page_html(directory, result, provenance, home="../report.html"))
+    return name
+
+
+def overview_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResult] | None = None) -> str:
+    """The overview of many images: up to `ROWS` of them, sortable and filterable.
+
+    Args:
+        directory: the report's.
+        report: all but the results, or all of it.
+        results: instead of `report.results`; each is needed once.
+    """
+    rows, total = [], 0
+    for total, result in enumerate(report.results if results is None else results, 1):
+        if total <= ROWS:
+            rows.append(views.overview_row(directory, result))
+    context = {
+        **views.overview_view(report, rows),
+        "total": total,
+        "provenance": report.provenance,
+        "errors": report.errors[:ERRORS],
+        "more_errors": max(0, len(report.errors) - ERRORS),
+        "limits": LIMITS,
+    }
+    return _render("overview", context)
+
+
+def write_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResult] | None = None) -> None:
+    """Writes report.html: the page itself for a single image, the overview for more.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written.
+    """
+    stream = iter(report.results if results is None else results)
+    first = list(islice(stream, 2))
+    if len(first) == 1 and not report.errors:
+        text = page_html(directory, first[0], report.provenance)
+    else:
+        text = overview_html(directory, report, _chained(first, stream))
+    write_text(directory / "report.html", text)
+
+
+def _chained(first: list[ScoreResult], rest: Iterable[ScoreResult]) -> Iterable[ScoreResult]:
+    yield from first
+    yield from rest
+
+
+def _render(name: str, context: Mapping[str, Any]) -> str:
+    style, script = _text("style.css"), _text(f"{name}.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_fingerprint(style)}'; "
+        f"script-src '{_fingerprint(script)}'; base-uri 'none'; form-action 'none'"
+    )
+    template = _environment().get_template(f"{name}.html")
+    return template.render(**context, style=Markup(style), script=Markup(script), policy=policy)
+
+
+def _fingerprint(text: str) -> str:
+    """The source expression that allows exactly this inline text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _text(name: str) -> str:
+    return resources.files("origcli.reports").joinpath("templates", name).read_text("utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("origcli.reports", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=numerals.number,
+        interval=numerals.interval,
+        percent=numerals.percent,
+        provenance_rows=views.provenance_rows,
+        setting_rows=views.setting_rows,
+    )
+    return environment

@@ -1,0 +1,269 @@
+"""What the HTML templates show, made from reports: numbers as text, pictures as data, charts, rows."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from origcli.reports import charts
+from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
+from origcli.reports.numerals import number
+from origcli.reports.score import ScoreReport, ScoreResult, TokensNeeded, VerdictKind
+from origcli.reports.svg import sparkline
+from origcli.reports.verdict import tokens
+
+VERDICTS = {
+    VerdictKind.redrawn: "redrawn",
+    VerdictKind.not_redrawn: "not redrawn",
+    VerdictKind.undecided: "undecided",
+    VerdictKind.measured: "measured",
+    VerdictKind.out_of_domain: "out of domain",
+}
+_TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
+_LARGEST = 32 << 20  # bytes of a picture file that a page takes in
+_EXACT = 128  # up to this width a picture is shown pixel by pixel
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """A picture file as it stands in a page."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether to enlarge it without smoothing."""
+        return self.width <= _EXACT
+
+
+def inlined(directory: Path, name: str | None) -> Inlined | None:
+    """A picture file under `directory` as data; `None` where there is none.
+
+    A report may come from elsewhere: a name that leads out of the directory, or to anything but a picture,
+    counts as absent.
+    """
+    if name is None:
+        return None
+    root = directory.resolve()
+    try:
+        path = (root / name).resolve()
+        kind = _TYPES.get(path.suffix.lower())
+        if kind is None or not path.is_relative_to(root) or path.stat().st_size > _LARGEST:
+            return None
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
+            width, height = image.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    return Inlined(f"data:{kind};base64,{base64.b64encode(data).decode()}", width, height)
+
+
+def headline(result: ScoreResult) -> str:
+    """The verdict in a few words."""
+    needed = result.tokens_needed
+    match result.verdict.kind:
+        case VerdictKind.redrawn:
+            return f"Redrawn with {tokens(needed.m or 1)}"
+        case VerdictKind.not_redrawn:
+            return f"Not redrawn with up to {tokens(needed.maximum or 1)}"
+        case VerdictKind.undecided:
+            return "Undecided"
+        case VerdictKind.out_of_domain:
+            return "Outside what this model can show"
+    value = result.originality.value
+    return "Measured" if value is None else f"Originality {number(value)}"
+
+
+def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> dict[str, Any]:
+    """All that page.html shows of one result, but for the report's provenance."""
+    files = result.pictures
+    test = result.in_distribution
+    metric = named(provenance.metric, "perceptual")
+    view: dict[str, Any] = {
+        "result": result,
+        "name": file_name(result.image),
+        "model": named(provenance.model, "the model"),
+        "metric": metric,
+        "headline": headline(result),
+        "query": inlined(directory, files.query if files else None),
+        "round_trip": inlined(directory, files.round_trip if files else None),
+        "scale": charts.originality_scale(result.originality),
+        "prompt": _prompt(provenance),
+        "image_rows": list(image_rows(result)),
+        "rows": [],
+        "edits": [inlined(directory, name) for name in test.drawings] if test else [],
+        "thumbnail": inlined(directory, files.thumbnail if files else None),
+    }
+    if result.curve:
+        view["rows"] = list(_drawing_rows(directory, result))
+        view["distance_chart"] = charts.distance_chart(result, metric)
+        view["loss_chart"] = charts.loss_chart(result)
+    return view
+
+
+def _prompt(provenance: Provenance) -> str:
+    score = provenance.settings.get("score")
+    prompt = score.get("prompt") if isinstance(score, Mapping) else None
+    return str(prompt or "a photo of {S}")
+
+
+def _drawing_rows(directory: Path, result: ScoreResult) -> Iterator[dict[str, Any]]:
+    if result.pictures and result.pictures.without_tokens:
+        files = result.pictures.without_tokens
+        yield {
+            "title": "No token",
+            "distance": result.distance_0,
+            "tiles": list(_tiles(directory, result, 0, files, result.distances_0)),
+        }
+    for point in result.curve:
+        distances = point.distances[0] if point.distances else ()
+        yield {
+            "title": tokens(point.m).capitalize(),
+            "distance": point.distance,
+            "tiles": list(_tiles(directory, result, point.m, point.drawings, distances)),
+        }
+
+
+def _tiles(
+    directory: Path, result: ScoreResult, m: int, files: Sequence[str], distances: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    limit = result.threshold.value
+    for i in range(max(len(files), len(distances))):
+        distance = distances[i] if i < len(distances) else None
+        yield {
+            "picture": inlined(directory, files[i] if i < len(files) else None),
+            "distance": distance,
+            "near": distance is not None and limit is not None and distance <= limit,
+            "alt": f"drawing {i + 1} with {tokens(m)}",
+            "caption": f"Drawn with {tokens(m)}, seed number {i + 1}, distance {number(distance, 3)}",
+        }
+
+
+def overview_row(directory: Path, result: ScoreResult) -> dict[str, Any]:
+    """One row of the overview."""
+    values = [p.distance.value for p in result.curve if p.distance.value is not None]
+    top = max([*values, result.ceiling.value or 0, result.threshold.value or 0, 1e-9])
+    return {
+        "name": file_name(result.image),
+        "group": result.group or "",
+        "kind": str(result.verdict.kind),
+        "verdict": VERDICTS[result.verdict.kind],
+        "originality": result.originality,
+        "tokens": result.tokens_needed.text,
+        "rank": _rank(result.tokens_needed),
+        "first": values[0] if values else None,
+        "last": values[-1] if values else None,
+        "most": result.curve[-1].m if result.curve else 0,
+        "spark": sparkline(values, result.threshold.value, top=top) if values else "",
+        "thumbnail": inlined(directory, result.pictures.thumbnail if result.pictures else None),
+        "page": f"pages/{result.id}.html" if result.page else None,
+    }
+
+
+def _rank(needed: TokensNeeded) -> float | None:
+    """Where tokens needed sort: more than M after M."""
+    match needed.kind:
+        case "reached":
+            return float(needed.m or 0)
+        case "not-reached":
+            return (needed.maximum or 0) + 1.0
+        case "undecided":
+            return (needed.m or 0) + 0.5
+    return None
+
+
+def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All that overview.html shows besides the rows' own cells."""
+    provenance, summary = report.provenance, report.summary
+    metric = named(provenance.metric, "perceptual")
+    counts: Mapping[str, int] = summary.verdicts if summary else {}
+    kinds = [(str(kind), label) for kind, label in VERDICTS.items() if counts.get(str(kind))]
+    return {
+        "rows": rows,
+        "model": named(provenance.model, "the model"),
+        "metric": metric,
+        "most": max((row["most"] for row in rows), default=0) or "M",
+        "kinds": kinds or [(str(kind), label) for kind, label in VERDICTS.items()],
+        "tally": [(label, counts[kind]) for kind, label in kinds] + _failed(report),
+        "group_names": sorted({row["group"] for row in rows if row["group"]}),
+        "groups": summary.groups if summary else (),
+        "comparisons": summary.comparisons if summary else (),
+        "correlations": summary.correlations if summary else (),
+        "panels": charts.group_panels(report.summary.groups, metric) if report.summary else [],
+    }
+
+
+def _failed(report: ScoreReport) -> list[tuple[str, int]]:
+    return [("could not be read", len(report.errors))] if report.errors else []
+
+
+def named(facts: ModelFacts | None, otherwise: str) -> str:
+    """A model's name."""
+    return facts.name if facts else otherwise
+
+
+def file_name(image: ImageFacts) -> str:
+    """The last part of a picture's path."""
+    return image.path.replace("\\", "/").rstrip("/").rpartition("/")[2] or image.path
+
+
+def image_rows(result: ScoreResult) -> Iterator[tuple[str, str]]:
+    """The facts of the picture that was read."""
+    image = result.image
+    yield "Image", image.path
+    yield "SHA-256 of the file", image.sha256
+    kind = " ".join(filter(None, (image.format, image.mode)))
+    yield "As stored", f"{image.width} × {image.height} pixels{f', {kind}' if kind else ''}"
+    if image.resolution:
+        crop = f", made square by “{image.crop}”" if image.crop else ""
+        yield "As measured", f"{image.resolution} × {image.resolution} pixels{crop}"
+    if image.conversions:
+        yield "Conversions", "; ".join(image.conversions)
+
+
+def provenance_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
+    """What made the report."""
+    for label, facts in (
+        ("Model", provenance.model),
+        ("Distance", provenance.metric),
+        ("Detector", provenance.detector),
+    ):
+        if facts:
+            parts = (
+                facts.version,
+                facts.source,
+                facts.weights_hash and f"weights sha256 {facts.weights_hash}",
+            )
+            yield label, ", ".join([facts.name, *(part for part in parts if part)])
+    drawn = [provenance.scheduler, provenance.guidance is not None and f"guidance {provenance.guidance:g}"]
+    if any(drawn):
+        yield "Drawn by", ", ".join(str(part) for part in drawn if part)
+    yield "Seed", str(provenance.seed)
+    computed = " ".join(filter(None, (provenance.device, provenance.dtype)))
+    if computed:
+        yield "Computed on", computed
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    yield "SHA-256 of the settings", provenance.settings_hash
+    for note in provenance.notes:
+        yield "Note", note
+
+
+def setting_rows(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Settings as `section.field` and their values."""
+    for section, table in settings.items():
+        if isinstance(table, Mapping):
+            for name, value in table.items():
+                yield f"{section}.{name}", _plain(value)
+        else:
+            yield section, _plain(table)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
