@@ -1,33 +1,36 @@
 """Sets of images against each other: intervals, ROC-AUC, permutation test, ranks (supplement 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from origcli.experiments.measure import Array
+from origcli.experiments.measure import Array, Interval, interval
 
 _EXACT_LIMIT = 9999  # random permutations; where there are fewer in all, the test is exact
 
 
-def resampled_group_curves(members: Sequence[Array], replicates: int, random: np.random.Generator) -> Array:
-    """Bootstrap replicates of a group's mean curve: images are resampled, then each one's seeds.
+def resampled_groups(
+    members: Array, replicates: int, random: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], Array]]:
+    """Bootstrap replicates of a group: images are resampled, then the seeds of each, jointly across m.
+
+    One replicate at a time, because all at once would take as much memory as there are replicates.
 
     Args:
-        members: one array `(repeats, M, drawings)` an image, all of one shape.
+        members: (images, repeats, M, drawings).
 
-    Returns:
-        (replicates, M)
+    Yields:
+        Which images were drawn (images,), and a replicate of the curve of each (images, M).
     """
-    stacked = np.stack(members)  # (N, R, M, n)
-    count, repeats, tokens, drawings = stacked.shape
-    curves = np.empty((replicates, tokens))
-    for replicate in range(replicates):  # one at a time: all at once would need N·B·R·n numbers
-        images = random.integers(count, size=(count, 1, 1))  # (N, 1, 1)
+    count, repeats, _, drawings = members.shape
+    for _ in range(replicates):
+        images = random.integers(count, size=(count,))  # (N,)
         chosen = random.integers(repeats, size=(count, repeats, 1))  # (N, R, 1)
         seeds = random.integers(drawings, size=(count, repeats, drawings))  # (N, R, n)
-        curves[replicate] = stacked[images, chosen, :, seeds].mean(axis=(0, 1, 2))
-    return curves
+        sampled = members[images[:, None, None], chosen, :, seeds]  # (N, R, n, M)
+        yield images, sampled.mean(axis=(1, 2))
 
 
 def percentile(value: float, reference: Sequence[float]) -> float | None:
@@ -43,7 +46,7 @@ def roc_auc(higher: Sequence[float], lower: Sequence[float]) -> float | None:
     That is the area under the receiver operating characteristic, by its Mann-Whitney form.
     `None` where a group is empty.
     """
-    if not higher or not lower:
+    if not len(higher) or not len(lower):
         return None
     return float(stats.mannwhitneyu(higher, lower).statistic) / (len(higher) * len(lower))
 
@@ -71,3 +74,20 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     if len(a) < 3 or len(set(a)) == 1 or len(set(b)) == 1:
         return None
     return float(stats.spearmanr(a, b).statistic)
+
+
+def resampled(
+    statistic: Callable[..., float | None],
+    samples: Sequence[Sequence[float]],
+    replicates: int,
+    random: np.random.Generator,
+) -> Interval | None:
+    """The bootstrap interval of a statistic of several sets of images; `None` where it has no value."""
+    arrays = [np.asarray(sample) for sample in samples]
+    values = [
+        statistic(*(array[random.integers(len(array), size=len(array))] for array in arrays))
+        for _ in range(replicates)
+        if all(len(array) > 1 for array in arrays)
+    ]
+    finite = [value for value in values if value is not None]
+    return interval(np.array(finite)[:, None])[0] if finite else None

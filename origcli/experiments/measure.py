@@ -86,21 +86,24 @@ def spans_enough(floor: float, ceiling: float) -> bool:
     return ceiling > 0 and ceiling - floor >= LEAST_RANGE * ceiling
 
 
-def originality(curves: Array, floor: float, ceiling: float) -> Array:
+def originality(curves: Array, floor: float | Array, ceiling: float) -> Array:
     """The mean over m of (d(m) − floor) / (ceiling − floor), clipped to [0, 1] once, after averaging.
 
     Args:
-        curves: (..., M), one curve or its replicates.
+        curves: (..., M), curves of images or replicates of one.
+        floor: one for all, or (...), one a curve.
 
     Returns:
         (...)
 
     Raises:
-        ValueError: floor and ceiling do not span enough (`spans_enough`).
+        ValueError: a floor and the ceiling do not span enough (`spans_enough`).
     """
-    if not spans_enough(floor, ceiling):
-        raise ValueError(f"floor {floor} and ceiling {ceiling} are too close")
-    return np.asarray(np.clip(((curves - floor) / (ceiling - floor)).mean(axis=-1), 0, 1))
+    floors = np.asarray(floor, np.float64)
+    if not spans_enough(float(floors.max()), ceiling):
+        raise ValueError(f"floor {floors.max()} and ceiling {ceiling} are too close")
+    scaled = (curves.mean(axis=-1) - floors) / (ceiling - floors)
+    return np.asarray(np.clip(scaled, 0, 1))
 
 
 def tokens_needed(curve: Array, threshold: float) -> int | None:
@@ -114,9 +117,17 @@ def share_passing(replicates: Array, threshold: float) -> list[float]:
     return [float(share) for share in (replicates <= threshold).mean(axis=0)]
 
 
-def undecided(intervals: Sequence[Interval], needed: int | None, threshold: float) -> bool:
-    """Whether the least sufficient m could be another: an interval up to it straddles the threshold."""
-    return any(one.straddles(threshold) for one in intervals[:needed])
+def undecided(intervals: Sequence[Interval], needed: int | None, threshold: float) -> int | None:
+    """The first m in doubt: its interval straddles the threshold and it comes no later than the answer.
+
+    Args:
+        needed: the least m that passes, or `None`; later ones cannot change it.
+
+    Returns:
+        That m, or `None` where the answer is clear.
+    """
+    doubts = (m for m, one in enumerate(intervals[:needed], 1) if one.straddles(threshold))
+    return next(doubts, None)
 
 
 def psnr(original: NDArray[np.uint8], copy: NDArray[np.uint8]) -> float | None:

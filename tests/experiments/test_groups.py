@@ -14,17 +14,28 @@ def random() -> np.random.Generator:
 
 def test_group_bootstrap_resamples_images_and_seeds():
     source = random()
-    members = [source.normal(level, 0.05, size=(1, 2, 20)) for level in source.normal(0.5, 0.1, size=30)]
-    replicates = groups.resampled_group_curves(members, 1000, random())
-    means = np.array([member.mean(axis=(0, 2)) for member in members])
-    assert replicates.shape == (1000, 2)
-    np.testing.assert_allclose(replicates.mean(axis=0), means.mean(axis=0), atol=0.01)
-    np.testing.assert_allclose(replicates.std(axis=0), means.std(axis=0) / np.sqrt(30), rtol=0.15)
+    members = np.stack([source.normal(level, 0.05, (1, 2, 20)) for level in source.normal(0.5, 0.1, 30)])
+    means = members.mean(axis=(1, 3))  # (30, 2)
+    replicates = list(groups.resampled_groups(members, 1000, random()))
+    curves = np.array([curve.mean(axis=0) for _, curve in replicates])  # (1000, 2)
+    np.testing.assert_allclose(curves.mean(axis=0), means.mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(curves.std(axis=0), means.std(axis=0) / np.sqrt(30), rtol=0.15)
+    images, curve = replicates[0]
+    assert images.shape == (30,) and len(set(images)) < 30
+    np.testing.assert_allclose(curve, means[images], atol=0.06)
 
 
 def test_a_group_of_one_image_still_has_the_spread_of_its_seeds():
-    replicates = groups.resampled_group_curves([random().random((1, 1, 20))], 200, random())
-    assert replicates.std() > 0.02
+    members = random().random((1, 1, 1, 20))
+    curves = [curve.item() for _, curve in groups.resampled_groups(members, 200, random())]
+    assert np.std(curves) > 0.02
+
+
+def test_resampled_interval_of_a_statistic():
+    a, b = list(random().normal(1, 0.1, 50)), list(random().normal(0, 0.1, 50))
+    span = groups.resampled(lambda x, y: float(x.mean() - y.mean()), [a, b], 300, random())
+    assert 0.9 < span.low < np.mean(a) - np.mean(b) < span.high < 1.1
+    assert groups.resampled(lambda x: float(x.mean()), [[1.0]], 10, random()) is None
 
 
 def test_percentile_places_a_value():

@@ -97,6 +97,12 @@ def test_originality_of_replicates_is_one_value_each():
     assert measure.originality(np.full((7, 5), 0.3), 0.1, 0.6).shape == (7,)
 
 
+def test_originality_of_images_with_floors_of_their_own():
+    curves = np.array([[0.3, 0.5], [0.3, 0.5]])
+    together = measure.originality(curves, np.array([0.0, 0.2]), 0.6)
+    assert list(together) == [float(measure.originality(curves[0], floor, 0.6)) for floor in (0.0, 0.2)]
+
+
 def test_originality_refuses_a_scale_without_range():
     with pytest.raises(ValueError):
         measure.originality(np.array([0.5]), 0.49, 0.5)
@@ -120,12 +126,13 @@ def test_share_passing():
     assert measure.share_passing(replicates, 0.2) == [0.75, 0.25]
 
 
-def test_undecided_looks_at_the_token_counts_that_could_change_the_answer():
+def test_undecided_names_the_first_token_count_that_could_change_the_answer():
     clear_no, clear_yes, open_one = (measure.Interval(*edges) for edges in ((5, 6), (1, 2), (2, 4)))
-    assert measure.undecided([open_one, clear_yes], 2, 3)
-    assert not measure.undecided([clear_no, clear_yes, open_one], 2, 3)
-    assert measure.undecided([clear_no, open_one], None, 3)
-    assert not measure.undecided([clear_no, clear_no], None, 3)
+    assert measure.undecided([open_one, clear_yes], 2, 3) == 1
+    assert measure.undecided([clear_no, open_one, clear_yes], 2, 3) == 2
+    assert measure.undecided([clear_no, clear_yes, open_one], 2, 3) is None
+    assert measure.undecided([clear_no, open_one], None, 3) == 2
+    assert measure.undecided([clear_no, clear_no], None, 3) is None
 
 
 def test_psnr():

@@ -1,0 +1,104 @@
+"""Results by the content that made them, so that no run computes what another has.
+
+A key is a hash over everything that changes the result: pixels, weights, settings, seeds, versions.
+A record is one safetensors file: facts as JSON in its header, arrays and encoded pictures as tensors.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from origcli.reports.pictures import DRAWING, encoded
+from origcli.runtime.provenance import hash_value
+from origcli.runtime.run_directory import make_directory, write_bytes
+
+_FACTS = "facts"
+_PICTURE = "picture-"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept under one key.
+
+    Attributes:
+        facts: JSON values.
+        arrays: by name.
+        pictures: encoded picture files, as `reports.pictures.encoded` makes them.
+    """
+
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    pictures: Sequence[bytes] = ()
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """The pictures decoded."""
+        return [decoded(data) for data in self.pictures]
+
+
+def content_key(kind: str, **parts: Any) -> str:
+    """The key of a result of a kind, from JSON values that determine it."""
+    return hash_value({"kind": kind, **parts})
+
+
+def preview(image: Image.Image) -> bytes:
+    """A drawing as the bytes that are kept of it: to look at, and exact where it is small."""
+    return encoded(image, DRAWING)[1]
+
+
+def decoded(data: bytes) -> Image.Image:
+    """The picture of encoded bytes, in memory."""
+
+    image = Image.open(io.BytesIO(data), formats=("PNG", "WEBP"))
+    return image.convert("RGB")
+
+
+class Store:
+    """A directory of entries. What is damaged there counts as absent.
+
+    Args:
+        root: the directory; it is made when something is first kept.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _path(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> Entry | None:
+        """What is kept under a key, if anything whole is."""
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                facts = json.loads(file.metadata()[_FACTS])
+                tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+            return None
+        pictures = [tensor.tobytes() for name, tensor in tensors.items() if name.startswith(_PICTURE)]
+        arrays = {name: tensor for name, tensor in tensors.items() if not name.startswith(_PICTURE)}
+        return Entry(facts, arrays, pictures)
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keeps an entry under a key.
+
+        Raises:
+            StorageError: the disk is full or the directory cannot be written.
+        """
+        tensors = {
+            f"{_PICTURE}{i:04d}": np.frombuffer(data, np.uint8) for i, data in enumerate(entry.pictures)
+        }
+        path = self._path(key)
+        make_directory(path.parent)
+        facts = json.dumps(dict(entry.facts), sort_keys=True, allow_nan=False)
+        write_bytes(path, save({**tensors, **entry.arrays}, {_FACTS: facts}))

@@ -1,0 +1,123 @@
+"""What detected elements tell of pictures: a distance, and whether a model copies placement.
+
+The distance is 1 − F1 of the multisets of detected elements (supplement 2.1 for the detector).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+
+from origcli.detection.counting import f1
+from origcli.detection.detector import Detector
+from origcli.scenes.elements import Element
+
+NEAR = 0.1  # of the picture's width: centres this close are in the same place
+
+Place = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The elements that a detector saw in one picture, and where.
+
+    Attributes:
+        placed: element, and its centre (x, y) as fractions of the picture.
+    """
+
+    placed: tuple[tuple[Element, Place], ...]
+
+    @property
+    def multiset(self) -> Counter[Element]:
+        """How many there are of each element."""
+        return Counter(element for element, _ in self.placed)
+
+    @property
+    def places(self) -> dict[Element, list[Place]]:
+        """The centres of each element."""
+        found: dict[Element, list[Place]] = defaultdict(list)
+        for element, place in self.placed:
+            found[element].append(place)
+        return found
+
+
+class ElementsDistance:
+    """1 − F1 of the multisets of detected elements; 0 for two empty pictures. Its features are layouts."""
+
+    name = "elements"
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.version = f"1/{detector.weights_hash}/{detector.confidence:g}"
+
+    def features(self, images: Sequence[Image.Image]) -> list[Layout]:
+        """What the detector sees in each picture."""
+        seen = self.detector.detect(images)
+        return [
+            Layout(
+                tuple(
+                    (one.element, ((x0 + x1) / 2 / image.width, (y0 + y1) / 2 / image.height))
+                    for one in detections
+                    for x0, y0, x1, y1 in [one.box]
+                )
+            )
+            for image, detections in zip(images, seen, strict=True)
+        ]
+
+    def between(self, a: Layout, b: Layout) -> float:
+        """1 − F1 in [0, 1]."""
+        return 1 - f1(a.multiset, b.multiset)
+
+
+def count_copied(query: Layout, drawing: Layout, near: float = NEAR) -> tuple[int, int]:
+    """How many elements of a drawing stand where the query has them.
+
+    Elements of the same class are matched so that the sum of their distances is least (Hungarian method).
+
+    Returns:
+        Matched pairs whose centres are within `near` of the width, and all matched pairs.
+    """
+    copied = matched = 0
+    theirs = drawing.places
+    for element, ours in query.places.items():
+        if element not in theirs:
+            continue
+        offsets = np.array(ours)[:, None] - np.array(theirs[element])[None]  # (a, b, 2)
+        distances = np.linalg.norm(offsets, axis=-1)
+        rows, columns = linear_sum_assignment(distances)
+        copied += int((distances[rows, columns] <= near).sum())
+        matched += len(rows)
+    return copied, matched
+
+
+def copy_counts(query: Layout, drawings: Sequence[Layout]) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """`count_copied` of each drawing, (drawings, 2)."""
+    return np.array([count_copied(query, drawing) for drawing in drawings], np.int64).reshape(-1, 2)
+
+
+def permuted_counts(
+    query: Layout, drawings: Sequence[Layout], others: Sequence[Layout], random: np.random.Generator
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """What chance alone copies: `copy_counts` of the query with its elements in places of other pictures.
+
+    Args:
+        others: pictures of the same model that have nothing to do with the query; each lends its places
+            once for each drawing.
+
+    Returns:
+        (drawings, 2), summed over the permuted queries; zeros where the others show no element.
+    """
+    pool = [place for other in others for _, place in other.placed]
+    total = np.zeros((len(drawings), 2), np.int64)
+    if not pool:
+        return total
+    for _ in others:
+        chosen = random.integers(len(pool), size=len(query.placed))
+        permuted = Layout(
+            tuple((element, pool[i]) for (element, _), i in zip(query.placed, chosen, strict=True))
+        )
+        total += copy_counts(permuted, drawings)
+    return total
