@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from origcli.cli import present
+from origcli.cli import config, present
 from origcli.cli.help import WIDEST, Command, Group
 from origcli.errors import DeviceError, ExitCode, OrigError, UsageError
 
@@ -39,7 +39,7 @@ app = typer.Typer(
 _COMMANDS = {
     MEASURE: ("score", "invert", "draw", "detect", "calibrate"),
     SHAPES: ("synth", "train-vae", "train-unet", "train-detector", "generalize"),
-    HOUSE: ("fetch", "doctor"),
+    HOUSE: ("fetch", "doctor", "schema"),
 }
 for _panel, _names in _COMMANDS.items():
     for _name in _names:
@@ -51,6 +51,7 @@ for _panel, _names in _COMMANDS.items():
                 sys.stderr.write(f"{_name}: {_problem!r}\n")
         else:
             app.command(_name, cls=Command, rich_help_panel=_panel)(_function)
+app.add_typer(config.app, rich_help_panel=HOUSE)
 
 
 def _version(asked: bool) -> None:
@@ -73,6 +74,9 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with one of `ExitCode`."""
     present.prepare_streams()
+    if "_ORIGCLI_COMPLETE" in os.environ:
+        # A TAB has to be quick. Typer would load Rich to strip markup from our help, which has none.
+        sys.modules["rich"] = None  # type: ignore[assignment]
     command = typer.main.get_command(app)
     try:
         status = command.main(arguments, prog_name="origcli", standalone_mode=False)

@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from origcli.cli import present
+
 WIDEST = 100
 ARGUMENTS = "Arguments"
 OPTIONS = "Options"
@@ -62,8 +64,21 @@ def _write_commands(commands: Iterable[Any], formatter: Any, column: int) -> Non
     formatter.write_dl(rows)
 
 
+def _show_help(context: Any, parameter: Any, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        present.write(f"{context.get_help()}\n")
+        raise typer.Exit
+
+
 class Command(TyperCommand):
     """A command whose options are listed in groups."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """`--help`, printed as all results are: to a pipe that closes, to a disk that is full."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the groups of arguments and options."""
@@ -72,6 +87,13 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """Commands in groups, then options; without a command it prints its help."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """As in `Command`."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the groups of commands, then the options."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from origcli.runtime.run_directory import Existing
     from origcli.settings import Settings
 
 COMPUTE = "Computing"
@@ -28,7 +29,14 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[
-    Format, typer.Option("--format", "-f", help="What to write to stdout.", rich_help_panel=OUTPUT)
+    Format,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORM",
+        help="What to write to stdout: table, json, jsonl or csv.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr.", rich_help_panel=OUTPUT)
@@ -38,6 +46,7 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         "-o",
+        metavar="DIR",
         help="Directory of the run: reports, pictures, checkpoints. [default: runs/COMMAND-NAME]",
         rich_help_panel=RUN,
     ),
@@ -56,6 +65,8 @@ PresetOption = Annotated[
     str | None,
     typer.Option(
         "--preset",
+        metavar="NAMES",
+        autocompletion=lambda: ["paper", "small", "fast", "small,fast"],
         envvar="ORIGCLI_PRESET",
         help="Numbers to start from, layered on `paper`: paper, small, fast or a list. [default: small,fast]",
         rich_help_panel=RUN,
@@ -65,29 +76,55 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
+        metavar="FILE",
         envvar="ORIGCLI_CONFIG",
         help="TOML file with a table per section of settings (origcli config show).",
         rich_help_panel=RUN,
     ),
 ]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", help="Seed of everything random. [default: 0]", rich_help_panel=RUN)
+    int | None,
+    typer.Option("--seed", metavar="N", help="Seed of everything random. [default: 0]", rich_help_panel=RUN),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", help="auto, cpu, mps, cuda or cuda:N. [default: auto]", rich_help_panel=COMPUTE),
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=lambda: ["auto", "cpu", "mps", "cuda", "cuda:0"],
+        help="auto, cpu, mps, cuda or cuda:N. [default: auto]",
+        rich_help_panel=COMPUTE,
+    ),
 ]
 DtypeOption = Annotated[
     str | None,
     typer.Option(
         "--dtype",
+        metavar="NAME",
+        autocompletion=lambda: ["auto", "fp32", "fp16", "bf16"],
         help="auto, fp32, fp16 or bf16. auto: bf16 or fp16 on CUDA, fp32 elsewhere. [default: auto]",
         rich_help_panel=COMPUTE,
     ),
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers", help="Processes that read the data; none: the main one does.", rich_help_panel=COMPUTE
+    ),
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        help="Log to a tracker too: tensorboard, wandb … (origcli[trackers]).",
+        rich_help_panel=OUTPUT,
+    ),
+]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", help="CPU threads. [default: one a core]", rich_help_panel=COMPUTE),
+    typer.Option(
+        "--threads", metavar="N", help="CPU threads. [default: one a core]", rich_help_panel=COMPUTE
+    ),
 ]
 CompileOption = Annotated[
     bool | None,
@@ -106,10 +143,22 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
+        autocompletion=lambda: ["auto", "shapes", "sd15", "sd14"],
         help="shapes (bundled), sd15, sd14, a pipeline directory or a hub id. "
         "auto: sd15 on a GPU, else shapes. [default: auto]",
     ),
 ]
+
+
+def existing(resume: bool, force: bool) -> "Existing":
+    """What a command does with an --out that holds something."""
+    return "use" if resume else "replace" if force else "refuse"
+
+
+def preset_names(preset: str | None) -> tuple[str, ...] | None:
+    """The presets that `--preset` names; `None` leaves it to the settings."""
+    return None if preset is None else tuple(name.strip() for name in preset.split(","))
 
 
 def load_settings(
@@ -118,5 +167,4 @@ def load_settings(
     """The effective settings of a command: presets, file, environment, flags."""
     from origcli.settings import resolve
 
-    names = None if preset is None else tuple(name.strip() for name in preset.split(","))
-    return resolve(flags, presets=names, config=config)[0]
+    return resolve(flags, presets=preset_names(preset), config=config)[0]

@@ -95,6 +95,22 @@ def json_text(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = None, title: str = "") -> None:
+    """Prints a report: its rows as they stand in report.csv, or all of it as JSON.
+
+    Args:
+        whole: the report.
+        form: the form asked for.
+        columns: those that the table shows; all by default.
+        title: stands over the table.
+    """
+    from origcli.reports import tables
+
+    table = [row for result in whole.results for row in tables.result_rows(result)]
+    shown = columns if columns is not None and form is Format.table else tables.columns(whole)
+    rows(table, shown, form, title=title, whole=whole.to_json())
+
+
 def rows(
     table: Sequence[Mapping[str, Any]],
     columns: Sequence[str],
@@ -143,7 +159,12 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
         no_color=not terminal or "NO_COLOR" in os.environ,
         width=None if terminal else _UNBOUNDED,
     )
-    grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD if terminal else None)
+    grid = Table(
+        title=title or None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD if terminal else None,
+        pad_edge=False,
+    )
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in table)
         grid.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")

@@ -1,1 +1,1 @@
-"""Writes the completions and man pages that the project ships."""
+"""The files that go with the command line: completions for shells, and manual pages."""

@@ -1,0 +1,1 @@
+complete --command origcli --no-files --arguments "(env _ORIGCLI_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) origcli)" --condition "env _ORIGCLI_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) origcli"

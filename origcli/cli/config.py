@@ -1,0 +1,86 @@
+"""`origcli config`: the effective settings, and where each of them came from."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from origcli.cli import options, present
+from origcli.cli.help import Command, Group
+from origcli.errors import UsageError
+
+app = typer.Typer(name="config", cls=Group, help="See the settings that presets, files and variables give.")
+
+COLUMNS = ("setting", "value", "origin", "variable")
+
+
+@app.command("show", cls=Command)
+def show(
+    section: Annotated[
+        str | None,
+        typer.Argument(help="Show this section alone, e.g. score.", autocompletion=lambda: _sections()),
+    ] = None,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print a configuration file to start from (--config).")
+    ] = False,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    form: options.FormatOption = options.Format.table,
+) -> None:
+    """Print every setting, where it came from, and the variable that would change it.
+
+    Flags of a command come on top of these. Precedence: flag, environment (ORIGCLI_*), --config, preset.
+
+    \b
+    Examples:
+      origcli config show
+      origcli config show score --preset paper
+      origcli config show invert --toml > origcli.toml
+      ORIGCLI_SCORE_IMAGES=8 origcli config show score --format json
+    """
+    from origcli.settings import resolve, variables_of
+
+    settings, origins = resolve(presets=options.preset_names(preset), config=config)
+    values = settings.model_dump(mode="json")
+    if section is not None:
+        if section not in values:
+            raise UsageError(f"no section is called {section!r}", f"choose from {', '.join(values)}")
+        values = {section: values[section]}
+    if toml:
+        present.write(_toml(values))
+        return
+    rows = [
+        {
+            "setting": f"{name}.{field}",
+            "value": value if form in (options.Format.json, options.Format.jsonl) else _shown(value),
+            "origin": origins[f"{name}.{field}"],
+            "variable": variables_of(name, field)[-1],
+        }
+        for name, table in values.items()
+        for field, value in table.items()
+    ]
+    present.rows(rows, COLUMNS, form)
+
+
+def _sections() -> list[str]:
+    from origcli.settings import Settings
+
+    return list(Settings.model_fields)
+
+
+def _shown(value: Any) -> str:
+    """A value as TOML writes it; nothing where it is not set."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _toml(values: dict[str, dict[str, Any]]) -> str:
+    """The tables as TOML, whose strings, numbers, truth values and arrays are JSON's."""
+    lines = []
+    for section, table in values.items():
+        lines.append(f"[{section}]")
+        lines.extend(
+            f"# {field} = " if value is None else f"{field} = {_shown(value)}"
+            for field, value in table.items()
+        )
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""Manners: exit statuses, where words go, what a mistake is told."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import origcli
+from origcli import errors
+from origcli.cli import app, present
+from tests.cli.command_line import PROGRAM
+from tests.cli.command_line import origcli as run
+
+
+def test_the_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"origcli {origcli.__version__}\n", "")
+
+
+def test_without_a_command_it_shows_what_to_do_first() -> None:
+    done = run()
+    assert done.returncode == 0 and done.stderr == ""
+    assert "First steps:" in done.stdout and "origcli score photo.jpg" in done.stdout
+    assert done.stdout == run("--help").stdout == run("-h").stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """What keeps it at a tenth of a second: no torch, no numpy, no Rich, no pydantic of ours."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "origcli", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not loaded & {"torch", "numpy", "PIL", "matplotlib", "rich.console", "origcli.settings"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["scehma"], "No such command 'scehma'. Did you mean 'schema'?", "see origcli --help"),
+        (["--versoin"], "--versoin", "--version"),
+        (["config", "sow"], "Did you mean 'show'?", "see origcli config --help"),
+        (["config", "show", "--presett", "x"], "--preset", "see origcli config show --help"),
+        (["config", "show", "scor"], "no section is called 'scor'", "choose from"),
+        (["config", "show", "--format", "jsn"], "jsn", "see origcli config show --help"),
+        (["config", "show", "--preset", "papr"], "'papr'", "did you mean 'paper'?"),
+        (["schema", "score", "more"], "more", "see origcli schema --help"),
+    ],
+)
+def test_a_wrong_word_is_told_the_nearest(words: list[str], message: str, hint: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("origcli: ") and "Traceback" not in done.stderr
+    assert message in done.stderr and hint in done.stderr
+
+
+def test_a_variable_that_is_misspelt_is_told(tmp_path: Path) -> None:
+    done = run("config", "show", env={**os.environ, "ORIGCLI_SCORE_IMAGE": "3"})
+    assert done.returncode == 2 and "did you mean 'ORIGCLI_SCORE_IMAGES'?" in done.stderr
+
+
+def test_debug_shows_where_it_came_from() -> None:
+    done = run("scehma", env={**os.environ, "ORIGCLI_DEBUG": "1"})
+    assert done.returncode == 2 and "Traceback" in done.stderr and "Did you mean" in done.stderr
+
+
+KINDS = [kind for kind in errors.OrigError.__subclasses__() if kind is not errors.Interrupted]
+
+
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [
+        *((kind("the thing", "the remedy"), int(kind.exit_code)) for kind in KINDS),
+        (errors.Interrupted(2), 130),
+        (errors.Interrupted(15), 143),
+        (KeyboardInterrupt(), 130),
+        (MemoryError(), 5),
+    ],
+    ids=lambda value: value if isinstance(value, int) else type(value).__name__,
+)
+def test_errors_become_exit_statuses(
+    problem: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**words: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(present, "write", fail)
+    monkeypatch.setattr(present, "write", lambda text: fail())
+    with pytest.raises(SystemExit) as caught:
+        app.main(["schema"])
+    assert caught.value.code == status
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Traceback" not in captured.err
+    if isinstance(problem, errors.OrigError):
+        assert f"origcli: {problem.message}\n  hint: {problem.hint}\n" == captured.err
+
+
+def test_every_exit_status_is_one_kind_of_error() -> None:
+    statuses = [kind.exit_code for kind in KINDS]
+    assert len(statuses) == len(set(statuses))
+    others = {0, 1, errors.ExitCode.SIGINT, errors.ExitCode.SIGTERM}
+    assert set(statuses) | others == set(errors.ExitCode)
+
+
+def test_a_bug_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(present, "write", lambda text: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        app.main(["schema"])
+
+
+# -- stdout --------------------------------------------------------------------------------------
+
+
+def test_a_full_stdout_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run("schema", "score", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 6
+    assert done.stderr == "origcli: stdout: cannot write: No space left on device\n"
+
+
+def test_a_closed_stdout_is_told() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" schema score >&-', PROGRAM], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 6
+    assert done.stderr.startswith("origcli: stdout: closed\n")
+
+
+@pytest.mark.parametrize("words", ["schema score", "config show", "--help"])
+def test_a_reader_that_leaves_ends_it_quietly(words: str) -> None:
+    script = f'"$0" {words} | true; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", script, PROGRAM], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout in ("0\n", "141\n")
+
+
+def test_a_closed_stderr_hurts_nothing() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" schema 2>&-', PROGRAM], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "score" in done.stdout
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_output_is_utf8_whatever_the_locale(locale: str) -> None:
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run("--help", env=environment, text=False)
+    assert done.returncode == 0
+    assert "…" in done.stdout.decode("utf-8")

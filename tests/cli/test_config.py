@@ -1,0 +1,69 @@
+"""`origcli config show` and `origcli schema`."""
+
+import csv
+import io
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from origcli.settings import Settings, fields_of, resolve
+from tests.cli.command_line import origcli
+
+
+def shown(*words: str, **variables: str) -> dict[str, dict[str, object]]:
+    done = origcli("config", "show", *words, "--format", "json", env={**os.environ, **variables})
+    assert done.returncode == 0, done.stderr
+    return {row["setting"]: row for row in json.loads(done.stdout)}
+
+
+def test_it_shows_every_setting_and_where_it_came_from(tmp_path: Path) -> None:
+    config = tmp_path / "origcli.toml"
+    config.write_text("[score]\nimages = 11\n")
+    rows = shown("--config", str(config), ORIGCLI_SEED="9")
+    assert set(rows) == {f"{s}.{f}" for s in Settings.model_fields for f in fields_of(s)}
+    assert rows["score.images"]["value"] == 11 and rows["score.images"]["origin"] == f"--config {config}"
+    assert rows["runtime.seed"]["value"] == 9 and rows["runtime.seed"]["origin"] == "environment"
+    assert rows["runtime.seed"]["variable"] == "ORIGCLI_SEED"
+    assert rows["invert.steps"]["origin"] == "preset fast"
+
+
+def test_the_config_and_the_preset_have_variables(tmp_path: Path) -> None:
+    config = tmp_path / "origcli.toml"
+    config.write_text("[score]\nimages = 11\n")
+    rows = shown("score", ORIGCLI_CONFIG=str(config), ORIGCLI_PRESET="paper")
+    assert rows["score.images"]["value"] == 11
+    assert {setting.split(".")[0] for setting in rows} == {"score"}
+    assert shown("invert", ORIGCLI_PRESET="paper")["invert.steps"]["value"] == 2000
+
+
+@pytest.mark.parametrize("preset", ["paper", "small,fast"])
+def test_the_file_it_prints_gives_the_same_settings(tmp_path: Path, preset: str) -> None:
+    done = origcli("config", "show", "--toml", "--preset", preset)
+    config = tmp_path / "origcli.toml"
+    config.write_text(done.stdout)
+    assert set(tomllib.loads(done.stdout)) == set(Settings.model_fields)
+    again, _ = resolve(config=config, environment={})
+    assert again == resolve(presets=preset.split(","), environment={})[0]
+
+
+def test_csv_and_table_have_the_same_rows() -> None:
+    table = origcli("config", "show", "score").stdout.splitlines()
+    rows = list(csv.DictReader(io.StringIO(origcli("config", "show", "score", "-f", "csv").stdout)))
+    assert len(table) == len(rows) + 1
+    assert all(row["setting"] in line for row, line in zip(rows, table[1:], strict=True))
+
+
+def test_schemas_are_listed_and_printed() -> None:
+    names = origcli("schema").stdout.split()
+    assert {"score", "invert", "generalize"} <= set(names)
+    for name in names:
+        schema = json.loads(origcli("schema", name).stdout)
+        assert schema["type"] == "object" and "results" in schema["properties"]
+
+
+def test_an_unknown_schema_is_a_usage_error() -> None:
+    done = origcli("schema", "scor")
+    assert done.returncode == 2 and "score" in done.stderr

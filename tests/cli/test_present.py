@@ -1,0 +1,113 @@
+"""The forms of output, and text that steers nothing."""
+
+import csv
+import io
+import json
+import re
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from origcli.cli import present
+from origcli.cli.options import Format
+
+ROWS = [
+    {"image": "a.png", "tokens": 1, "distance": 0.25, "reason": None},
+    {"image": "b.png", "tokens": 12, "distance": None, "reason": "no ceiling"},
+]
+COLUMNS = ("image", "tokens", "distance", "reason")
+
+
+def shown(form: Format, capsys: pytest.CaptureFixture[str], **options: object) -> str:
+    present.rows(ROWS, COLUMNS, form, **options)
+    return capsys.readouterr().out
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(shown(Format.json, capsys)) == ROWS
+    assert json.loads(shown(Format.json, capsys, whole={"results": ROWS})) == {"results": ROWS}
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [json.loads(line) for line in shown(Format.jsonl, capsys).splitlines()] == ROWS
+
+
+def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    found = list(csv.DictReader(io.StringIO(shown(Format.csv, capsys))))
+    assert found[0] == {"image": "a.png", "tokens": "1", "distance": "0.25", "reason": ""}
+
+
+def test_a_table_in_a_pipe_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(Format.table, capsys).splitlines() == [
+        "image  tokens  distance  reason",
+        "a.png       1     0.250  –",
+        "b.png      12         –  no ceiling",
+    ]
+
+
+def test_a_table_in_a_pipe_folds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    present.rows([{"image": "x" * 500}], ("image",), Format.table)
+    assert "x" * 500 in capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_table_on_a_terminal_fits_it(width: int, no_color: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    present.rows([{"image": "y" * 300, "tokens": 1}], ("image", "tokens"), Format.table, title="scores")
+    text = terminal.getvalue()
+    assert "scores" in text
+    colours = re.findall(r"\x1b\[(?:[0-9;]*;)?(?:3|4|9)[0-9]", text)
+    assert not (colours and no_color)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert max(map(len, plain.splitlines())) <= width
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(start: str) -> None:
+    assert present.safe_cell(f"{start}cmd()") == f"'{start}cmd()"
+    assert present.safe_cell(-1.5) == -1.5
+
+
+def test_nan_is_no_json() -> None:
+    with pytest.raises(ValueError):
+        present.json_text({"a": float("nan")})
+
+
+@given(st.text())
+def test_no_text_steers_the_terminal(text: str) -> None:
+    assert all(c.isprintable() for c in present.printable(text))
+    if text.isprintable():
+        assert present.printable(text) == text
+
+
+def test_an_error_with_a_strange_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from origcli.errors import InputError
+
+    present.error(InputError("a\x1b[2Jb\nc.png: not a picture"))
+    assert capsys.readouterr().err == "origcli: a\\x1b[2Jb\\nc.png: not a picture\n"
+
+
+def test_names_that_are_no_utf8_are_still_json() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    before, sys.stdout = sys.stdout, stream
+    try:
+        present.prepare_streams()
+        present.write(present.json_text({"path": "caf\udce9 é …"}))
+    finally:
+        sys.stdout = before
+    assert json.loads(raw.getvalue().decode("utf-8")) == {"path": "caf\udce9 é …"}

@@ -1,0 +1,219 @@
+"""What is shipped beside the program: it is up to date, and real shells and man read it."""
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from origcli.cli.shipped.__main__ import ROOT, shipped_files, stale_files, update_files
+from origcli.cli.shipped.man import EXIT_STATUS
+from origcli.errors import ExitCode
+from tests.cli.command_line import PROGRAM, commands, origcli
+
+MAN = sorted((ROOT / "man").glob("*.1"))
+ENVIRONMENT = {**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}", "TERM": "dumb"}
+
+
+def need(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed here")
+    return path
+
+
+# -- the files -----------------------------------------------------------------------------------
+
+
+def test_they_are_what_the_commands_say() -> None:
+    assert stale_files() == [], "run: python -m origcli.cli.shipped --update"
+
+
+def test_the_check_finds_what_is_stale_missing_or_too_many(tmp_path: Path) -> None:
+    assert set(stale_files(tmp_path)) == set(shipped_files())
+    update_files(tmp_path)
+    assert stale_files(tmp_path) == []
+    (tmp_path / "man" / "origcli.1").write_text("old")
+    (tmp_path / "man" / "origcli-gone.1").write_text("")
+    (tmp_path / "completions" / "_origcli").unlink()
+    assert stale_files(tmp_path) == [
+        Path("completions/_origcli"),
+        Path("man/origcli-gone.1"),
+        Path("man/origcli.1"),
+    ]
+    update_files(tmp_path)
+    assert stale_files(tmp_path) == []
+
+
+def test_the_command_checks_and_updates() -> None:
+    command = [sys.executable, "-m", "origcli.cli.shipped", "--check"]
+    assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+def test_every_command_has_a_page() -> None:
+    assert {path.stem for path in MAN} == {"origcli", *(f"origcli-{words[0]}" for words in commands())}
+
+
+# -- man -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", MAN, ids=lambda path: path.name)
+def test_man_reads_a_page_without_a_warning(page: Path) -> None:
+    done = subprocess.run(
+        [need("man"), "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page],
+        env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.parametrize("page", MAN, ids=lambda path: path.name)
+def test_lexgrog_finds_the_name_of_a_page(page: Path) -> None:
+    done = subprocess.run([need("lexgrog"), page], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and f"{page.stem} - " in done.stdout
+
+
+@pytest.mark.parametrize("page", MAN, ids=lambda path: path.name)
+def test_a_page_has_what_a_page_needs(page: Path) -> None:
+    sections = re.findall(r'^\.SH "(.*)"$', page.read_text("utf-8"), re.MULTILINE)
+    needed = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"]
+    assert [name for name in sections if name in needed] == needed
+    assert "EXAMPLES" in sections or page.stem == "origcli"
+
+
+def test_every_exit_status_is_explained() -> None:
+    assert set(EXIT_STATUS) == set(ExitCode)
+
+
+def test_a_page_has_every_option() -> None:
+    for words, command in commands().items():
+        text = (ROOT / "man" / f"origcli-{words[0]}.1").read_text("utf-8").replace("\\-", "-")
+        for parameter in command.params:
+            for name in parameter.opts:
+                assert name in text, f"{words}: {name}"
+
+
+# -- shells --------------------------------------------------------------------------------------
+
+
+def type_into(shell: list[str], lines: list[str], until: str, environment: dict[str, str]) -> str:
+    """What a shell shows, on a terminal of its own, when these are typed one after the other."""
+    child, terminal = pty.fork()
+    if child == 0:  # pragma: no cover - the shell's side
+        os.execvpe(shell[0], shell, environment)
+    seen = ""
+    try:
+        for line in lines:
+            os.write(terminal, line.encode())
+            time.sleep(0.3)
+        end = time.monotonic() + 60
+        while until not in seen and time.monotonic() < end:
+            if select.select([terminal], [], [], 0.2)[0]:
+                seen += os.read(terminal, 65536).decode("utf-8", "replace")
+    finally:
+        os.kill(child, 9)
+        os.close(terminal)
+        os.waitpid(child, 0)
+    return seen
+
+
+def test_bash_parses_and_registers_the_script() -> None:
+    script = ROOT / "completions" / "origcli.bash"
+    assert subprocess.run([need("bash"), "-n", script], timeout=60).returncode == 0
+    done = subprocess.run(
+        ["bash", "-c", 'source "$0" && complete -p origcli', script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.endswith("-F _origcli_completion origcli\n"), done.stderr
+
+
+def test_bash_completes() -> None:
+    seen = type_into(
+        [need("bash"), "--norc", "--noprofile", "-i"],
+        [f"source '{ROOT}/completions/origcli.bash'\n", "origcli config show --pre\t"],
+        "origcli config show --preset",
+        ENVIRONMENT,
+    )
+    assert "origcli config show --preset" in seen
+
+
+def test_zsh_completes_at_the_first_tab(tmp_path: Path) -> None:
+    seen = type_into(
+        [need("zsh"), "-f", "-i"],
+        [
+            f"fpath=('{ROOT}/completions' $fpath); autoload -U compinit; compinit -u -d '{tmp_path}/dump'\n",
+            "origcli config show --pre\t",
+        ],
+        "origcli config show --preset",
+        ENVIRONMENT,
+    )
+    assert "origcli config show --preset" in seen
+
+
+def test_fish_completes_with_descriptions(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            need("fish"),
+            "--no-config",
+            "-c",
+            f"source '{ROOT}/completions/origcli.fish'; complete -C 'origcli sch'",
+        ],
+        env={**ENVIRONMENT, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("schema\tPrint the JSON Schema"), done.stderr
+
+
+def test_powershell_parses_the_script() -> None:
+    script = ROOT / "completions" / "origcli.ps1"
+    assert "Register-ArgumentCompleter -Native -CommandName origcli" in script.read_text("utf-8")
+    parse = (
+        "$e = $null; [System.Management.Automation.Language.Parser]::ParseFile("
+        f"'{script}', [ref]$null, [ref]$e) | Out-Null; exit $e.Count"
+    )
+    assert subprocess.run([need("pwsh"), "-NoProfile", "-Command", parse], timeout=120).returncode == 0
+
+
+def test_a_tab_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from origcli.cli.app import main\n"
+        "try: main([])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('torch', 'numpy', 'matplotlib', 'rich.console')\n"
+        "print(*[name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    environment = {**os.environ, "_ORIGCLI_COMPLETE": "complete_bash"}
+    environment |= {"COMP_WORDS": "origcli config show --format ", "COMP_CWORD": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["table", "json", "jsonl", "csv"]
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("--preset ", {"paper", "small", "fast", "small,fast"}),
+        ("--format j", {"json", "jsonl"}),
+        ("", set()),
+    ],
+)
+def test_values_complete(typed: str, expected: set[str]) -> None:
+    words = f"origcli config show runtime {typed}"
+    environment = {**os.environ, "_ORIGCLI_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+    assert set(origcli(env=environment).stdout.split()) == expected
