@@ -11,6 +11,7 @@ from typing import Any
 
 from origcli.cli.options import Format
 from origcli.errors import OrigError, StorageError
+from origcli.runtime.distributed import is_main
 from origcli.runtime.progress import Progress, open_progress
 
 _UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
@@ -50,12 +51,14 @@ def error(problem: OrigError, cause: BaseException | None = None) -> None:
 
 
 def write(text: str) -> None:
-    """Writes to stdout and makes sure that it arrived.
+    """Writes to stdout and makes sure that it arrived; of several processes, the first writes.
 
     Raises:
         StorageError: stdout is full or closed. A pipe that nobody reads any more ends the process
             quietly, as `head` expects.
     """
+    if not is_main():
+        return
     if sys.stdout is None:
         raise StorageError("stdout: closed", "send it to a file, or to /dev/null")
     try:

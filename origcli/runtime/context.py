@@ -10,6 +10,7 @@ import torch
 
 from origcli.runtime import interrupts, provenance
 from origcli.runtime.device import backends, select_device, select_dtype
+from origcli.runtime.distributed import is_main
 from origcli.runtime.progress import Progress, SilentProgress
 from origcli.runtime.run_directory import RUN_NAME, Existing, RunDirectory, write_json
 from origcli.settings import RuntimeSettings
@@ -68,19 +69,29 @@ def open_runtime(
     began = time.monotonic()
     device = select_device(settings.device)
     with ExitStack() as stack:
-        directory = stack.enter_context(RunDirectory(out, existing)) if out is not None else None
-        if directory is not None:
-            write_json(directory / RUN_NAME, provenance.run_facts(None))
+        directory = None if out is None else stack.enter_context(_directory(out, existing))
         stack.enter_context(interrupts.handled())
         stack.enter_context(backends(device, settings.deterministic, settings.threads))
         yield Runtime(
             device=device,
             dtype=select_dtype(device, settings.dtype),
             seed=settings.seed,
-            progress=progress or SilentProgress(),
+            progress=progress if progress is not None and is_main() else SilentProgress(),
             directory=directory,
             offline=settings.offline,
             compile=settings.compile,
         )
-        if directory is not None:
+        if directory is not None and is_main():
             write_json(directory / RUN_NAME, provenance.run_facts(time.monotonic() - began))
+
+
+@contextmanager
+def _directory(out: Path, existing: Existing) -> Iterator[RunDirectory]:
+    """The run's directory, owned and marked by the first process of a launch; the others use it."""
+    directory = RunDirectory(out, existing)
+    if not is_main():
+        yield directory
+        return
+    with directory:
+        write_json(directory / RUN_NAME, provenance.run_facts(None))
+        yield directory

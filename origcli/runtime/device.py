@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from origcli.errors import DeviceError, UsageError
+from origcli.runtime.distributed import local_rank
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _DEVICES = "choose auto, cpu, mps, cuda or cuda:N"
@@ -16,13 +17,15 @@ _DEVICES = "choose auto, cpu, mps, cuda or cuda:N"
 def select_device(name: str = "auto") -> torch.device:
     """`auto` is cuda, else mps, else cpu; else a device by name, e.g. `cuda:1`.
 
+    `auto` and `cuda` are a card of its own for each process that was launched on this machine.
+
     Raises:
         UsageError: no such kind of device.
         DeviceError: this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0)
+            return select_device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -34,7 +37,7 @@ def select_device(name: str = "auto") -> torch.device:
                 f"{name}: this torch sees no CUDA device",
                 "use --device cpu, or install torch for CUDA",
             )
-        index = device.index or 0
+        index = local_rank() if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise DeviceError(f"{name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
         return torch.device("cuda", index)

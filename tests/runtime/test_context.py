@@ -9,6 +9,7 @@ import torch
 from origcli.errors import DeviceError, Interrupted, LockedError, UsageError
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime, open_runtime
+from origcli.runtime.progress import PlainProgress, SilentProgress
 from origcli.settings import RuntimeSettings
 
 CPU = RuntimeSettings(device="cpu")
@@ -73,3 +74,16 @@ def test_signals_are_handled_inside_only() -> None:
 def test_the_bare_runtime_is_the_cpu_in_fp32() -> None:
     runtime = Runtime()
     assert runtime.device.type == "cpu" and runtime.dtype == torch.float32 and runtime.seed == 0
+
+
+def test_the_first_process_of_a_launch_owns_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_runtime(CPU, tmp_path, PlainProgress()) as first:
+        assert isinstance(first.progress, PlainProgress)
+        monkeypatch.setenv("RANK", "1")
+        with open_runtime(CPU, tmp_path, PlainProgress(), existing="refuse") as second:
+            assert second.out == first.out
+            assert isinstance(second.progress, SilentProgress)
+        monkeypatch.setenv("RANK", "0")
+        assert json.loads((tmp_path / "run.json").read_text())["state"] == "begun"

@@ -56,6 +56,18 @@ def test_devices(machine: Iterator[object], cuda: int, mps: bool, name: str, exp
     assert select_device(name) == expected
 
 
+def test_each_process_of_a_launch_has_a_card_of_its_own(
+    machine: Iterator[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next(machine)(cuda=2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert select_device("auto") == select_device("cuda") == torch.device("cuda", 1)
+    assert select_device("cuda:0") == CUDA
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(DeviceError):
+        select_device("cuda")
+
+
 @pytest.mark.parametrize(("cuda", "name"), [(0, "cuda"), (0, "cuda:1"), (2, "cuda:2"), (0, "mps")])
 def test_a_device_that_is_not_there(machine: Iterator[object], cuda: int, name: str) -> None:
     next(machine)(cuda=cuda)
