@@ -4,12 +4,12 @@ The supplement's own example, "big red full circle and small empty blue square",
 in one phrase and after it in the other. Here the order of words is always size, color, texture, shape:
 "big red full circle and small blue empty square". A picture without elements has the empty caption.
 
-The order of elements does not depend on where they are or which was painted first. `fixed` sorts them by
-class (big before small, red before green before blue, full before empty, circle, square, triangle,
-hexagon, star), so that one set of elements has one caption; `shuffled` is a uniform order of the picture's own.
+The order of elements depends on no place, and not on which was painted first. `fixed` sorts them by class
+(big before small, red before green before blue, full before empty; circle, square, triangle, hexagon,
+star), so that a set of elements has one caption; `shuffled` is a uniform order, drawn for each picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from origcli.errors import UsageError
 from origcli.scenes.elements import Element
@@ -18,13 +18,26 @@ JOINT = " and "
 
 
 def caption(elements: Sequence[Element], order: str = "fixed") -> str:
-    """The caption of elements: sorted by class where `order` is "fixed", else as they stand.
+    """The caption of elements.
 
     Args:
-        order: "fixed", or "given" for a caller that has shuffled the elements itself.
+        order: "fixed" sorts them by class, "given" leaves them as they stand.
     """
     listed = sorted(elements) if order == "fixed" else elements
     return JOINT.join(element.phrase for element in listed)
+
+
+def shuffled(elements: Sequence[Element], below: Callable[[int], int]) -> tuple[Element, ...]:
+    """A uniform order of elements (Fisher and Yates).
+
+    Args:
+        below: gives a uniform number under its argument.
+    """
+    order = list(elements)
+    for last in range(len(order) - 1, 0, -1):
+        other = below(last + 1)
+        order[last], order[other] = order[other], order[last]
+    return tuple(order)
 
 
 def parse_caption(text: str) -> tuple[Element, ...]:
@@ -55,6 +68,6 @@ def check_length(max_elements: int, max_length: int) -> None:
     words = longest_caption(max_elements)
     if words + 2 > max_length:
         raise UsageError(
-            f"captions of {max_elements} elements have {words} words; the text encoder holds {max_length - 2}",
+            f"captions of {max_elements} elements have {words} words; the encoder holds {max_length - 2}",
             "use fewer elements (--max-elements) or an encoder with a longer max_length",
         )

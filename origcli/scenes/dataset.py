@@ -37,7 +37,7 @@ class Dataset:
     Args:
         path: its directory.
         facts: `dataset.json`.
-        records: a mapping a picture, in the order of their index: `file_name`, `text`, `category`, `elements`.
+        records: a mapping a picture, in order: `file_name`, `text`, `category`, `elements`.
     """
 
     path: Path

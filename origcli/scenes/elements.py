@@ -12,6 +12,8 @@ SIZES = ("big", "small")
 COLORS = ("red", "green", "blue")
 TEXTURES = ("full", "empty")
 SHAPES = ("circle", "square", "triangle", "hexagon", "star")
+# The originality mixture is made of pairs of these (supplement 6.1).
+CORE_SHAPES = SHAPES[:3]
 FEATURES: dict[str, tuple[str, ...]] = {"size": SIZES, "color": COLORS, "texture": TEXTURES, "shape": SHAPES}
 
 

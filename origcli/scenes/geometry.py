@@ -94,7 +94,7 @@ def signed_distance(x: Floats, y: Floats, size: str, texture: str, shape: str) -
 
 
 def _inset(corners: Floats, centre: Floats, width: float) -> Floats:
-    """The polygon whose edges lie `width` further in. All edges here touch one inscribed circle: it scales."""
+    """The polygon with edges `width` further in. All edges here touch one circle, so it is a smaller copy."""
     edge = corners[1] - corners[0]
     to_centre = centre - corners[0]
     inradius = abs(edge[0] * to_centre[1] - edge[1] * to_centre[0]) / np.hypot(*edge)

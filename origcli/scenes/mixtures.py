@@ -1,50 +1,29 @@
-"""Which scenes a data set is made of (supplement 2.1, 3, 6.1), each drawn from a stream of its own.
+"""Which scenes a data set is made of (supplement 2.1, 3, 6.1).
 
 - `uniform` (2.1): a share of empty pictures; else 1 to n elements, the number, each element and each place
   uniform and independent.
 - `originality` (6.1): besides the empty ones, `common` pictures hold exactly a circle and a square, `rare`
-  ones exactly a circle and a triangle; the `rest` holds 1 to n elements with at most one of {circle,
-  square, triangle} in all, which is the uniform mixture under that condition. So a square and a triangle,
-  `unseen`, never meet.
-
-Picture i of a seed is the same whatever the count, the number of workers and the resolution.
+  ones exactly a circle and a triangle, each color independent. The `rest` holds 1 to n elements, the
+  number uniform, and then uniform among all choices with at most one element of {circle, square, triangle}.
+  So a square and a triangle, `unseen`, never meet. All are big and full, unless told otherwise.
+- A category alone: query sets of one kind of picture.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from functools import cached_property
 
 from origcli.errors import UsageError
 from origcli.runtime.seeding import derive_seed
-from origcli.scenes.elements import Element, select_elements
+from origcli.scenes.captions import shuffled
+from origcli.scenes.elements import CORE_SHAPES, SIZES, TEXTURES, Element, select_elements
 from origcli.scenes.placement import Place, fixed_place, place_apart, place_freely
 from origcli.scenes.scene import Scene
+from origcli.scenes.stream import Stream
 from origcli.scenes.visibility import arrange
 from origcli.settings import SynthSettings
 
 PAIRS = {"common": ("circle", "square"), "rare": ("circle", "triangle"), "unseen": ("square", "triangle")}
-CATEGORIES = ("common", "rare", "unseen", "rest")
-CORE = ("circle", "square", "triangle")
-_BUFFER = 16
-
-
-class Stream:
-    """Uniform numbers of one picture: a counter-based generator keyed by the set and the picture's index."""
-
-    def __init__(self, key: int, index: int) -> None:
-        self._generator = np.random.Generator(np.random.Philox(key=np.array([key, index], dtype=np.uint64)))
-        self._ready: list[float] = []
-
-    def unit(self) -> float:
-        """Uniform in [0, 1)."""
-        if not self._ready:
-            self._ready = self._generator.random(_BUFFER).tolist()[::-1]
-        return self._ready.pop()
-
-    def below(self, bound: int) -> int:
-        """Uniform in 0 … bound − 1."""
-        return int(self.unit() * bound)
 
 
 @dataclass(frozen=True)
@@ -60,68 +39,110 @@ class Recipe:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        if settings.mixture == "uniform" and (settings.category or settings.fixed_location):
-            given = "--category" if settings.category else "--fixed-location"
-            raise UsageError(f"{given} has no meaning in the uniform mixture", "add --mixture originality")
         if settings.mixture == "originality":
-            if settings.empty + settings.common + settings.rare > 1:
-                raise UsageError("the shares of empty, common and rare pictures are over 1 together")
-            if settings.max_elements < 2:
-                raise UsageError("the originality mixture is made of pairs", "use --max-elements 2 or more")
-            for shape in CORE:
-                if not any(e.shape == shape for e in self.elements):
-                    raise UsageError(f"the originality mixture needs a {shape}", "hold out less, or add it")
+            self._check_originality()
+        elif settings.category is not None or settings.fixed_location:
+            given = "--category" if settings.category else "--fixed-location"
+            raise UsageError(f"{given} says nothing about the uniform mixture", "add --mixture originality")
+        if settings.no_overlap:
+            # The fullest picture has to have room, or it would fail after an hour.
+            largest = min(self.elements, key=lambda element: SIZES.index(element.size))
+            stream = Stream(0)
+            stream.begin(0)
+            place_apart([largest] * settings.max_elements, stream.unit)
 
-    @property
+    def _check_originality(self) -> None:
+        settings = self.settings
+        if settings.empty + settings.common + settings.rare > 1:
+            raise UsageError("the shares of empty, common and rare pictures are more than 1 together")
+        if settings.max_elements < 2:
+            raise UsageError("the originality mixture is made of pairs", "use --max-elements 2 or more")
+        for shape in CORE_SHAPES:
+            if not self.of_shape(shape):
+                raise UsageError(
+                    f"the originality mixture needs a {shape}", "hold out less, or add the shape"
+                )
+
+    @cached_property
     def elements(self) -> tuple[Element, ...]:
-        """The elements in use. The originality mixture has big and full ones alone unless told otherwise."""
+        """The elements in use."""
         settings = self.settings
         alone = settings.mixture == "originality"
         return select_elements(
-            settings.sizes or (("big",) if alone else ("big", "small")),
+            settings.sizes or (SIZES[:1] if alone else SIZES),
             settings.colors,
-            settings.textures or (("full",) if alone else ("full", "empty")),
+            settings.textures or (TEXTURES[:1] if alone else TEXTURES),
             settings.shapes,
             settings.hold_out,
         )
 
+    def of_shape(self, shape: str) -> tuple[Element, ...]:
+        """The elements in use of one shape."""
+        return tuple(element for element in self.elements if element.shape == shape)
+
+    @cached_property
+    def core(self) -> tuple[Element, ...]:
+        """The circles, squares and triangles in use."""
+        return tuple(element for element in self.elements if element.shape in CORE_SHAPES)
+
+    @cached_property
+    def others(self) -> tuple[Element, ...]:
+        """The elements in use of other shapes."""
+        return tuple(element for element in self.elements if element.shape not in CORE_SHAPES)
+
+
+def core_probability(number: int, core: int, others: int) -> float:
+    """The share of sequences with one core element among those with at most one.
+
+    There are o^k sequences of k elements without and k · c · o^(k−1) with one core element.
+
+    Args:
+        number: the elements of the picture, k.
+        core: the core elements in use, c.
+        others: the other elements in use, o.
+    """
+    return number * core / (number * core + others)
+
 
 class Sampler:
-    """Draws the scenes of a recipe."""
+    """Draws the scenes of a recipe: picture i depends on the recipe's mixture, its seed and i alone.
+
+    One stream serves all pictures, so a sampler is not for several threads at once.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
-        settings = self.settings = recipe.settings
-        self.elements = recipe.elements
-        self.core = tuple(e for e in self.elements if e.shape in CORE)
-        self.others = tuple(e for e in self.elements if e.shape not in CORE)
-        self.by_shape = {shape: tuple(e for e in self.elements if e.shape == shape) for shape in CORE}
+        self.recipe = recipe
+        self._pairs = {
+            kind: tuple(recipe.of_shape(shape) for shape in shapes) for kind, shapes in PAIRS.items()
+        }
         # The last bit of the key tells query sets from training sets: no two of them share a stream.
-        purpose = settings.category or "train"
-        self.key = derive_seed("scenes", recipe.seed, purpose) << 1 | (settings.category is not None)
+        category = recipe.settings.category
+        key = derive_seed("scenes", recipe.seed, category or "train") << 1 | (category is not None)
+        self._stream = Stream(key)
 
-    def scene(self, index: int) -> Scene:
-        """The scene of picture `index`.
+    def draw(self, index: int) -> tuple[Scene, tuple[Element, ...]]:
+        """The scene of picture `index`, and its elements in the order of the caption.
 
         Raises:
-            UsageError: the elements have no room apart from each other (`no_overlap`).
+            UsageError: the elements found no room apart from each other (`no_overlap`).
         """
-        return self.scene_and_order(index)[0]
-
-    def scene_and_order(self, index: int) -> tuple[Scene, tuple[Element, ...]]:
-        """The scene of picture `index` and its elements in the order of the caption."""
-        stream = Stream(self.key, index)
-        category = self._category(stream)
-        elements = self._elements(category, stream)
-        scene = Scene(arrange(elements, self._places(category, elements, stream.unit)), category)
-        if self.settings.caption_order == "fixed":
+        self._stream.begin(index)
+        kind = self._kind()
+        elements = self._elements(kind)
+        scene = Scene(arrange(elements, self._places(kind, elements)), kind)
+        if self.recipe.settings.caption_order == "fixed":
             return scene, tuple(sorted(elements))
-        return scene, _shuffled(elements, stream)
+        return scene, shuffled(elements, self._stream.below)
 
-    def _category(self, stream: Stream) -> str:
-        settings = self.settings
+    def scene(self, index: int) -> Scene:
+        """The scene of picture `index`."""
+        return self.draw(index)[0]
+
+    def _kind(self) -> str:
+        settings = self.recipe.settings
         if settings.category is not None:
             return settings.category
-        u = stream.unit()
+        u = self._stream.unit()
         if u < settings.empty:
             return "empty"
         if settings.mixture == "uniform":
@@ -130,43 +151,33 @@ class Sampler:
             return "common"
         return "rare" if u < settings.empty + settings.common + settings.rare else "rest"
 
-    def _elements(self, category: str, stream: Stream) -> tuple[Element, ...]:
-        if category == "empty":
+    def _elements(self, kind: str) -> tuple[Element, ...]:
+        """The elements of a picture in the order of painting."""
+        if kind == "empty":
             return ()
-        if category in PAIRS:
-            pair = [_one_of(self.by_shape[shape], stream) for shape in PAIRS[category]]
-            return _shuffled(tuple(pair), stream)
-        count = 1 + stream.below(self.settings.max_elements)
-        if category == "uniform":
-            return tuple(_one_of(self.elements, stream) for _ in range(count))
-        return self._rest(count, stream)
+        if kind in PAIRS:
+            pair = tuple(self._one_of(elements) for elements in self._pairs[kind])
+            return shuffled(pair, self._stream.below)
+        number = 1 + self._stream.below(self.recipe.settings.max_elements)
+        if kind == "uniform":
+            return tuple(self._one_of(self.recipe.elements) for _ in range(number))
+        return self._rest(number)
 
-    def _rest(self, count: int, stream: Stream) -> tuple[Element, ...]:
-        """Uniform among the sequences of elements with at most one of the core shapes."""
-        if not self.others:
-            return (_one_of(self.core, stream),)
-        # There are o^k sequences without and k·c·o^(k−1) with one core element.
-        with_core = count * len(self.core)
-        has_core = stream.unit() * (with_core + len(self.others)) < with_core
-        position = stream.below(count) if has_core else -1
-        return tuple(_one_of(self.core if i == position else self.others, stream) for i in range(count))
+    def _rest(self, number: int) -> tuple[Element, ...]:
+        core, others = self.recipe.core, self.recipe.others
+        if not others:
+            return (self._one_of(core),)  # nothing else may stand beside it
+        has_core = self._stream.unit() < core_probability(number, len(core), len(others))
+        place = self._stream.below(number) if has_core else -1
+        return tuple(self._one_of(core if i == place else others) for i in range(number))
 
-    def _places(self, category: str, elements: tuple[Element, ...], unit: Callable[[], float]) -> list[Place]:
-        if self.settings.fixed_location and category == "common":
+    def _places(self, kind: str, elements: Sequence[Element]) -> list[Place]:
+        settings = self.recipe.settings
+        if settings.fixed_location and kind == "common":
             return [fixed_place(element) for element in elements]
-        if self.settings.no_overlap:
-            return place_apart(elements, unit)
-        return [place_freely(element, unit) for element in elements]
+        if settings.no_overlap:
+            return place_apart(elements, self._stream.unit)
+        return [place_freely(element, self._stream.unit) for element in elements]
 
-
-def _one_of(elements: tuple[Element, ...], stream: Stream) -> Element:
-    return elements[stream.below(len(elements))]
-
-
-def _shuffled(elements: tuple[Element, ...], stream: Stream) -> tuple[Element, ...]:
-    """A uniform order (Fisher-Yates)."""
-    order = list(elements)
-    for last in range(len(order) - 1, 0, -1):
-        other = stream.below(last + 1)
-        order[last], order[other] = order[other], order[last]
-    return tuple(order)
+    def _one_of(self, elements: Sequence[Element]) -> Element:
+        return elements[self._stream.below(len(elements))]

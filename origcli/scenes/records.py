@@ -60,8 +60,9 @@ def yolo_labels(scene: Scene) -> str:
     for placed in scene.placed:
         if placed.box is not None and 1 - placed.covered >= LABELLED_SHARE:
             x0, y0, x1, y1 = placed.box
+            sides = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
             lines.append(
-                f"{placed.element.index} {(x0 + x1) / 2:.6f} {(y0 + y1) / 2:.6f} {x1 - x0:.6f} {y1 - y0:.6f}\n"
+                f"{placed.element.index} {sides[0]:.6f} {sides[1]:.6f} {sides[2]:.6f} {sides[3]:.6f}\n"
             )
     return "".join(lines)
 
@@ -69,4 +70,4 @@ def yolo_labels(scene: Scene) -> str:
 def data_yaml() -> str:
     """The `data.yaml` of ultralytics: all 60 classes, whichever are in use, so that class numbers are one."""
     names = "".join(f"  {element.index}: {element.phrase}\n" for element in ALL_ELEMENTS)
-    return f"path: .\ntrain: images\nval: images\nnames:\n{names}"
+    return f"train: images\nval: images\nnames:\n{names}"  # without a path they stand beside this file

@@ -1,40 +1,49 @@
 """WebDataset tars: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (the record) a picture."""
 
-import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from origcli.runtime.run_directory import atomic_file
+from origcli.scenes.frequencies import Tally, tally
+from origcli.scenes.pictures import Picture
+from origcli.scenes.records import record_line, scene_record
 
 FOLDER = "shards"
 
 
 def write_shard(
-    directory: Path, number: int, start: int, made: Iterable[tuple[bytes, dict[str, Any], str]]
-) -> list[dict[str, Any]]:
-    """Writes one tar and gives the records of its pictures, with the place of each PNG in the tar."""
+    directory: Path, number: int, pictures: Iterable[Picture]
+) -> tuple[list[dict[str, Any]], Tally]:
+    """Writes one tar.
+
+    Returns:
+        the records of its pictures, with the tar's name and the place of each PNG in it, and what
+        came up how often.
+    """
     name = f"{FOLDER}/{number:05d}.tar"
     (directory / FOLDER).mkdir(exist_ok=True)
-    records = []
+    records, counts = [], Counter[str]()
     with (
         atomic_file(directory / name) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for index, (data, record, _) in enumerate(made, start):
-            key = f"{index:06d}"
-            record["file_name"] = f"{key}.png"
+        for picture in pictures:
+            key = f"{picture.index:06d}"
+            record = scene_record(picture.scene, f"{key}.png", picture.caption)
             offset = tar.offset + tarfile.BLOCKSIZE
-            _add(tar, f"{key}.png", data)
-            _add(tar, f"{key}.txt", record["text"].encode())
-            _add(tar, f"{key}.json", json.dumps(record).encode())
-            records.append({**record, "shard": name, "offset": offset, "size": len(data)})
-    return records
+            _add(tar, f"{key}.png", picture.png)
+            _add(tar, f"{key}.txt", picture.caption.encode())
+            _add(tar, f"{key}.json", record_line(record).encode())
+            records.append({**record, "shard": name, "offset": offset, "size": len(picture.png)})
+            tally(counts, picture.scene)
+    return records, counts
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
+    member = tarfile.TarInfo(name)  # of no time and no owner: equal pictures are equal bytes
     member.size = len(data)
     tar.addfile(member, BytesIO(data))

@@ -1,25 +1,27 @@
-"""Makes a data set: units of pictures by several processes, then metadata and facts; resumable."""
+"""Makes a data set: units of pictures, by one process or several, then metadata and facts; resumable.
+
+A unit is a folder of a thousand pictures, or a shard. Its part of the metadata is written last, so a
+unit with a part is done. `dataset.json` is written after all else and says that the set is finished.
+"""
 
 import os
 import shutil
-import signal
-import sys
-import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context, parent_process
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from origcli import __version__
-from origcli.errors import DeviceError, UsageError
+from origcli.errors import UsageError
 from origcli.runtime import interrupts
 from origcli.runtime.progress import Progress, SilentProgress
-from origcli.runtime.provenance import hash_value
+from origcli.runtime.provenance import hash_value, run_facts
 from origcli.runtime.run_directory import (
+    RUN_NAME,
+    Existing,
     RunDirectory,
     atomic_file,
     read_json,
@@ -28,17 +30,17 @@ from origcli.runtime.run_directory import (
     write_text,
 )
 from origcli.scenes import shards
-from origcli.scenes.captions import caption
 from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, read_dataset
-from origcli.scenes.mixtures import Recipe, Sampler
-from origcli.scenes.png import encode_png
+from origcli.scenes.frequencies import Tally, frequency_facts, tally
+from origcli.scenes.mixtures import Recipe
+from origcli.scenes.pictures import Picture, make_pictures
 from origcli.scenes.records import data_yaml, record_line, scene_record, yolo_labels
-from origcli.scenes.rendering import render
+from origcli.scenes.workers import Check, run_units
 
 UNIT = 1000
 PLAN_NAME = ".synth.json"
 PARTS_NAME = ".parts"
-GENERATOR = 1  # raise it when the same recipe gives other pictures, captions or metadata
+GENERATOR = 1  # raise it when the same recipe comes to give other pictures, captions or metadata
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Unit:
     number: int
     start: int
     stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
 def recipe_facts(recipe: Recipe) -> dict[str, Any]:
@@ -62,65 +67,62 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def units_of(count: int, shard_count: int | None) -> list[Unit]:
-    """The units of a data set: folders of a thousand pictures, or one a shard, as equal as can be."""
+    """The units of a data set: folders of a thousand pictures, or shards that are as equal as can be."""
     if shard_count is None:
         edges = [*range(0, count, UNIT), count]
     else:
         edges = [count * k // shard_count for k in range(shard_count + 1)]
-    return [Unit(number, a, b) for number, (a, b) in enumerate(zip(edges, edges[1:], strict=False))]
+    return [Unit(number, start, stop) for number, (start, stop) in enumerate(pairwise(edges))]
 
 
-@cache
-def _sampler(recipe: Recipe) -> Sampler:
-    return Sampler(recipe)
+def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
+    """Makes one unit, then the part of the metadata that tells that it is done. Gives its length.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    pictures = make_pictures(recipe, range(unit.start, unit.stop), check)
+    try:
+        if recipe.settings.shards is None:
+            records, counts = _write_folder(directory, unit, pictures)
+        else:
+            records, counts = shards.write_shard(directory, unit.number, pictures)
+    except OSError as error:
+        raise storage_error(directory, error) from error
+    write_json(_part(directory, unit, "json"), counts)
+    write_text(_part(directory, unit, "jsonl"), "".join(map(record_line, records)))
+    return len(unit)
 
 
-def picture(recipe: Recipe, index: int) -> tuple[bytes, dict[str, Any], str]:
-    """Picture `index` of a recipe: its PNG file, its record without a place, and its labels."""
-    scene, order = _sampler(recipe).scene_and_order(index)
-    record = scene_record(scene, "", caption(order, "given"))
-    return encode_png(render(scene, recipe.settings.resolution)), record, yolo_labels(scene)
-
-
-def _write_folder(recipe: Recipe, directory: Path, unit: Unit) -> list[dict[str, Any]]:
-    """Writes the pictures and labels of a unit."""
+def _write_folder(
+    directory: Path, unit: Unit, pictures: Iterator[Picture]
+) -> tuple[list[dict[str, Any]], Tally]:
     images, labels = (f"{kind}/{unit.number:05d}" for kind in ("images", "labels"))
     for folder in (images, labels):
         (directory / folder).mkdir(parents=True, exist_ok=True)
-    records = []
-    for index in range(unit.start, unit.stop):
-        data, record, text = picture(recipe, index)
-        record["file_name"] = f"{images}/{index:06d}.png"
-        _write(f"{directory}/{record['file_name']}", data)
-        _write(f"{directory}/{labels}/{index:06d}.txt", text.encode())
-        records.append(record)
-    return records
+    records, counts = [], Counter[str]()
+    for picture in pictures:
+        name = f"{images}/{picture.index:06d}.png"
+        _write(f"{directory}/{name}", picture.png)
+        _write(f"{directory}/{labels}/{picture.index:06d}.txt", yolo_labels(picture.scene).encode())
+        records.append(scene_record(picture.scene, name, picture.caption))
+        tally(counts, picture.scene)
+    return records, counts
 
 
 def _write(path: str, data: bytes) -> None:
+    """A file in three system calls. A unit that is cut short is made again, so it need not be atomic."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        os.write(descriptor, data)
+        written = os.write(descriptor, data)
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
     finally:
         os.close(descriptor)
 
 
-def make_unit(recipe: Recipe, directory: Path, unit: Unit) -> int:
-    """Makes one unit and, last, the part of the metadata that tells it is done. Gives its pictures' number."""
-    try:
-        if recipe.settings.shards is None:
-            records = _write_folder(recipe, directory, unit)
-        else:
-            made = (picture(recipe, index) for index in range(unit.start, unit.stop))
-            records = shards.write_shard(directory, unit.number, unit.start, made)
-        write_text(_part(directory, unit), "".join(map(record_line, records)))
-    except OSError as error:
-        raise storage_error(directory, error) from error
-    return unit.stop - unit.start
-
-
-def _part(directory: Path, unit: Unit) -> Path:
-    return directory / PARTS_NAME / f"{unit.number:05d}.jsonl"
+def _part(directory: Path, unit: Unit, kind: str) -> Path:
+    return directory / PARTS_NAME / f"{unit.number:05d}.{kind}"
 
 
 def write_dataset(
@@ -128,120 +130,73 @@ def write_dataset(
     path: Path,
     *,
     workers: int = 1,
-    resume: bool = False,
-    force: bool = False,
+    existing: Existing = "refuse",
     progress: Progress | None = None,
 ) -> Dataset:
     """Writes the data set of a recipe.
 
     Args:
         workers: processes; the files are the same for any number of them.
-        resume: go on with what an earlier run of the same recipe left.
-        force: start over, removing what an earlier run wrote there.
+        existing: what to do with a directory that holds something; "use" goes on with what an earlier
+            run of the same recipe left.
 
     Raises:
         UsageError: the directory is in use, or holds another recipe's data.
         StorageError: the disk is full or cannot be written.
         Interrupted: a signal came; what was finished is kept.
     """
-    with RunDirectory(path) as run:
-        if not _prepare(recipe, run.path, resume, force):
-            return read_dataset(path)
-        units = units_of(recipe.settings.count, recipe.settings.shards)
-        missing = [unit for unit in units if not _part(run.path, unit).exists()]
-        done = recipe.settings.count - sum(unit.stop - unit.start for unit in missing)
-        with (progress or SilentProgress()).task("synth", recipe.settings.count, done) as task:
-            for made in _make_all(recipe, run.path, missing, workers):
-                task.advance(made)
-        _finish(recipe, run.path, units)
+    began = time.monotonic()
+    with RunDirectory(path, existing) as run, interrupts.handled():
+        if not _is_finished(recipe, run.path):
+            write_json(run / RUN_NAME, run_facts(None))
+            write_json(run / PLAN_NAME, recipe_facts(recipe))
+            _make(recipe, run.path, workers, progress or SilentProgress())
+            write_json(run / RUN_NAME, run_facts(time.monotonic() - began))
     return read_dataset(path)
 
 
-def _prepare(recipe: Recipe, directory: Path, resume: bool, force: bool) -> bool:
-    """Makes the directory ready. False where the same data set is finished already."""
+def _is_finished(recipe: Recipe, directory: Path) -> bool:
+    """Whether the directory holds this data set already.
+
+    Raises:
+        UsageError: it holds something else.
+    """
     plan = recipe_facts(recipe)
-    if force:
-        _clear(directory)
-    found = next((directory / n for n in (FACTS_NAME, PLAN_NAME) if (directory / n).exists()), None)
+    found = next((directory / name for name in (FACTS_NAME, PLAN_NAME) if (directory / name).exists()), None)
     if found is None:
-        if any(not entry.name.startswith(".lock") for entry in directory.iterdir()):
-            raise UsageError(f"{directory}: not empty", "choose another directory, or --force")
-    else:
-        held = read_json(found)
-        held = held["recipe"] if found.name == FACTS_NAME else held
-        if not resume:
-            state = "a finished data set" if found.name == FACTS_NAME else "an unfinished data set"
-            raise UsageError(
-                f"{directory}: {state} is here", "go on with --resume, or start over with --force"
-            )
-        other = [f"{k}: {held.get(k)!r} there, {plan.get(k)!r} asked" for k in plan if held.get(k) != plan[k]]
-        if other:
-            raise UsageError(f"{directory}: made by another recipe ({'; '.join(other)})", "use --force")
-        if found.name == FACTS_NAME:
-            return False
+        foreign = [entry.name for entry in directory.iterdir() if not entry.name.startswith(".lock")]
+        if foreign and RUN_NAME not in foreign:
+            raise UsageError(f"{directory}: not empty, and no data set", "choose another directory")
+        return False
+    held = read_json(found)
+    held = held["recipe"] if found.name == FACTS_NAME else held
+    changed = [f"{key} {held.get(key)!r}, not {plan[key]!r}" for key in plan if held.get(key) != plan[key]]
+    if changed:
+        raise UsageError(
+            f"{directory}: begun with another recipe: {'; '.join(changed)}", "start over with --force"
+        )
+    return found.name == FACTS_NAME
+
+
+def _make(recipe: Recipe, directory: Path, workers: int, progress: Progress) -> None:
     (directory / PARTS_NAME).mkdir(exist_ok=True)
-    write_json(directory / PLAN_NAME, plan)
-    return True
-
-
-def _clear(directory: Path) -> None:
-    """Removes what `synth` writes, and nothing else."""
-    for name in (FACTS_NAME, PLAN_NAME, METADATA_NAME, "data.yaml"):
-        (directory / name).unlink(missing_ok=True)
-    for name in ("images", "labels", PARTS_NAME, shards.FOLDER):
-        shutil.rmtree(directory / name, ignore_errors=True)
-
-
-def _begin_worker() -> None:
-    """The parent alone answers signals; a worker whose parent was killed ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def follow() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _context() -> Any:
-    """Forking starts at once, but is safe only where no other thread runs."""
-    alone = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
-    return get_context("fork" if alone else "spawn")
-
-
-def _make_all(recipe: Recipe, directory: Path, units: list[Unit], workers: int) -> Iterator[int]:
-    """Makes units, in this process or in several; gives the number of pictures of each as it is done."""
-    if workers == 1 or len(units) < 2:
-        for unit in units:
-            interrupts.check()
-            yield make_unit(recipe, directory, unit)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(units)), _context(), _begin_worker)
-    try:
-        waiting = iter(units)
-        running: set[Future[int]] = set()
-        while True:
-            interrupts.check()
-            while len(running) < 2 * workers and (unit := next(waiting, None)) is not None:
-                running.add(pool.submit(make_unit, recipe, directory, unit))
-            if not running:
-                return
-            done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    except BrokenProcessPool as error:
-        raise DeviceError("a worker process was killed", "go on with --resume and fewer --workers") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    units = units_of(recipe.settings.count, recipe.settings.shards)
+    missing = [unit for unit in units if not _part(directory, unit, "jsonl").exists()]
+    done = recipe.settings.count - sum(map(len, missing))
+    with progress.task("synth", recipe.settings.count, done) as task:
+        jobs = [(recipe, directory, unit) for unit in missing]
+        for made in run_units(make_unit, jobs, workers):
+            task.advance(made)
+    _finish(recipe, directory, units)
 
 
 def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:
-    """Puts the parts together; `dataset.json` comes last and says that all is there."""
+    """Puts the parts together."""
+    counts: Tally = Counter()
     with atomic_file(directory / METADATA_NAME) as whole:
         for unit in units:
-            with _part(directory, unit).open("rb") as part:
+            counts.update(read_json(_part(directory, unit, "json")))
+            with _part(directory, unit, "jsonl").open("rb") as part:
                 shutil.copyfileobj(part, whole)
     if recipe.settings.shards is None:
         write_text(directory / "data.yaml", data_yaml())
@@ -251,6 +206,7 @@ def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:
         "hash": recipe_hash(recipe),
         "count": recipe.settings.count,
         "elements": [element.phrase for element in recipe.elements],
+        "frequencies": frequency_facts(recipe, counts),
         "origcli": __version__,
     }
     write_json(directory / FACTS_NAME, facts)

@@ -1,0 +1,72 @@
+"""A contact sheet of a data set: pictures with the boxes of what can be seen, over their captions."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from origcli.runtime.run_directory import make_directory, write_bytes
+from origcli.scenes.dataset import Dataset
+
+_CELL = 256
+_GAP = 12
+_TEXT_SIZE = 13
+_LINES = 4
+_WIDEST = 1600
+_MOST = 24
+_BOX = (255, 140, 0)
+_HIDDEN = (150, 150, 150)  # the box of an element more than half of which is hidden
+
+
+def write_preview(dataset: Dataset, path: Path) -> None:
+    """Writes the contact sheet of a data set as a PNG file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    buffer = BytesIO()
+    contact_sheet(dataset).save(buffer, "PNG")
+    make_directory(path.absolute().parent)
+    write_bytes(path, buffer.getvalue())
+
+
+def contact_sheet(dataset: Dataset, most: int = _MOST) -> Image.Image:
+    """A sheet of the first pictures, small ones enlarged without smoothing."""
+    scale = max(_CELL // dataset.resolution, 1)
+    side = scale * dataset.resolution
+    count = min(len(dataset), most)
+    columns = max(min(_WIDEST // (side + _GAP), count), 1)
+    rows = max(-(-count // columns), 1)
+    height = side + _LINES * (_TEXT_SIZE + 3) + _GAP
+    sheet = Image.new("RGB", (_GAP + columns * (side + _GAP), _GAP + rows * height), (225, 225, 225))
+    for index in range(count):
+        corner = (_GAP + index % columns * (side + _GAP), _GAP + index // columns * height)
+        picture = Image.fromarray(dataset.image(index))
+        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), corner)
+        _annotate(sheet, corner, side, dataset.records[index])
+    return sheet
+
+
+def _annotate(sheet: Image.Image, corner: tuple[int, int], side: int, record: dict[str, Any]) -> None:
+    draw = ImageDraw.Draw(sheet)
+    for item in record["elements"]:
+        if item["box"] is not None:
+            x0, y0, x1, y1 = (round(corner[i % 2] + edge * side) for i, edge in enumerate(item["box"]))
+            draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=_HIDDEN if item["covered"] > 0.5 else _BOX)
+    text = record["text"] or "(empty)"
+    font = ImageFont.load_default(_TEXT_SIZE)
+    lines = _wrap(f"{record['category']}: {text}", side, font)[:_LINES]
+    draw.multiline_text((corner[0], corner[1] + side + 2), "\n".join(lines), "black", font, spacing=3)
+
+
+def _wrap(text: str, width: int, font: Any) -> list[str]:
+    """Lines of whole words no wider than `width` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
