@@ -91,6 +91,7 @@ def load_pipeline(
     name: str | None = None,
     variant: str | None = None,
     guidance: float = DEFAULT_GUIDANCE,
+    weights_hash: str | None = None,
 ) -> DiffusionModel:
     """Loads a pipeline directory onto the runtime's device, in its dtype, frozen.
 
@@ -99,6 +100,7 @@ def load_pipeline(
         name: what to call it in reports; the directory's name by default.
         guidance: the model's own guidance scale.
         variant: `fp16` takes `*.fp16.safetensors`.
+        weights_hash: what `hash_pipeline` gave when the files were known to be whole.
 
     Raises:
         ModelError: the directory, or a part of it, is missing, damaged, or not of a supported kind.
@@ -108,6 +110,12 @@ def load_pipeline(
 
     root = Path(source)
     index = _read_index(root)
+    found_hash = hash_pipeline(root, variant)
+    if weights_hash not in (None, found_hash):
+        raise ModelError(
+            f"{root}: damaged: its files are not those that were fetched or published",
+            "fetch the model again, or remove weights_hash from its registry.json if you changed it",
+        )
     _, encoder_class = index["text_encoder"]
     if encoder_class not in TEXT_ENCODERS:
         raise ModelError(
@@ -138,7 +146,7 @@ def load_pipeline(
     return DiffusionModel(
         name=name or root.name,
         source=str(root),
-        weights_hash=hash_pipeline(root, variant),
+        weights_hash=found_hash,
         vae=vae,
         unet=unet,
         text_encoder=encoder,
@@ -152,15 +160,20 @@ def load_pipeline(
 
 def hash_pipeline(root: Path, variant: str | None = None) -> str:
     """sha256 over all files that loading reads: weights of the variant, configurations, vocabulary."""
-    ending = f".{variant}.safetensors" if variant else ".safetensors"
     files = [
         path
         for part in _COMPONENTS
         for path in (root / part).rglob("*")
         if path.is_file() and not path.name.startswith(".")
-        if (path.name.endswith(ending) if path.suffix == ".safetensors" else path.suffix in (".json", ".txt"))
+        if path.suffix in (".json", ".txt") or _is_of_variant(path.name, variant)
     ]
     return hash_files(files, root)
+
+
+def _is_of_variant(name: str, variant: str | None) -> bool:
+    """Whether loading reads a weight file: `model.safetensors` may lie beside `model.fp16.safetensors`."""
+    middle = name.removesuffix(".safetensors").partition(".")[2]  # "", "fp16" or "fp16-00001-of-00002"
+    return name.endswith(".safetensors") and middle.partition("-")[0] == (variant or "")
 
 
 def _read_index(root: Path) -> dict[str, Any]:
