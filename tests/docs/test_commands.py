@@ -1,0 +1,116 @@
+"""Every command in the README and the pages of docs/ is run, and those that cannot be here are parsed."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from origcli.cli.app import app
+from tests.cli.command_line import PROGRAM
+from tests.docs.pages import NEEDS, PAGES, ROOT, Block, blocks, origcli_words
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+COMMANDS = [(block.page.name, line) for block in BLOCKS for line in block.commands]
+
+# Enough of everything to go all the way, and no more.
+TINY = {
+    "ORIGCLI_SYNTH_COUNT": "60",
+    "ORIGCLI_INVERT_STEPS": "2",
+    "ORIGCLI_INVERT_BATCH_SIZE": "2",
+    "ORIGCLI_SCORE_IMAGES": "2",
+    "ORIGCLI_SCORE_CEILING_IMAGES": "2",
+    "ORIGCLI_SCORE_BOOTSTRAP": "20",
+    "ORIGCLI_DRAW_STEPS": "2",
+    "ORIGCLI_DEVICE": "cpu",
+    "ORIGCLI_OFFLINE": "true",
+}
+
+
+def test_fences_say_what_they_need() -> None:
+    assert {block.need for block in BLOCKS} <= set(NEEDS)
+
+
+def test_no_command_hides_in_a_plain_fence() -> None:
+    for page in PAGES:
+        fence = ""
+        for line in page.read_text("utf-8").splitlines():
+            if line.startswith("```"):
+                fence = "" if fence else line.removeprefix("```") or "text"
+            elif line.startswith(("origcli ", "$ origcli ")):
+                assert fence.startswith("sh"), f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: value)
+def test_the_words_are_right(page: str, line: str) -> None:
+    for words in origcli_words(line):
+        parse(typer.main.get_command(app), "origcli", words)
+
+
+def parse(command: Any, name: str, words: list[str], parent: Any = None) -> None:
+    """Parses the words of a command as the program would, and stops before it does anything."""
+    if not hasattr(command, "commands"):
+        command.make_context(name, list(words), parent=parent)
+        return
+    if not words or words[0].startswith("-"):
+        return
+    context = command.make_context(name, list(words), parent=parent)
+    inner, child, rest = command.resolve_command(context, list(words))
+    parse(child, inner, rest, context)
+
+
+def run_page(found: list[Block], directory: Path, **variables: str) -> None:
+    """Runs the commands of some fences, one after the other, in a directory."""
+    environment = {**os.environ, **variables, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+    for block in found:
+        for line in block.commands:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", line],
+                cwd=directory,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=1800,
+            )
+            assert done.returncode == 0, f"{block.page.name}: {line}\n{done.stdout}\n{done.stderr}"
+
+
+def needing(need: str) -> Any:
+    """The pages that have commands with such a need."""
+    pages = [page for page in PAGES if any(block.need == need for block in blocks(page))]
+    return pytest.mark.parametrize("page", pages, ids=lambda page: page.name)
+
+
+@needing("")
+def test_the_commands_work(page: Path, tmp_path: Path) -> None:
+    run_page([block for block in blocks(page) if block.need == ""], tmp_path, **TINY)
+
+
+@pytest.mark.slow
+@needing("slow")
+def test_the_long_commands_work(page: Path, tmp_path: Path) -> None:
+    run_page([block for block in blocks(page) if block.need in ("", "slow")], tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.weights
+@needing("gpu")
+def test_the_commands_for_a_gpu_work(page: Path, tmp_path: Path) -> None:
+    run_page([block for block in blocks(page) if block.need in ("", "gpu")], tmp_path)
+
+
+@needing("install")
+def test_the_commands_that_install_are_right(page: Path) -> None:
+    """make targets exist; what pip is told to install is there."""
+    for block in blocks(page):
+        if block.need != "install":
+            continue
+        for line in block.commands:
+            words = line.split()
+            if words[0] == "make":
+                assert subprocess.run([*words, "-n"], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
+            for word in words:
+                if word.endswith(".txt"):
+                    assert (ROOT / word).is_file()
