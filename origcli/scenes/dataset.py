@@ -12,22 +12,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from origcli.errors import InputError
 from origcli.runtime.run_directory import read_json
+from origcli.scenes.png import Pixels, decode_png
 
 FACTS_NAME = "dataset.json"
 METADATA_NAME = "metadata.jsonl"
 SCHEMA = "origcli.dataset/1"
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,9 @@ class Dataset:
         path = self.path / record.get("shard", record["file_name"])
         try:
             with path.open("rb") as file:
-                if "shard" in record:
-                    file.seek(record["offset"])
+                file.seek(record.get("offset", 0))
                 data = file.read(record.get("size", -1))
-            with Image.open(BytesIO(data), formats=["PNG"]) as picture:
-                pixels: Pixels = np.asarray(picture.convert("RGB"))
+            pixels = decode_png(data)
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{path}: cannot read picture {index}: {error}") from error
         if pixels.shape != (self.resolution, self.resolution, 3):

@@ -1,24 +1,63 @@
-"""A PNG encoder for flat pictures: one filter, fast zlib. Pillow's encoder tries five filters a row."""
+"""PNG files of flat pictures, written and read faster than Pillow does: no filter and the fastest zlib level.
+
+Pillow tries five filters a row and a slower level; on 64-pixel scenes that costs five times the time for
+files of about the same size.
+"""
 
 import struct
 import zlib
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_RGB8 = bytes((8, 2, 0, 0, 0))  # 8 bits, RGB, and the only compression, filtering and order there is
 _LEVEL = 1
+_DATA = 41  # where the first byte of IDAT is, right after signature, IHDR and IDAT's own head
+_TAIL = 16  # IDAT's checksum and the whole of IEND
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: Pixels) -> bytes:
     """The PNG file of a picture, uint8 (h, w, 3), RGB."""
     height, width, _ = pixels.shape
     lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # a line begins with its filter: 0, none
     lines[:, 1:] = pixels.reshape(height, 3 * width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">II", width, height) + _RGB8
     body = zlib.compress(lines.tobytes(), _LEVEL)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def decode_png(data: bytes) -> Pixels:
+    """The picture in a PNG file: uint8 (h, w, 3), RGB. Files that `encode_png` did not write go to Pillow.
+
+    Raises:
+        OSError, SyntaxError, ValueError: the file is damaged or no PNG.
+    """
+    if data[12:16] == b"IHDR" and data[24:29] == _RGB8 and data[37:41] == b"IDAT":
+        width, height, length = struct.unpack(">II9xI", data[16:37])
+        if _DATA + length + _TAIL == len(data):
+            lines = _inflate(data[_DATA:-_TAIL], height * (1 + 3 * width))
+            if lines is not None:
+                pixels = lines.reshape(height, 1 + 3 * width)
+                if not pixels[:, 0].any():
+                    return pixels[:, 1:].reshape(height, width, 3)
+    with Image.open(BytesIO(data), formats=["PNG"]) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _inflate(data: bytes, size: int) -> Pixels | None:
+    """The bytes in a zlib stream, checked by its own checksum; `None` where they are not `size` many."""
+    inflater = zlib.decompressobj()
+    try:
+        found = inflater.decompress(data, size + 1)
+    except zlib.error:
+        return None
+    return np.frombuffer(found, dtype=np.uint8) if len(found) == size and inflater.eof else None

@@ -12,8 +12,8 @@ from origcli.scenes.dataset import Dataset
 _CELL = 256
 _GAP = 12
 _TEXT_SIZE = 13
-_LINES = 4
-_WIDEST = 1600
+_LINES = 5
+_WIDEST = 2200
 _MOST = 24
 _BOX = (255, 140, 0)
 _HIDDEN = (150, 150, 150)  # the box of an element more than half of which is hidden
