@@ -1,0 +1,51 @@
+"""Random numbers depend on the seed, the picture and the step alone."""
+
+import torch
+
+from origcli.inversion.draws import Draws, fixed_draws, step_draws
+
+SHAPE = (4, 8, 8)
+
+
+def draws(seed: int = 0, key: str = "picture", step: int = 0, views: int = 1) -> Draws:
+    return step_draws(seed, key, step, size=64, timesteps=1000, templates=27, latent_shape=SHAPE, views=views)
+
+
+def same(a: Draws, b: Draws) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+def test_the_same_again_whatever_was_drawn_before() -> None:
+    first = draws(step=7)
+    torch.rand(5)
+    draws(step=8)
+    assert same(draws(step=7), first)
+
+
+def test_seed_picture_and_step_each_matter() -> None:
+    for other in (draws(seed=1), draws(key="other"), draws(step=1)):
+        assert not torch.equal(other.noise, draws().noise)
+        assert not torch.equal(other.timesteps, draws().timesteps)
+
+
+def test_noise_and_posterior_are_independent_and_normal() -> None:
+    drawn = draws()
+    both = torch.stack([drawn.noise.flatten(), drawn.posterior.flatten()])
+    assert both.mean().abs() < 0.05 and (both.std() - 1).abs() < 0.05
+    assert torch.corrcoef(both)[0, 1].abs() < 0.05
+
+
+def test_ranges_are_used_whole() -> None:
+    many = [draws(step=step, views=2) for step in range(60)]
+    assert set(torch.cat([d.templates for d in many]).tolist()) == set(range(27))
+    assert set(torch.cat([d.views for d in many]).tolist()) == {0, 1}
+    timesteps = torch.cat([d.timesteps for d in many])
+    assert 0 <= timesteps.min() < 10 and 990 < timesteps.max() < 1000
+    assert set(draws().views.tolist()) == {0}
+
+
+def test_fixed_draws_have_one_timestep_in_each_stratum() -> None:
+    drawn = fixed_draws(0, "picture", size=20, timesteps=1000, templates=27, latent_shape=SHAPE)
+    assert [int(t) // 50 for t in drawn.timesteps] == list(range(20))
+    again = fixed_draws(0, "picture", size=20, timesteps=1000, templates=27, latent_shape=SHAPE)
+    assert same(drawn, again)

@@ -1,0 +1,282 @@
+"""Whole optimisations: joint and solo, stopping, resuming, faults."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
+from origcli.inversion import optimisation
+from origcli.inversion.optimisation import Inversion, invert
+from origcli.models.checkpoints import checkpoints
+from origcli.models.pipeline import DiffusionModel
+from origcli.runtime import interrupts
+from origcli.runtime.context import Runtime
+from tests.inversion.conftest import invert_settings
+
+
+def equal(a: Inversion, b: Inversion) -> bool:
+    """Whether two inversions are the same bit by bit."""
+    vectors = all(torch.equal(a.vectors[m], b.vectors[m]) for m in a.vectors)
+    return (
+        vectors and a.losses == b.losses and a.evaluations == b.evaluations and a.l_det_none == b.l_det_none
+    )
+
+
+def test_joint_and_solo_runs_agree(model: DiffusionModel, pictures: list[Image.Image]) -> None:
+    settings, runtime = invert_settings(), Runtime(seed=3)
+    joint = invert(model, pictures[:2], ["a", "b"], [1, 2, 5], settings, runtime)
+    for picture, name, together in zip(pictures, "ab", joint, strict=False):
+        for m in (1, 5):
+            alone = invert(model, [picture], ["other name"], [m], settings, runtime)[0]
+            torch.testing.assert_close(alone.vectors[m], together.vectors[m], rtol=0, atol=1e-5)
+            assert alone.losses[m] == pytest.approx(together.losses[m], rel=1e-5)
+            assert together.name == name
+            start = together.evaluations[m][0][1]
+            assert (alone.l_det[m], start) == pytest.approx((together.l_det[m], alone.evaluations[m][0][1]))
+
+
+def test_learning_lowers_the_loss_on_the_fixed_batch(
+    model: DiffusionModel, pictures: list[Image.Image]
+) -> None:
+    result = invert(model, pictures[:1], ["a"], [1, 4], invert_settings(steps=30), Runtime())[0]
+    for m in (1, 4):
+        assert result.l_det[m] < result.evaluations[m][0][1]
+        assert result.steps[m] == len(result.losses[m]) == 30 and result.stop_reason[m] == "budget"
+        assert [step for step, _ in result.evaluations[m]] == [0, 30]
+    assert result.l_det[4] < result.l_det_none
+
+
+def test_a_start_that_is_already_good_stops_at_once(
+    bert: DiffusionModel, pictures: list[Image.Image]
+) -> None:
+    settings = invert_settings(steps=40, early_stop=True, learning_rate=1e-6)
+    result = invert(bert, pictures[:1], ["a"], [1, 2], settings, Runtime())[0]
+    assert result.stop_reason == {1: "floor", 2: "floor"}
+    # Evaluations at 0, 2, 4 and 6: as soon as the window of four is full.
+    assert result.steps == {1: 6, 2: 6}
+
+
+def test_lanes_stop_one_by_one_and_then_stay_as_they_are(
+    bert: DiffusionModel, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(course: list[float], *rule: float) -> str | None:
+        return "variance" if course[0] == first and len(course) == 3 else None
+
+    settings = invert_settings(steps=10, early_stop=True)
+    free = invert(bert, pictures[:1], ["a"], [1, 2], invert_settings(steps=10), Runtime())[0]
+    short = invert(bert, pictures[:1], ["a"], [1, 2], invert_settings(steps=4), Runtime())[0]
+    first = free.evaluations[1][0][1]
+    assert first != free.evaluations[2][0][1]
+    monkeypatch.setattr(optimisation, "stop_reason", stop)
+    result = invert(bert, pictures[:1], ["a"], [1, 2], settings, Runtime())[0]
+    assert result.steps == {1: 4, 2: 10} and result.stop_reason == {1: "variance", 2: "budget"}
+    torch.testing.assert_close(result.vectors[1], short.vectors[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(result.vectors[2], free.vectors[2], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("early_stop", [False, True])
+def test_a_stopped_and_resumed_run_is_equal_bit_by_bit(
+    model: DiffusionModel,
+    pictures: list[Image.Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    early_stop: bool,
+) -> None:
+    settings = invert_settings(steps=9, early_stop=early_stop, early_stop_variance=1e-9, early_stop_floor=0)
+    names = ["a", "b"]
+    whole = invert(model, pictures[:2], names, [1, 3], settings, Runtime())
+    steps = 0
+
+    def pending() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps == 5
+
+    def check() -> None:
+        if steps == 5:
+            raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupts, "pending", pending)
+        patch.setattr(interrupts, "check", check)
+        with pytest.raises(Interrupted):
+            invert(model, pictures[:2], names, [1, 3], settings, Runtime(), checkpoint=tmp_path / "c")
+    assert checkpoints(tmp_path / "c")[-1].name == "step-00000005"
+    resumed = invert(model, pictures[:2], names, [1, 3], settings, Runtime(), checkpoint=tmp_path / "c")
+    assert all(equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    sizes = [path.stat().st_size for path in (tmp_path / "c").rglob("*") if path.is_file()]
+    assert sum(sizes) < 50_000
+
+
+def test_resuming_another_optimisation_is_refused(
+    bert: DiffusionModel, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    place = tmp_path / "c"
+    invert(bert, pictures[:1], ["a"], [1], invert_settings(), Runtime(), checkpoint=place)
+    with pytest.raises(UsageError, match=r"learning_rate was 0\.005, is 0\.001"):
+        invert(
+            bert, pictures[:1], ["a"], [1], invert_settings(learning_rate=1e-3), Runtime(), checkpoint=place
+        )
+    with pytest.raises(UsageError, match="pictures was"):
+        invert(bert, pictures[1:2], ["a"], [1], invert_settings(), Runtime(), checkpoint=place)
+    with pytest.raises(UsageError, match="seed was 0, is 1"):
+        invert(bert, pictures[:1], ["a"], [1], invert_settings(), Runtime(seed=1), checkpoint=place)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from PIL import Image
+from origcli.inversion.optimisation import invert
+from origcli.models.pipeline import load_pipeline
+from origcli.runtime.context import Runtime
+from tests.inversion.conftest import invert_settings
+
+source, picture, place = map(Path, sys.argv[1:4])
+model, settings = load_pipeline(source, Runtime()), invert_settings(steps=20, checkpoint_every=1)
+invert(model, [Image.open(picture)], ["a"], [1, 3], settings, Runtime(), checkpoint=place)
+"""
+
+
+def test_sigkill_leaves_a_whole_checkpoint_to_go_on_from(
+    bert: DiffusionModel, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    pictures[0].save(tmp_path / "a.png")
+    place = tmp_path / "c"
+    run = subprocess.Popen([sys.executable, "-c", KILLED, bert.source, tmp_path / "a.png", place])
+    while not (place / "step-00000002").exists() and run.poll() is None:
+        time.sleep(0.001)
+    assert run.poll() is None, "ended before it could be killed"
+    run.kill()
+    run.wait()
+    left = checkpoints(place)
+    assert left and left[-1].name < "step-00000020"
+    settings = invert_settings(steps=20, checkpoint_every=1)
+    resumed = invert(bert, pictures[:1], ["a"], [1, 3], settings, Runtime(), checkpoint=place)
+    assert equal(resumed[0], invert(bert, pictures[:1], ["a"], [1, 3], settings, Runtime())[0])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
+    bert: DiffusionModel,
+    pictures: list[Image.Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: float,
+) -> None:
+    plain, calls = optimisation.lane_losses, 0
+
+    def poisoned(*args: object) -> Tensor:
+        nonlocal calls
+        losses = plain(*args)  # type: ignore[arg-type]
+        calls += args[-1] is True
+        if calls == 3 and args[-1]:
+            losses[1] = bad
+        return losses
+
+    monkeypatch.setattr(optimisation, "lane_losses", poisoned)
+    with pytest.raises(NonFiniteError, match=f"cat m=2: the loss became {bad} at step 3"):
+        invert(bert, pictures[:1], ["cat"], [1, 2], invert_settings(), Runtime(), checkpoint=tmp_path)
+    # The last checkpoint is from before the damage.
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002"]
+
+
+def test_a_learning_rate_that_explodes_is_noticed(bert: DiffusionModel, pictures: list[Image.Image]) -> None:
+    with pytest.raises(NonFiniteError, match="a m=1"):
+        invert(bert, pictures[:1], ["a"], [1], invert_settings(learning_rate=1e38, steps=20), Runtime())
+
+
+def test_what_cannot_be_learned_is_refused_before_any_step(
+    bert: DiffusionModel, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object) -> None:
+        raise AssertionError("a step was made")
+
+    monkeypatch.setattr(optimisation, "lane_losses", never)
+    two = pictures[:2]
+    with pytest.raises(UsageError, match="would share the placeholder"):
+        invert(bert, two, ["A b", "a-b"], [1], invert_settings(), Runtime())
+    with pytest.raises(UsageError, match="longer than the text encoder"):
+        invert(bert, two, ["a", "b"], [1, 20], invert_settings(), Runtime())
+    for counts in ([], [0, 1], [-1]):
+        with pytest.raises(UsageError, match="token counts"):
+            invert(bert, two, ["a", "b"], counts, invert_settings(), Runtime())
+    with pytest.raises(UsageError, match="not words"):
+        invert(bert, two, ["a", "b"], [1], invert_settings(initialization="日本"), Runtime())
+
+
+def test_watch_sees_the_vectors_of_its_step(bert: DiffusionModel, pictures: list[Image.Image]) -> None:
+    seen: dict[int, Mapping[str, Mapping[int, Tensor]]] = {}
+    settings = invert_settings(steps=6, preview_every=3)
+    result = invert(bert, pictures[:1], ["a"], [2], settings, Runtime(), watch=seen.__setitem__)[0]
+    assert list(seen) == [3, 6]
+    assert torch.equal(seen[6]["a"][2], result.vectors[2])
+    assert not torch.equal(seen[3]["a"][2], seen[6]["a"][2])
+
+
+class Oom:
+    """A UNet that has room for some samples and no more."""
+
+    def __init__(self, unet: torch.nn.Module, room: int) -> None:
+        self.room, self.sizes = room, []
+        self.handle = unet.register_forward_pre_hook(self.check)
+
+    def check(self, module: object, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.sizes.append(len(inputs[0]))
+
+
+def test_memory_that_runs_out_halves_the_batch_and_changes_no_result(
+    bert: DiffusionModel, pictures: list[Image.Image]
+) -> None:
+    settings = invert_settings(micro_batch=16, steps=2)
+    plain = invert(bert, pictures[:1], ["a"], [1, 3], settings, Runtime())[0]
+    tight = Oom(bert.unet, 3)
+    try:
+        backed_off = invert(bert, pictures[:1], ["a"], [1, 3], settings, Runtime())[0]
+    finally:
+        tight.handle.remove()
+    assert set(tight.sizes) <= {1, 2} and 2 in tight.sizes
+    for m in (1, 3):
+        torch.testing.assert_close(backed_off.vectors[m], plain.vectors[m], rtol=0, atol=1e-6)
+    none = Oom(bert.unet, 0)
+    try:
+        with pytest.raises(DeviceError, match="one sample at a time"):
+            invert(bert, pictures[:1], ["a"], [1], settings, Runtime())
+    finally:
+        none.handle.remove()
+
+
+class Syncs(TorchDispatchMode):
+    """Counts the operations that make the host wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_steps_between_two_looks_read_nothing_back(
+    model: DiffusionModel, pictures: list[Image.Image]
+) -> None:
+    def reads(steps: int) -> int:
+        with Syncs() as syncs:
+            invert(
+                model, pictures[:1], ["a"], [1, 3], invert_settings(steps=steps, evaluate_every=50), Runtime()
+            )
+        return syncs.count
+
+    assert reads(8) == reads(2)
