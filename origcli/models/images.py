@@ -40,8 +40,21 @@ def read_image(
         crop: what to do with a picture that is not square (see `fit`).
 
     Returns:
-        The (resolution, resolution) RGB picture, and what was read and done: `path`, `sha256` (of the file),
-        `format`, `mode`, `width`, `height` (as stored), `conversions` in order, `crop`, `resolution`.
+        The (resolution, resolution) RGB picture, and the facts of `read_picture` with `crop` and `resolution`.
+
+    Raises:
+        InputError: as `read_picture`.
+    """
+    picture, facts = read_picture(path)
+    return fit(picture, resolution, crop), {**facts, "crop": crop, "resolution": resolution}
+
+
+def read_picture(path: Path) -> tuple[Image.Image, dict[str, Any]]:
+    """Reads a picture file as it is.
+
+    Returns:
+        The RGB picture, and what was read and done: `path`, `sha256` (of the file), `format`, `mode`, `width`,
+        `height` (as stored), `conversions` in order.
 
     Raises:
         InputError: missing, empty, a directory, no picture of these formats, truncated, or too large.
@@ -63,12 +76,7 @@ def read_image(
         raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged byte leads them to
         raise InputError(f"{path}: damaged or unreadable picture: {error}") from error
-    return fit(picture, resolution, crop), {
-        **facts,
-        "conversions": conversions,
-        "crop": crop,
-        "resolution": resolution,
-    }
+    return picture, {**facts, "conversions": conversions}
 
 
 def _read_bytes(path: Path) -> bytes:
