@@ -1,0 +1,95 @@
+"""Keeps what ultralytics does to a process from reaching the rest of it.
+
+Its import replaces `PIL.Image.open` and `torch.save`, sets variables of the environment, thread counts,
+print options and warning filters, writes a settings file, and looks the network up; its functions log to
+stdout. Inside the quarantine it is told to stay offline, silent and out of the home directory; after it
+everything is as it was.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+import torch
+
+# Read by ultralytics while it is imported, and never again.
+_VARIABLES = {
+    "YOLO_OFFLINE": "1",  # no look-up of the network, no analytics, no search for updates
+    "YOLO_AUTOINSTALL": "0",  # no pip, not even for packages that a checkpoint names
+    "YOLO_VERBOSE": "0",
+    "ULTRALYTICS_SAFE_LOAD": "1",  # no `eval` of an architecture's words, no code in checkpoints
+}
+
+
+@contextmanager
+def quarantine(config_directory: Path) -> Iterator[None]:
+    """A context in which ultralytics may be imported and used.
+
+    Args:
+        config_directory: where it may keep its settings file.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_environment({**_VARIABLES, "YOLO_CONFIG_DIR": str(config_directory)}))
+        stack.enter_context(_functions())
+        stack.enter_context(_switches())
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _functions() -> Iterator[None]:
+    """Functions of other libraries that ultralytics replaces by its own."""
+    owners: list[tuple[Any, str]] = [
+        (PIL.Image, "open"),
+        (torch, "save"),
+        (torch, "load"),
+        (cv2, "imread"),
+        (cv2, "imwrite"),
+        (cv2, "imshow"),
+    ]
+    before = [getattr(owner, name) for owner, name in owners]
+    try:
+        yield
+    finally:
+        for (owner, name), function in zip(owners, before, strict=True):
+            setattr(owner, name, function)
+
+
+@contextmanager
+def _switches() -> Iterator[None]:
+    """Settings of numpy, torch and OpenCV that hold for the whole process."""
+    numpy_options = np.get_printoptions()
+    tensor_options = dict(vars(torch._tensor_str.PRINT_OPTS))
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        np.set_printoptions(**{k: v for k, v in numpy_options.items() if k != "override_repr"})
+        vars(torch._tensor_str.PRINT_OPTS).update(tensor_options)
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

@@ -1,0 +1,287 @@
+"""YOLOv8: the one module that imports ultralytics, always in the quarantine.
+
+Only parts of ultralytics are used: the network that a model file describes, its training loss, and its
+metrics. Its trainer and predictor are not: they write where they like, read pickles, and cost several
+times the network's own time on small pictures.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from origcli.detection.card import DetectorCard, read_card, read_weights, read_yaml
+from origcli.detection.detector import Detection
+from origcli.detection.quarantine import quarantine
+from origcli.detection.suppression import keep_one_each
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.runtime.cache import cache_directory
+from origcli.runtime.context import Runtime
+from origcli.runtime.device import memory_format
+from origcli.runtime.memory import BatchSize, slices
+from origcli.settings import DetectSettings
+
+OURS = "yolov8-shapes"
+_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # ultralytics' own
+
+
+def _quarantine() -> AbstractContextManager[None]:
+    return quarantine(cache_directory("ultralytics"))
+
+
+@cache
+def _ultralytics() -> SimpleNamespace:
+    """The parts of ultralytics that are used here, imported once."""
+    with _quarantine():
+        from ultralytics.engine.validator import BaseValidator
+        from ultralytics.nn.tasks import DetectionModel, torch_safe_load, yaml_model_load
+        from ultralytics.utils import IterableSimpleNamespace
+        from ultralytics.utils.loss import v8DetectionLoss
+        from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
+    return SimpleNamespace(**locals())
+
+
+def read_architecture(name: str, classes: int) -> dict[str, Any]:
+    """A model file as a mapping, for a number of classes.
+
+    Args:
+        name: `yolov8-shapes` (ours), one of ultralytics' YOLOv8 such as `yolov8n`, or a path to a `.yaml`.
+
+    Raises:
+        UsageError: no model file is called so.
+        ModelError: the file is not yaml.
+    """
+    if name == OURS:
+        with resources.as_file(resources.files("origcli.detection").joinpath(f"{OURS}.yaml")) as path:
+            architecture = read_yaml(path)
+    elif name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such model file")
+        architecture = read_yaml(Path(name))
+    else:
+        architecture = _published_architecture(name)
+    return {**architecture, "nc": classes}
+
+
+def _published_architecture(name: str) -> dict[str, Any]:
+    wanted = "a name is yolov8-shapes, yolov8n, s, m, l or x, one of those with -p2 or -p6, or a .yaml file"
+    if not name.startswith("yolov8") or not name.replace("-", "").isalnum():
+        raise UsageError(f"no architecture is called {name!r}", wanted)
+    with _quarantine():
+        try:
+            whole = dict(_ultralytics().yaml_model_load(f"{name}.yaml"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no architecture is called {name!r}", wanted) from error
+    scale = whole.pop("scale") or "n"
+    whole.pop("yaml_file")
+    # One scale alone, so that a card says which it is, to ultralytics, too.
+    return {**whole, "scales": {scale: whole["scales"][scale]}, "scale": scale}
+
+
+def build(architecture: Mapping[str, Any]) -> nn.Module:
+    """The network of a model file, with random weights from torch's generator.
+
+    Raises:
+        ModelError: the file does not describe one, or names something that is no known layer.
+    """
+    parts = _ultralytics()
+    with _quarantine():
+        try:
+            model = parts.DetectionModel(copy.deepcopy(dict(architecture)), ch=3, verbose=False)
+        except Exception as error:  # whatever the words of a model file lead its parser to
+            raise ModelError(f"not a detector's architecture: {' '.join(str(error).split())}") from error
+    if not isinstance(model, nn.Module) or not hasattr(model.model[-1], "cv3"):
+        raise ModelError("not a detector's architecture: its last layer is not Detect")
+    model.args = parts.IterableSimpleNamespace(**_GAINS)
+    return model
+
+
+def published_weights(path: Path) -> dict[str, Tensor]:
+    """The fp32 weights of an ultralytics checkpoint, through its restricted loader alone.
+
+    Raises:
+        ModelError: the file is missing, or holds anything but a known network.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such checkpoint", "give a file; nothing is fetched here")
+    with _quarantine():
+        try:
+            checkpoint, _ = _ultralytics().torch_safe_load(str(path), safe_only=True)
+            model = checkpoint.get("ema") or checkpoint["model"]
+            state = model.float().state_dict()
+        except Exception as error:  # the unpickler of a hostile file raises anything
+            raise ModelError(
+                f"{path}: not a checkpoint that can be loaded without running code of its own",
+                "use the weights that ultralytics publishes, or start from nothing",
+            ) from error
+    return dict(state)
+
+
+def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Loads those weights that fit by name and shape; the number that did."""
+    own = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
+def training_loss(model: nn.Module) -> Callable[[Any, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:
+    """YOLOv8's loss: (predictions, batch) -> (box, cls, dfl) terms times the batch size, and each by name."""
+    loss: Callable[[Any, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
+    loss = _ultralytics().v8DetectionLoss(model)
+    return loss
+
+
+def metrics_parts() -> SimpleNamespace:
+    """ultralytics' `DetMetrics`, `ConfusionMatrix` and `BaseValidator` (for its `match_predictions`)."""
+    return _ultralytics()
+
+
+def class_layers(model: Any) -> list[nn.Conv2d]:
+    """The last convolution of the class branch at each stride: its outputs are the logits."""
+    return [branch[-1] for branch in model.model[-1].cv3]
+
+
+class YoloDetector:
+    """A trained network that finds elements in pictures.
+
+    A picture of another size is scaled until its longer side is the input size, and stands at the upper
+    left on white, which is the background of every scene.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        card: DetectorCard,
+        settings: DetectSettings,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model = model.to(device, dtype, memory_format=memory_format(device)).eval()  # type: ignore[call-overload]
+        self.elements = card.elements
+        self.input_size = card.input_size
+        self.weights_hash = card.weights_sha256
+        self.confidence, self.iou = settings.confidence, settings.iou
+        self.device, self.dtype = device, dtype
+        self._batch = BatchSize(settings.batch_size)
+
+    def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
+        """The detections of each picture, the most confident first.
+
+        Raises:
+            InputError: a picture has no pixels.
+            DeviceError: memory runs out with one picture at a time.
+        """
+        found: list[list[Detection]] = [[] for _ in images]
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for number, image in enumerate(images):
+            if 0 in image.size:
+                raise InputError(f"picture {number} has no pixels")
+            sizes.setdefault(image.size, []).append(number)
+        for numbers in sizes.values():
+            done = 0
+            while done < len(numbers):
+                part = numbers[done : done + self._batch.size]
+                array = np.stack([np.asarray(images[number].convert("RGB")) for number in part])
+                rows = self._batch.attempt(lambda size, array=array: self._detect_in(array, size))
+                for picture, detection in rows:
+                    found[part[picture]].append(detection)
+                done += len(part)
+        return found
+
+    def _detect_in(self, array: np.ndarray[Any, Any], size: int) -> list[tuple[int, Detection]]:
+        """(number of the picture, detection) of pictures uint8 (n, h, w, 3), `size` at a time."""
+        height, width = array.shape[1:3]
+        scale = self.input_size / max(height, width)
+        rows: list[tuple[int, Detection]] = []
+        for part in slices(len(array), size):
+            pictures, boxes, confidences, classes = self._infer(array[part])
+            boxes = (boxes / scale).clamp(min=0)
+            boxes[:, 0::2].clamp_(max=width)
+            boxes[:, 1::2].clamp_(max=height)
+            found = (pictures + part.start, boxes, confidences, classes)
+            for picture, box, confidence, kind in zip(*(values.tolist() for values in found), strict=True):
+                rows.append((picture, Detection(self.elements[kind], confidence, tuple(box))))
+        return rows
+
+    @torch.inference_mode()
+    def _infer(self, array: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Picture (k,), box (k, 4) in pixels of the input, confidence (k,) and class (k,), on the CPU."""
+        pixels = fit(to_pixels(torch.from_numpy(array).to(self.device), self.dtype), self.input_size)
+        output = self.model(pixels)[0].float()  # (n, 4 + classes, places): centre, size, confidences
+        confidences, classes = output[:, 4:].max(1)  # (n, places)
+        picture, place = (confidences >= self.confidence).nonzero(as_tuple=True)
+        x, y, w, h = output[picture, :4, place].unbind(1)
+        boxes = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1)
+        chosen, kinds = confidences[picture, place], classes[picture, place]
+        kept = keep_one_each(boxes, chosen, picture, self.iou)
+        return picture[kept].cpu(), boxes[kept].cpu(), chosen[kept].cpu(), kinds[kept].cpu()
+
+
+def to_pixels(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (n, h, w, 3) as (n, 3, h, w) in [0, 1], channels last in memory, as they came."""
+    return pictures.permute(0, 3, 1, 2).to(dtype) / 255
+
+
+def fit(pixels: Tensor, size: int) -> Tensor:
+    """Pictures as the network wants them.
+
+    Args:
+        pixels: (n, 3, h, w) in [0, 1].
+        size: side of the input in pixels.
+
+    Returns:
+        (n, 3, size, size), white where the picture does not reach.
+    """
+    height, width = pixels.shape[2:]
+    if (height, width) == (size, size):
+        return pixels
+    scale = size / max(height, width)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    scaled = F.interpolate(pixels, size=(h, w), mode="bilinear", antialias=scale < 1)
+    return F.pad(scaled, (0, size - w, 0, size - h), value=1.0)
+
+
+def load_yolo(directory: Path, runtime: Runtime, settings: DetectSettings) -> YoloDetector:
+    """Opens a detector that `train-detector` wrote.
+
+    Raises:
+        ModelError: it is missing or damaged, or its weights do not fit its architecture.
+    """
+    card = read_card(directory)
+    model = load_model(directory, card)
+    fuse(model)
+    dtype = runtime.dtype if runtime.device.type == "cuda" else torch.float32
+    detector = YoloDetector(model, card, settings, runtime.device, dtype)
+    if runtime.compile:
+        detector.model.compile()
+    return detector
+
+
+def load_model(directory: Path, card: DetectorCard) -> nn.Module:
+    """The network of a card with its weights."""
+    state = read_weights(directory, card)
+    model = build(card.architecture)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"{directory}: the weights do not fit the architecture: {error}") from error
+    if class_layers(model)[0].out_channels != len(card.names):
+        raise ModelError(f"{directory}: the network has another number of classes than the {len(card.names)} names")
+    return model
+
+
+def fuse(model: Any) -> None:
+    """Folds every batch normalisation into its convolution: the same function in fewer passes."""
+    with _quarantine():
+        model.eval().fuse(verbose=False)

@@ -1,0 +1,135 @@
+"""Pictures like those that a model draws: a little deformed, soft, and off in colour (supplement 2.1).
+
+What is changed is never what a class is made of: colours keep their names, sizes move by less than a
+tenth of the way from small to big, strokes stay open. Every random number is drawn beforehand, one row
+a picture, so that batches and processes change nothing.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WARP = 0.016  # largest shift of a point, as a fraction of the width: 1 pixel in 64
+BLUR = 0.014  # largest standard deviation of the blur, as a fraction of the width
+TINT = 0.12  # largest share of a common, uneven tint
+NOISE = 0.06  # largest standard deviation of the noise about edges, of the range of values
+_KNOTS = 5  # a side: the warp bends, but not within an element
+
+
+def draw_randoms(generator: torch.Generator, count: int, share: float) -> dict[str, Tensor]:
+    """The random numbers of `count` pictures, of which a share is hardened.
+
+    Returns:
+        `hard` (n,) 0 or 1; `warp` (n, 2, k, k), `tint` (n, 3, 3, 3), `noise` (n, 3, 16, 16), about normal;
+        `blur`, `amount_warp`, `amount_tint` and `amount_noise` (n,) in [0, 1]; `mirror` (n,) 0 or 1.
+    """
+
+    def uniform() -> Tensor:
+        return torch.rand(count, generator=generator)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(count, *shape, generator=generator)
+
+    return {
+        "mirror": (uniform() < 0.5).float(),
+        "hard": (uniform() < share).float(),
+        "blur": uniform(),
+        "amount_warp": uniform(),
+        "amount_tint": uniform(),
+        "amount_noise": uniform(),
+        "warp": normal(2, _KNOTS, _KNOTS),
+        "tint": normal(3, 3, 3),
+        "noise": normal(3, 16, 16),
+    }
+
+
+def augment(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Mirrors half of the pictures and hardens those that are to be.
+
+    Args:
+        pixels: (n, 3, h, w) in [0, 1].
+        boxes: (n, k, 4) x0, y0, x1, y1 as fractions of the picture.
+        randoms: of `draw_randoms`.
+
+    Returns:
+        Both, changed alike.
+    """
+    pixels, boxes = mirror(pixels, boxes, randoms["mirror"])
+    rows = randoms["hard"].nonzero().view(-1)
+    if len(rows):
+        hard, hard_boxes = harden(pixels[rows], boxes[rows], {k: v[rows] for k, v in randoms.items()})
+        pixels, boxes = pixels.index_copy(0, rows, hard), boxes.index_copy(0, rows, hard_boxes)
+    return pixels, boxes
+
+
+def harden(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Bends, blurs, tints and stains every picture by its own amounts; arguments as in `augment`."""
+    shift = WARP / 2 * randoms["amount_warp"][:, None, None, None] * randoms["warp"].clamp(-2, 2)
+    pixels, boxes = warp(pixels, boxes, shift)
+    pixels = blur(pixels, BLUR * pixels.shape[-1] * randoms["blur"])
+    pixels = tint(pixels, TINT / 2 * randoms["amount_tint"], randoms["tint"])
+    return add_noise(pixels, NOISE * randoms["amount_noise"], randoms["noise"]), boxes
+
+
+def mirror(pixels: Tensor, boxes: Tensor, flags: Tensor) -> tuple[Tensor, Tensor]:
+    """Left for right where the flag (n,) is set. No shape is another in the mirror."""
+    pixels = torch.where(flags[:, None, None, None] > 0, pixels.flip(-1), pixels)
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    mirrored = torch.stack([1 - x1, y0, 1 - x0, y1], -1)
+    return pixels, torch.where(flags[:, None, None] > 0, mirrored, boxes)
+
+
+def warp(pixels: Tensor, boxes: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Bends pictures: each pixel is taken from a place that a smooth field of shifts leads to.
+
+    Args:
+        shift: (n, 2, k, k) knots of the field over the picture, x and y, as fractions of it.
+    """
+    n, _, height, width = pixels.shape
+    field = F.interpolate(shift, size=(height, width), mode="bicubic", align_corners=True)  # (n, 2, h, w)
+    still = torch.eye(2, 3, device=pixels.device, dtype=pixels.dtype).expand(n, 2, 3)
+    grid = F.affine_grid(still, [n, 3, height, width], align_corners=False) + 2 * field.permute(0, 2, 3, 1)
+    # White beyond the edge: a padding of zeros is white once the picture is inverted.
+    pixels = 1 - F.grid_sample(1 - pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return pixels, _warped_boxes(boxes, field)
+
+
+def _warped_boxes(boxes: Tensor, field: Tensor) -> Tensor:
+    """Boxes whose sides go where the field takes their middles."""
+    x0, y0, x1, y1 = boxes.unbind(-1)  # each (n, k)
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    middles = torch.stack(
+        [torch.stack(p, -1) for p in ((x0, y), (x, y0), (x1, y), (x, y1))], 2
+    )  # (n, k, 4, 2)
+    shifts = F.grid_sample(field, 2 * middles - 1, padding_mode="border", align_corners=False)  # (n, 2, k, 4)
+    axis = torch.tensor([0, 1, 0, 1], device=boxes.device)
+    along = shifts.permute(0, 2, 3, 1).gather(3, axis.expand(*boxes.shape)[..., None])[..., 0]  # (n, k, 4)
+    return (boxes - along).clamp(0, 1)
+
+
+def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of standard deviation `sigma` (n,) in pixels, each picture by its own."""
+    n, channels, height, width = pixels.shape
+    radius = max(1, int(3 * BLUR * width))
+    x = torch.arange(-radius, radius + 1, device=pixels.device, dtype=pixels.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma.clamp(min=1e-3)[:, None]).square())  # (n, 2r + 1)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    planes = F.pad(pixels.reshape(1, n * channels, height, width), (radius,) * 4, mode="replicate")
+    planes = F.conv2d(planes, kernel[:, None, None, :], groups=n * channels)
+    planes = F.conv2d(planes, kernel[:, None, :, None], groups=n * channels)
+    return planes.view(n, channels, height, width)
+
+
+def tint(pixels: Tensor, amount: Tensor, knots: Tensor) -> Tensor:
+    """Shades pictures unevenly, by an `amount` (n,) of a smooth field with knots (n, 3, k, k)."""
+    field = F.interpolate(knots.clamp(-2, 2), size=pixels.shape[2:], mode="bicubic", align_corners=True)
+    return (pixels + amount[:, None, None, None] * field).clamp(0, 1)
+
+
+def add_noise(pixels: Tensor, amount: Tensor, coarse: Tensor) -> Tensor:
+    """Blotches where something is drawn, as autoencoders leave them: by `amount` (n,) of noise (n, 3, k, k)."""
+    noise = F.interpolate(coarse, size=pixels.shape[2:], mode="bilinear", align_corners=False)
+    ink = F.max_pool2d((1 - pixels).amax(1, keepdim=True), 5, stride=1, padding=2)  # (n, 1, h, w)
+    return (pixels + amount[:, None, None, None] * ink * noise).clamp(0, 1)
