@@ -139,7 +139,7 @@ def line_chart(
     x_ticks = sorted({round(x) for x in xs})
     parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
     parts += [_level(frame, level) for level in levels]
-    shift = 0.0 if same_colour else 0.36 / len(lines)
+    shift = 0.0 if same_colour else 0.2 / len(lines)
     parts += [
         _line(frame, line, 0 if same_colour else i, (i - (len(lines) - 1) / 2) * shift)
         for i, line in enumerate(lines)

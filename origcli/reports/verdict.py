@@ -60,7 +60,7 @@ def _outside(model: str, domain: DomainCheck) -> str:
     reasons = "; ".join(domain.reasons)
     measured = " It was measured all the same, on request; read the numbers with that in mind."
     return (
-        f"The model {model} cannot show this image at all, so its originality cannot be measured with it"
+        f"The model “{model}” cannot show this image at all, so its originality cannot be measured with it"
         f"{f': {reasons}' if reasons else ''}. This says nothing about whether the image is original."
         f"{measured if domain.forced else ''}"
     )
@@ -69,9 +69,9 @@ def _outside(model: str, domain: DomainCheck) -> str:
 def _redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     m = needed.m or 1
     words = (
-        f"The model {model} redraws this image with {tokens(m)}: its drawings come within {_limit(threshold)}"
+        f"The model “{model}” redraws this image with {tokens(m)}: its drawings come within "
+        f"{_limit(threshold)}{_distance_at(curve, m)}."
     )
-    words += f"{_distance_at(curve, m)}."
     if m == 1:
         return f"{words} One is the least there is: the image is close to what the model draws anyway."
     return (
@@ -82,7 +82,7 @@ def _redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequ
 def _not_redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     maximum = needed.maximum or 1
     return (
-        f"The model {model} does not redraw this image with up to {tokens(maximum)}, the most tried: "
+        f"The model “{model}” does not redraw this image with up to {tokens(maximum)}, the most tried: "
         f"its drawings stay outside {_limit(threshold)}{_distance_at(curve, maximum)}. "
         "To this model the image holds more than it can put together from what it knows in so few tokens."
     )
@@ -102,7 +102,8 @@ def _measured(model: str, curve: Sequence[CurvePoint]) -> str:
         return "The image was not measured."
     first, last = curve[0], curve[-1]
     words = (
-        f"With {tokens(first.m)} the drawings of the model {model} are {_of(first)} from the image on average"
+        f"With {tokens(first.m)} the drawings of the model “{model}” are on average {_of(first)} "
+        "from the image"
     )
     if last is not first:
         words += f", with {tokens(last.m)} {_of(last)}"

@@ -13,7 +13,8 @@ from PIL import Image
 from origcli.reports import charts
 from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
 from origcli.reports.numerals import number
-from origcli.reports.score import ScoreReport, ScoreResult, TokensNeeded, VerdictKind
+from origcli.reports.pictures import FORMATS, SUFFIXES, contained
+from origcli.reports.score import GroupSummary, ScoreReport, ScoreResult, TokensNeeded, VerdictKind
 from origcli.reports.svg import sparkline
 from origcli.reports.verdict import tokens
 
@@ -24,8 +25,6 @@ VERDICTS = {
     VerdictKind.measured: "measured",
     VerdictKind.out_of_domain: "out of domain",
 }
-_TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
-_LARGEST = 32 << 20  # bytes of a picture file that a page takes in
 _EXACT = 128  # up to this width a picture is shown pixel by pixel
 
 
@@ -44,24 +43,17 @@ class Inlined:
 
 
 def inlined(directory: Path, name: str | None) -> Inlined | None:
-    """A picture file under `directory` as data; `None` where there is none.
-
-    A report may come from elsewhere: a name that leads out of the directory, or to anything but a picture,
-    counts as absent.
-    """
-    if name is None:
+    """A picture file under `directory` as data; `None` where there is none (see `contained`)."""
+    path = contained(directory, name)
+    if path is None:
         return None
-    root = directory.resolve()
     try:
-        path = (root / name).resolve()
-        kind = _TYPES.get(path.suffix.lower())
-        if kind is None or not path.is_relative_to(root) or path.stat().st_size > _LARGEST:
-            return None
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
+    kind = SUFFIXES[path.suffix.lower()]
     return Inlined(f"data:{kind};base64,{base64.b64encode(data).decode()}", width, height)
 
 
@@ -194,10 +186,17 @@ def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dic
         "tally": [(label, counts[kind]) for kind, label in kinds] + _failed(report),
         "group_names": sorted({row["group"] for row in rows if row["group"]}),
         "groups": summary.groups if summary else (),
+        "needed_columns": _needed_columns(summary.groups if summary else ()),
         "comparisons": summary.comparisons if summary else (),
         "correlations": summary.correlations if summary else (),
         "panels": charts.group_panels(report.summary.groups, metric) if report.summary else [],
     }
+
+
+def _needed_columns(groups: Sequence[GroupSummary]) -> list[str]:
+    """Every value of tokens needed, numbers first: 1, 2, > 5, undecided."""
+    names = {name for group in groups for name in group.tokens_needed}
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 
 def _failed(report: ScoreReport) -> list[tuple[str, int]]:

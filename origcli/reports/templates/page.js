@@ -2,15 +2,15 @@
 const dialog = document.getElementById("zoom");
 const tiles = [...document.querySelectorAll("button[data-zoom]")];
 let shown = 0;
+function copy(from, to) {
+  to.closest("figure").hidden = !from;
+  if (from) Object.assign(to, { src: from.src, className: from.className, alt: from.alt });
+}
 function show(index) {
   shown = (index + tiles.length) % tiles.length;
   const [query, drawing] = dialog.querySelectorAll("img");
-  for (const [target, source] of [[query, tiles[0]], [drawing, tiles[shown]]]) {
-    const image = source.querySelector("img");
-    target.src = image.src;
-    target.className = image.className;
-    target.alt = image.alt;
-  }
+  copy(document.querySelector("[data-query] img"), query);
+  copy(tiles[shown].querySelector("img"), drawing);
   dialog.querySelectorAll("figcaption")[1].textContent = tiles[shown].dataset.zoom;
 }
 tiles.forEach((tile, index) => tile.addEventListener("click", () => { show(index); dialog.showModal(); }));

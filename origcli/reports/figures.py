@@ -1,0 +1,236 @@
+"""Figures for print (matplotlib), as values: nothing global is touched and nothing is shown.
+
+Each function returns a `Figure`; `rendered` makes the bytes of a PNG or PDF from it, equal for equal figures.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from origcli.reports.envelope import Estimate
+from origcli.reports.numerals import number
+from origcli.reports.schema import ConfusionMatrix, GeneralizeSummary, LossPoint
+from origcli.reports.score import GroupSummary, ScoreResult
+
+COLOURS = ("#1d5a8a", "#b85c00", "#00795c", "#a8467f", "#5f4bb6", "#7a6a00", "#0089a8", "#55606b")
+MARKS = "osD^vPX*"
+_INK, _SOFT, _RULE, _LIMIT = "#1b1d1f", "#5b6168", "#dfe1e3", "#b3441c"
+_WIDTH = 5.4  # inches: the text width of a paper
+_DPI = 200
+_CONDITIONS = {"empty": "empty prompt", "prompted": "prompt of the element"}
+
+
+def rendered(figure: Figure, form: Literal["png", "pdf"] = "png") -> bytes:
+    """The bytes of a figure's file, without a date or a version in it."""
+    buffer = io.BytesIO()
+    dropped = ("Software",) if form == "png" else ("CreationDate", "Creator", "Producer")
+    figure.savefig(buffer, format=form, dpi=_DPI, metadata=dict.fromkeys(dropped), facecolor="white")
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _styled(axes: Axes, x_label: str, y_label: str) -> Axes:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_SOFT)
+    axes.grid(axis="y", color=_RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=_SOFT, labelsize=8, length=0)
+    axes.set_xlabel(_plain(x_label), fontsize=9, color=_INK)
+    axes.set_ylabel(_plain(y_label), fontsize=9, color=_INK)
+    return axes
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not read as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _series(
+    axes: Axes, xs: Sequence[float], estimates: Sequence[Estimate], index: int, name: str, **style: Any
+) -> None:
+    """A line through the values that there are, with their intervals."""
+    known = [(x, e.value, e.low, e.high) for x, e in zip(xs, estimates, strict=True) if e.value is not None]
+    if not known:
+        return
+    colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
+    x, y = [k[0] for k in known], [k[1] for k in known]
+    below = [0.0 if k[2] is None else max(0.0, k[1] - k[2]) for k in known]
+    above = [0.0 if k[3] is None else max(0.0, k[3] - k[1]) for k in known]
+    options = {"color": colour, "marker": mark, "markersize": 4, "linewidth": 1.3, "capsize": 2.5, **style}
+    axes.errorbar(x, y, yerr=(below, above), label=_plain(name), elinewidth=1, **options)
+
+
+def distance_figure(result: ScoreResult, metric: str) -> Figure:
+    """d(m) of one image: intervals, single drawings, threshold, floor and ceiling."""
+    figure = _figure(_WIDTH, 3.2)
+    axes = _styled(figure.subplots(), "learned tokens m", f"{metric} distance")
+    for point in result.curve:
+        readings = [d for repeat in point.distances for d in repeat]
+        offsets = ((np.arange(len(readings)) * 0.618) % 1 - 0.5) * 0.25
+        axes.scatter(point.m + offsets, readings, s=5, color=COLOURS[0], alpha=0.3, linewidths=0)
+    _series(axes, [p.m for p in result.curve], [p.distance for p in result.curve], 0, "d(m)")
+    _series(axes, [0], [result.distance_0], 0, "d(0)", markerfacecolor="white")
+    for name, value, colour in (
+        ("ceiling", result.ceiling.value, _SOFT),
+        ("threshold", result.threshold.value, _LIMIT),
+        ("floor", result.floor.value, _SOFT),
+    ):
+        if value is not None:
+            style = "--" if name == "threshold" else ":"
+            axes.axhline(value, color=colour, linewidth=0.9, linestyle=style)
+            axes.annotate(
+                name,
+                (1.01, value),
+                xycoords=axes.get_yaxis_transform(),
+                fontsize=8,
+                color=colour,
+                va="center",
+            )
+    axes.set_xticks(range(len(result.curve) + 1))
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def group_figure(groups: Sequence[GroupSummary], metric: str) -> Figure:
+    """Distance against tokens, a line a group with intervals; a panel a domain where there are domains."""
+    shown = [group for group in groups if group.curve]
+    domains = list(dict.fromkeys(group.domain for group in shown)) or [None]
+    columns = min(3, len(domains))
+    rows = -(-len(domains) // columns)
+    figure = _figure(_WIDTH if columns == 1 else 2.6 * columns, 3.2 if columns == 1 else 2.4 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, domain in zip(panels, domains, strict=False):
+        _styled(axes, "learned tokens m", f"{metric} distance")
+        axes.set_title(_plain(domain or ""), fontsize=9, color=_INK, loc="left")
+        for index, group in enumerate(g for g in shown if g.domain == domain):
+            name = f"{group.name.removeprefix(f'{domain}/')} (n = {group.count})"
+            _series(axes, [p.m for p in group.curve], [p.distance for p in group.curve], index, name)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+            axes.set_xticks(sorted({p.m for g in shown for p in g.curve}))
+            axes.set_ylim(bottom=0)
+        if len(domains) > 1:
+            axes.label_outer()
+    for axes in panels[len(domains) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def loss_figure(
+    history: Sequence[LossPoint], names: Sequence[str] | None = None, log: bool = False
+) -> Figure:
+    """Readings while training against steps, one line a name.
+
+    Args:
+        history: in the order of steps.
+        names: which readings; all when `None`.
+        log: a logarithmic y axis.
+    """
+    names = sorted({name for point in history for name in point.values}) if names is None else names
+    figure = _figure(_WIDTH, 3.0)
+    axes = _styled(figure.subplots(), "step", "loss" if len(names) != 1 else names[0])
+    for index, name in enumerate(names):
+        points = [(point.step, point.values[name]) for point in history if name in point.values]
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=_plain(name))
+    if log:
+        axes.set_yscale("log")
+    if len(names) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    return figure
+
+
+def confusion_figure(matrix: ConfusionMatrix) -> Figure:
+    """Share of each true class (row) found as each class (column); a row without elements stays empty."""
+    counts = np.array(matrix.counts, dtype=float)  # (K, K)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    side = max(3.5, 0.16 * len(matrix.classes) + 1.6)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    names = [_plain(name) for name in matrix.classes]
+    size = 8 if len(names) < 20 else 5
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.tick_params(length=0, colors=_SOFT)
+    axes.set_xlabel("found as", fontsize=9, color=_INK)
+    axes.set_ylabel("true element", fontsize=9, color=_INK)
+    bar = figure.colorbar(image, ax=axes, shrink=0.6)
+    bar.set_label("share of the row", fontsize=8, color=_INK)
+    bar.ax.tick_params(labelsize=8, colors=_SOFT)
+    return figure
+
+
+def frequency_figure(
+    summary: GeneralizeSummary, quantity: Literal["frequency", "lift", "confidence"] = "frequency"
+) -> Figure:
+    """A quantity of the held-out element against diversity, for both conditions (main paper, figure 3)."""
+    figure = _figure(_WIDTH, 3.2)
+    label = {
+        "frequency": "frequency of the held-out element",
+        "lift": "frequency × number of elements",
+        "confidence": "confidence in the held-out element",
+    }[quantity]
+    axes = _styled(figure.subplots(), "number of elements", label)
+    levels = sorted({one.level for one in summary.levels})
+    for index, (condition, name) in enumerate(_CONDITIONS.items()):
+        chosen = sorted(
+            (one for one in summary.levels if one.condition == condition), key=lambda one: one.level
+        )
+        _series(axes, [one.level for one in chosen], [getattr(one, quantity) for one in chosen], index, name)
+    if quantity == "frequency" and levels:
+        axes.plot(levels, [1 / level for level in levels], ":", color=_SOFT, linewidth=1, label="chance, 1/K")
+    if quantity == "lift":
+        axes.axhline(1, color=_SOFT, linewidth=1, linestyle=":", label="chance")
+    axes.set_xticks(levels)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    return figure
+
+
+def picture_grid(
+    rows: Sequence[str], columns: Sequence[str], pictures: Mapping[tuple[int, int], Any], note: str = ""
+) -> Figure:
+    """Pictures in a labelled grid, at a size for print.
+
+    Args:
+        rows, columns: the labels.
+        pictures: (row, column) -> PIL image; a place without one stays empty.
+        note: a line under the grid.
+    """
+    side = 0.95
+    figure = _figure(side * len(columns) + 0.9, (side + 0.05) * len(rows) + 0.35 + (0.25 if note else 0))
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            axes = grid[i][j]
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set(color=_RULE, linewidth=0.6, visible=(i, j) in pictures)
+            if (i, j) in pictures:
+                picture = pictures[i, j]
+                axes.imshow(picture, interpolation="nearest" if picture.width <= 128 else "antialiased")
+            if i == 0:
+                axes.set_title(_plain(column), fontsize=8, color=_INK)
+            if j == 0:
+                axes.set_ylabel(_plain(row), fontsize=8, color=_INK, rotation=0, ha="right", va="center")
+    if note:
+        figure.supxlabel(_plain(note), fontsize=7, color=_SOFT)
+    return figure
+
+
+def measured_note(result: ScoreResult) -> str:
+    """The line under a print figure: what was measured."""
+    points = ", ".join(f"d({p.m}) = {number(p.distance.value)}" for p in result.curve)
+    return f"{points}; originality {number(result.originality.value)}" if points else "not measured"
