@@ -1,21 +1,28 @@
-"""Figures for print (matplotlib), as values: nothing global is touched and nothing is shown.
+"""Figures for print (matplotlib): each function returns the bytes of a PNG or PDF, equal for equal input.
 
-Each function returns a `Figure`; `rendered` makes the bytes of a PNG or PDF from it, equal for equal figures.
+Nothing global is touched: no pyplot, no settings file, no display.
 """
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from origcli.reports.envelope import Estimate
 from origcli.reports.numerals import number
-from origcli.reports.schema import ConfusionMatrix, GeneralizeSummary, LossPoint
-from origcli.reports.score import GroupSummary, ScoreResult
+from origcli.reports.pictures import read_picture
+from origcli.reports.schema import ConfusionMatrix, GeneralizeSummary
+from origcli.reports.score import CurvePoint, GroupSummary, ScoreResult
+from origcli.reports.sheets import sheet as sheet
+from origcli.reports.verdict import tokens
+
+Form = Literal["png", "pdf"]
 
 COLOURS = ("#1d5a8a", "#b85c00", "#00795c", "#a8467f", "#5f4bb6", "#7a6a00", "#0089a8", "#55606b")
 MARKS = "osD^vPX*"
@@ -25,7 +32,7 @@ _DPI = 200
 _CONDITIONS = {"empty": "empty prompt", "prompted": "prompt of the element"}
 
 
-def rendered(figure: Figure, form: Literal["png", "pdf"] = "png") -> bytes:
+def rendered(figure: Figure, form: Form) -> bytes:
     """The bytes of a figure's file, without a date or a version in it."""
     buffer = io.BytesIO()
     dropped = ("Software",) if form == "png" else ("CreationDate", "Creator", "Producer")
@@ -70,7 +77,7 @@ def _series(
     axes.errorbar(x, y, yerr=(below, above), label=_plain(name), elinewidth=1, **options)
 
 
-def distance_figure(result: ScoreResult, metric: str) -> Figure:
+def distance_curve(result: ScoreResult, metric: str, form: Form = "png") -> bytes:
     """d(m) of one image: intervals, single drawings, threshold, floor and ceiling."""
     figure = _figure(_WIDTH, 3.2)
     axes = _styled(figure.subplots(), "learned tokens m", f"{metric} distance")
@@ -98,10 +105,10 @@ def distance_figure(result: ScoreResult, metric: str) -> Figure:
             )
     axes.set_xticks(range(len(result.curve) + 1))
     axes.set_ylim(bottom=0)
-    return figure
+    return rendered(figure, form)
 
 
-def group_figure(groups: Sequence[GroupSummary], metric: str) -> Figure:
+def group_curves(groups: Sequence[GroupSummary], metric: str, form: Form = "png") -> bytes:
     """Distance against tokens, a line a group with intervals; a panel a domain where there are domains."""
     shown = [group for group in groups if group.curve]
     domains = list(dict.fromkeys(group.domain for group in shown)) or [None]
@@ -123,7 +130,7 @@ def group_figure(groups: Sequence[GroupSummary], metric: str) -> Figure:
             axes.label_outer()
     for axes in panels[len(domains) :]:
         axes.set_visible(False)
-    return figure
+    return rendered(figure, form)
 
 
 def loss_figure(
@@ -132,25 +139,27 @@ def loss_figure(
     """Readings while training against steps, one line a name.
 
     Args:
-        history: in the order of steps.
+        history: rows with `step` and any readings, in the order of steps; not every row has every reading.
         names: which readings; all when `None`.
         log: a logarithmic y axis.
     """
-    names = sorted({name for point in history for name in point.values}) if names is None else names
+    names = sorted({name for row in history for name in row} - {"step"}) if names is None else names
     figure = _figure(_WIDTH, 3.0)
     axes = _styled(figure.subplots(), "step", "loss" if len(names) != 1 else names[0])
     for index, name in enumerate(names):
-        points = [(point.step, point.values[name]) for point in history if name in point.values]
+        points = [(row["step"], row[name]) for row in history if name in row]
         colour = COLOURS[index % len(COLOURS)]
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, label=_plain(name))
+        axes.plot(
+            [x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.2, label=_plain(name)
+        )
     if log:
         axes.set_yscale("log")
     if len(names) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
-    return figure
+    return rendered(figure, form)
 
 
-def confusion_figure(matrix: ConfusionMatrix) -> Figure:
+def confusion(matrix: ConfusionMatrix, form: Form = "png") -> bytes:
     """Share of each true class (row) found as each class (column); a row without elements stays empty."""
     counts = np.array(matrix.counts, dtype=float)  # (K, K)
     totals = counts.sum(axis=1, keepdims=True)
@@ -169,12 +178,14 @@ def confusion_figure(matrix: ConfusionMatrix) -> Figure:
     bar = figure.colorbar(image, ax=axes, shrink=0.6)
     bar.set_label("share of the row", fontsize=8, color=_INK)
     bar.ax.tick_params(labelsize=8, colors=_SOFT)
-    return figure
+    return rendered(figure, form)
 
 
-def frequency_figure(
-    summary: GeneralizeSummary, quantity: Literal["frequency", "lift", "confidence"] = "frequency"
-) -> Figure:
+def frequency_curves(
+    summary: GeneralizeSummary,
+    quantity: Literal["frequency", "lift", "confidence"] = "frequency",
+    form: Form = "png",
+) -> bytes:
     """A quantity of the held-out element against diversity, for both conditions (main paper, figure 3)."""
     figure = _figure(_WIDTH, 3.2)
     label = {
@@ -196,12 +207,16 @@ def frequency_figure(
     axes.set_xticks(levels)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
-    return figure
+    return rendered(figure, form)
 
 
 def picture_grid(
-    rows: Sequence[str], columns: Sequence[str], pictures: Mapping[tuple[int, int], Any], note: str = ""
-) -> Figure:
+    rows: Sequence[str],
+    columns: Sequence[str],
+    pictures: Mapping[tuple[int, int], Image.Image],
+    note: str = "",
+    form: Form = "png",
+) -> bytes:
     """Pictures in a labelled grid, at a size for print.
 
     Args:
@@ -227,10 +242,51 @@ def picture_grid(
                 axes.set_ylabel(_plain(row), fontsize=8, color=_INK, rotation=0, ha="right", va="center")
     if note:
         figure.supxlabel(_plain(note), fontsize=7, color=_SOFT)
-    return figure
+    return rendered(figure, form)
 
 
-def measured_note(result: ScoreResult) -> str:
+def _measured(result: ScoreResult) -> str:
     """The line under a print figure: what was measured."""
     points = ", ".join(f"d({p.m}) = {number(p.distance.value)}" for p in result.curve)
     return f"{points}; originality {number(result.originality.value)}" if points else "not measured"
+
+
+def median_drawing(point: CurvePoint) -> int:
+    """The number of the drawing that stands for its token count: at the lower median of distance."""
+    distances = point.distances[0] if point.distances else ()
+    count = min(len(distances), len(point.drawings))
+    if count == 0:
+        return 0
+    return sorted(range(count), key=lambda i: distances[i])[(count - 1) // 2]
+
+
+def _edits(result: ScoreResult) -> tuple[str, ...]:
+    test = result.in_distribution
+    return test.drawings if test and test.kind == "edit" else ()
+
+
+def print_figure(directory: Path, results: Sequence[ScoreResult], form: Form = "png") -> bytes:
+    """Images with one drawing a token count and an edit: the supplement's figures 1 and 2, a row an image.
+
+    Args:
+        directory: the report's; pictures are read from it.
+        results: those to show. Of each token count the drawing with the median distance is shown.
+    """
+    counts = sorted({point.m for result in results for point in result.curve})
+    edited = any(_edits(result) for result in results)
+    columns = ["query", *(tokens(m) for m in counts), *(["edit"] if edited else [])]
+    pictures: dict[tuple[int, int], Image.Image] = {}
+    for row, result in enumerate(results):
+        names: dict[int, str] = {0: result.pictures.query} if result.pictures else {}
+        for point in result.curve:
+            if point.drawings:
+                names[1 + counts.index(point.m)] = point.drawings[median_drawing(point)]
+        if _edits(result):
+            names[len(columns) - 1] = _edits(result)[0]
+        for column, name in names.items():
+            picture = read_picture(directory, name)
+            if picture:
+                pictures[row, column] = picture
+    rows = [result.id if len(results) > 1 else "" for result in results]
+    note = _measured(results[0]) if len(results) == 1 else ""
+    return picture_grid(rows, columns, pictures, note, form)

@@ -1,15 +1,8 @@
-"""Sheets of pictures: samples for the eye, and the supplement's picture figures."""
+"""Sheets of pictures (Pillow alone): samples for the eye, and the supplement's figures 4 and 5."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
-
-from origcli.reports.figures import measured_note, picture_grid
-from origcli.reports.pictures import read_picture
-from origcli.reports.score import CurvePoint, ScoreResult
-from origcli.reports.verdict import tokens
 
 _GAP, _TEXT, _RULE = 6, 13, "#dfe1e3"
 
@@ -79,46 +72,6 @@ def _write(
     while line and draw.textlength(line, font=font) > width:
         line = f"{line[:-2].rstrip('…')}…" if len(line) > 2 else ""
     draw.text((x + (width - draw.textlength(line, font=font)) / 2, y), line, fill="#1b1d1f", font=font)
-
-
-def median_drawing(point: CurvePoint) -> int:
-    """The number of the drawing that stands for its token count: at the lower median of distance."""
-    distances = point.distances[0] if point.distances else ()
-    count = min(len(distances), len(point.drawings))
-    if count == 0:
-        return 0
-    return sorted(range(count), key=lambda i: distances[i])[(count - 1) // 2]
-
-
-def _edits(result: ScoreResult) -> tuple[str, ...]:
-    test = result.in_distribution
-    return test.drawings if test and test.kind == "edit" else ()
-
-
-def print_figure(directory: Path, results: Sequence[ScoreResult]) -> Figure:
-    """Images with one drawing a token count and an edit: the supplement's figures 1 and 2, a row an image.
-
-    Args:
-        directory: the report's; pictures are read from it.
-        results: those to show. Of each token count the drawing with the median distance is shown.
-    """
-    counts = sorted({point.m for result in results for point in result.curve})
-    edited = any(_edits(result) for result in results)
-    columns = ["query", *(tokens(m) for m in counts), *(["edit"] if edited else [])]
-    pictures: dict[tuple[int, int], Image.Image] = {}
-    for row, result in enumerate(results):
-        names: dict[int, str] = {0: result.pictures.query} if result.pictures else {}
-        for point in result.curve:
-            if point.drawings:
-                names[1 + counts.index(point.m)] = point.drawings[median_drawing(point)]
-        if _edits(result):
-            names[len(columns) - 1] = _edits(result)[0]
-        for column, name in names.items():
-            picture = read_picture(directory, name)
-            if picture:
-                pictures[row, column] = picture
-    rows = [result.id if len(results) > 1 else "" for result in results]
-    return picture_grid(rows, columns, pictures, measured_note(results[0]) if len(results) == 1 else "")
 
 
 def block_sheet(
