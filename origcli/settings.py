@@ -188,7 +188,9 @@ class ScoreSettings(Section):
     edit_prompt: str
     edit_tokens: int = Field(ge=1)
     ceiling_images: int = Field(ge=2)
-    threshold: float | None = None
+    threshold: float | None = Field(None, ge=0)
+    reference: str | None = None
+    detector: str | None = None
     bootstrap: int = Field(ge=1)
     repeats: int = Field(1, ge=1)
     crop: Literal["center", "squash", "pad"] = "center"

@@ -3,7 +3,7 @@
 A default of `None` means that presets, configuration file and environment decide (see `settings`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,15 +156,31 @@ def existing(resume: bool, force: bool) -> "Existing":
     return "use" if resume else "replace" if force else "refuse"
 
 
+def run_path(command: str, out: Path | None, names: Sequence[str], again: bool) -> Path:
+    """The run directory of a command over pictures: the one asked for, else one under runs/.
+
+    Args:
+        command: its name.
+        out: as given.
+        names: of the pictures.
+        again: go on with, or do over, the latest such run instead of making a new directory.
+    """
+    if out is not None:
+        return out
+    what = names[0] if len(names) == 1 else f"{len(names)}-images"
+    numbered = [Path("runs") / f"{command}-{what}"]
+    while numbered[-1].exists():
+        numbered.append(numbered[0].with_name(f"{numbered[0].name}-{len(numbered) + 1}"))
+    return numbered[-2] if again and len(numbered) > 1 else numbered[-1]
+
+
 def preset_names(preset: str | None) -> tuple[str, ...] | None:
     """The presets that `--preset` names; `None` leaves it to the settings."""
     return None if preset is None else tuple(name.strip() for name in preset.split(","))
 
 
-def load_settings(
-    preset: str | None, config: Path | None, flags: Mapping[str, Mapping[str, Any]]
-) -> "Settings":
-    """The effective settings of a command: presets, file, environment, flags."""
+def load_settings(preset: str | None, config: Path | None, flags: Mapping[str, Any]) -> "Settings":
+    """The effective settings of a command: presets, file, environment, flags (section -> field -> value)."""
     from origcli.settings import resolve
 
     return resolve(flags, presets=preset_names(preset), config=config)[0]

@@ -36,7 +36,7 @@ _STATE, _TENSORS = "state.json", "tensors.safetensors"
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Writes tensors to a safetensors file in one step."""
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    ready = {name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     write_bytes(path, save(ready, metadata))
 
 

@@ -47,8 +47,10 @@ def build_bert_config(settings: TextEncoderSettings, vocabulary_size: int) -> An
     )
 
 
-def load_bert(source: str, max_length: int, *, offline: bool = False) -> tuple[Any, Any]:
-    """A frozen BERT and its tokenizer, from a hub id or a directory.
+def load_bert(
+    source: str, max_length: int, *, offline: bool = False, tokenizer: str | None = None
+) -> tuple[Any, Any]:
+    """A frozen BERT and its tokenizer, from a hub id or a directory, or from one directory each.
 
     Raises:
         ModelError: it is not there, not BERT, not in safetensors, or incomplete.
@@ -65,7 +67,7 @@ def load_bert(source: str, max_length: int, *, offline: bool = False) -> tuple[A
                 local_files_only=local,
                 output_loading_info=True,
             )
-            tokenizer = BertTokenizer.from_pretrained(source, local_files_only=local)
+            words = BertTokenizer.from_pretrained(tokenizer or source, local_files_only=local)
     except Exception as error:  # the hub client raises many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -75,5 +77,5 @@ def load_bert(source: str, max_length: int, *, offline: bool = False) -> tuple[A
     if missing:
         raise ModelError(f"{source}: {len(missing)} weights are missing, e.g. {missing[0]}")
     encoder.config.use_attention_mask = True
-    tokenizer.model_max_length = min(max_length, encoder.config.max_position_embeddings)
-    return encoder.requires_grad_(False).eval(), tokenizer
+    words.model_max_length = min(max_length, encoder.config.max_position_embeddings)
+    return encoder.requires_grad_(False).eval(), words

@@ -1,0 +1,384 @@
+"""The training loop that the VAE, the UNet and the text encoder share.
+
+What a step sees is a pure function of (seed, step): which samples, and every random number. So a
+resumed run, another number of workers or processes, and another micro-batch see the same, and a
+checkpoint is tensors and one number. Accelerate drives devices, processes and mixed precision.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from origcli.errors import DeviceError, NonFiniteError, UsageError
+from origcli.models.checkpoints import (
+    checkpoints,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from origcli.runtime import interrupts
+from origcli.runtime.context import Runtime
+from origcli.runtime.memory import BatchSize, slices
+from origcli.runtime.run_directory import write_text
+from origcli.runtime.seeding import derive_seed, generator
+from origcli.settings import OptimizerSettings
+
+Batch = dict[str, Tensor]
+_READ_EVERY = 50  # steps between two reads of the losses from a GPU; each read waits for it
+_ROW_EVERY = 10  # steps that a row of the history averages over
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained and on what.
+
+    Attributes:
+        name: for progress and messages.
+        objective: a module whose `forward(**batch)` gives named terms, each (n,); `loss` is minimised.
+        trained: the part of `objective` that learns and is averaged.
+        samples: `samples[indices]`-style data set: `__getitems__(list of indices)` gives a batch.
+        size: number of samples.
+        randoms: (generator, n) -> the random numbers of a step's n samples, each with n rows.
+        preview: called with the step every `sample_every` steps, with averaged weights in `trained`.
+        identity: JSON that a resumed run must repeat (settings, data hash).
+    """
+
+    name: str
+    objective: nn.Module
+    trained: nn.Module
+    samples: Dataset[Any]
+    size: int
+    randoms: Callable[[torch.Generator, int], Batch]
+    identity: Mapping[str, Any]
+    preview: Callable[[int], None] | None = None
+
+
+def steps_in(epochs: float, size: int, batch_size: int) -> int:
+    """Optimiser steps in a number of epochs; at least one."""
+    return max(1, math.ceil(epochs * size / batch_size))
+
+
+def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up, then constant, or cosine to zero at `steps`."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def sample_indices(seed: int, step: int, batch_size: int, size: int) -> list[int]:
+    """The samples of a step: each epoch is one permutation, batches run on across its end."""
+    first = step * batch_size
+    indices: list[int] = []
+    for position in range(first, first + batch_size):
+        epoch, place = divmod(position, size)
+        indices.append(int(_permutation(seed, epoch, size)[place]))
+    return indices
+
+
+_permutations: dict[tuple[int, int, int], np.ndarray[Any, Any]] = {}
+
+
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray[Any, Any]:
+    key = (seed, epoch, size)
+    if key not in _permutations:
+        while len(_permutations) > 2:
+            _permutations.pop(next(iter(_permutations)))
+        _permutations[key] = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(size)
+    return _permutations[key]
+
+
+class _Steps:
+    """The batch sampler: this process's part of the samples of each step that is still to do."""
+
+    def __init__(self, seed: int, start: int, stop: int, batch_size: int, size: int, part: slice) -> None:
+        self.arguments, self.start, self.stop, self.part = (seed, batch_size, size), start, stop, part
+
+    def __iter__(self) -> Iterator[list[int]]:
+        seed, batch_size, size = self.arguments
+        for step in range(self.start, self.stop):
+            yield sample_indices(seed, step, batch_size, size)[self.part]
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def train(
+    job: Job,
+    settings: OptimizerSettings,
+    steps: int,
+    runtime: Runtime,
+    *,
+    resume: bool = False,
+    workers: int = 0,
+    track: str | None = None,
+    directory: Path | None = None,
+) -> list[dict[str, float]]:
+    """Trains `job.trained` in place and leaves its averaged (EMA) weights in it.
+
+    Checkpoints go to `directory/checkpoints`, the history to `directory/history.csv`; the directory
+    is the run's by default.
+
+    Returns:
+        The history: one row every few steps, with the step, the learning rate and each term's mean.
+
+    Raises:
+        UsageError: `resume` with other settings or data than the checkpoint's.
+        NonFiniteError: a loss is NaN or infinite; the last checkpoint is from before it.
+        DeviceError: memory ran out with one sample at a time, or a data worker died.
+        Interrupted: a signal came; a checkpoint of this step was saved.
+    """
+    trainer = _Trainer(job, settings, steps, runtime, directory or runtime.out, track)
+    start = trainer.restore() if resume else 0
+    part = trainer.part()
+    loader = DataLoader(
+        job.samples,
+        batch_sampler=_Steps(runtime.seed, start, steps, settings.batch_size, job.size, part),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        persistent_workers=False,
+        pin_memory=runtime.device.type == "cuda",
+    )
+    batches = iter(loader)
+    with runtime.progress.task(job.name, steps, start) as bar:
+        for step in range(start, steps):
+            try:
+                batch = next(batches)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise DeviceError(
+                    f"a data worker died: {error}", "use --workers 0, or free memory, and --resume"
+                ) from error
+            shown = trainer.step(step, batch)
+            bar.advance(1, **shown)
+            done = step + 1
+            if job.preview and settings.sample_every and done % settings.sample_every == 0:
+                with trainer.averaged():
+                    job.preview(done)
+            if interrupts.pending() or done % settings.checkpoint_every == 0 or done == steps:
+                trainer.save(done)
+                interrupts.check()
+    trainer.finish()
+    return trainer.history
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class _Trainer:
+    def __init__(
+        self,
+        job: Job,
+        settings: OptimizerSettings,
+        steps: int,
+        runtime: Runtime,
+        directory: Path,
+        track: str | None,
+    ) -> None:
+        self.job, self.settings, self.steps, self.runtime = job, settings, steps, runtime
+        self.directory = directory
+        precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(runtime.dtype, "no")
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=runtime.device.type == "cpu",
+            log_with=track,
+            project_dir=str(directory) if track else None,
+        )
+        job.objective.to(self.accelerator.device).train()
+        parameters = [p for p in job.trained.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=self.accelerator.device.type in ("cpu", "cuda"),
+        )
+        self.ema = EMAModel(job.trained.parameters(), decay=settings.ema_decay, foreach=True)
+        self.ema.to(self.accelerator.device)
+        if runtime.compile:
+            job.trained.compile()
+        self.objective, self.optimizer = self.accelerator.prepare(job.objective, optimizer)
+        if track:
+            self.accelerator.init_trackers(job.name.replace(" ", "-"), config={})
+        self.micro = BatchSize(
+            min(settings.micro_batch or settings.batch_size, settings.batch_size), runtime.progress.say
+        )
+        self.history: list[dict[str, float]] = []
+        self.sums: dict[str, float] = {}  # of the terms since the last row of the history
+        self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.read_every = 1 if self.accelerator.device.type == "cpu" else _READ_EVERY
+
+    def part(self) -> slice:
+        """The part of each global batch that is this process's."""
+        ranks, size = self.accelerator.num_processes, self.settings.batch_size
+        if size % ranks:
+            raise UsageError(
+                f"the batch size {size} is not a multiple of the {ranks} processes",
+                "choose a --batch-size that is",
+            )
+        share = size // ranks
+        return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """One optimiser step on the global batch."""
+        seed, size = self.runtime.seed, self.settings.batch_size
+        randoms = self.job.randoms(generator(seed, self.job.name, step), size)
+        part = self.part()
+        whole = {**batch, **{name: values[part] for name, values in randoms.items()}}
+        rate = learning_rate(self.settings, step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        terms = self.micro.attempt(lambda micro: self._gradients(whole, micro))
+        self.accelerator.clip_grad_norm_(self.job.trained.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.ema.step(self.job.trained.parameters())
+        self.pending.append((step, terms))
+        if len(self.pending) >= self.read_every:
+            self.read()
+        latest = self.history[-1] if self.history else {}
+        return {name: value for name, value in latest.items() if name != "step"}
+
+    def _gradients(self, batch: Batch, micro: int) -> dict[str, Tensor]:
+        """Gradients of the mean loss over the batch, `micro` samples at a time; the terms' means."""
+        self.optimizer.zero_grad(set_to_none=True)
+        device = self.accelerator.device
+        count = len(next(iter(batch.values())))
+        parts = list(slices(count, micro))
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            samples = {name: rows[part].to(device, non_blocking=True) for name, rows in batch.items()}
+            last = part is parts[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                terms = self.objective(**samples)
+                self.accelerator.backward(terms["loss"].float().sum() / count)
+            for name, rows in terms.items():
+                total = rows.detach().float().sum() / count
+                sums[name] = sums[name] + total if name in sums else total
+        return sums
+
+    def read(self) -> None:
+        """Reads the losses that are still on the device, and looks at each."""
+        for step, terms in self.pending:
+            row = {name: float(value) for name, value in terms.items()}
+            if not math.isfinite(row["loss"]):
+                raise NonFiniteError(
+                    f"{self.job.name}: the loss is {row['loss']} at step {step + 1} (batch {step} of seed "
+                    f"{self.runtime.seed})",
+                    "resume from the last checkpoint with a lower --learning-rate, or --dtype fp32",
+                )
+            self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
+            if (step + 1) % _ROW_EVERY == 0:
+                means = {name: value / _ROW_EVERY for name, value in self.sums.items()}
+                rate = learning_rate(self.settings, step, self.steps)
+                self.history.append({"step": step + 1, "learning_rate": rate, **means})
+                self.sums = {}
+        self.pending.clear()
+        if self.accelerator.trackers and self.history:
+            self.accelerator.log(self.history[-1], step=int(self.history[-1]["step"]))
+
+    def averaged(self) -> "_Averaged":
+        """A context with the averaged weights in `trained`."""
+        return _Averaged(self.ema, self.job.trained)
+
+    def save(self, done: int) -> None:
+        """Saves a checkpoint after `done` steps, and the history so far."""
+        self.read()
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model.{name}": value for name, value in _own_tensors(self.job.trained).items()}
+        tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
+        tensors |= optimizer_tensors(self.optimizer)
+        state = {"identity": dict(self.job.identity), "steps": self.steps, "history": self.history}
+        state["sums"] = self.sums
+        write_history(self.directory / "history.csv", self.history)
+        save_checkpoint(self.directory / "checkpoints", done, tensors, state)
+
+    def restore(self) -> int:
+        """Loads the newest checkpoint; the number of steps done, 0 where there is none."""
+        found = checkpoints(self.directory / "checkpoints")
+        if not found:
+            return 0
+        tensors, state = load_checkpoint(found[-1])
+        refuse_changes(state["identity"], dict(self.job.identity))
+        with torch.no_grad():
+            for name, value in _own_tensors(self.job.trained).items():
+                value.copy_(tensors[f"model.{name}"])
+        shadows = [tensors[f"ema.{i}"] for i in range(len(self.ema.shadow_params))]
+        for shadow, saved in zip(self.ema.shadow_params, shadows, strict=True):
+            shadow.copy_(saved)
+        self.ema.optimization_step = int(state["step"])
+        restore_optimizer(self.optimizer, tensors)
+        self.history, self.sums = state["history"], state["sums"]
+        return int(state["step"])
+
+    def finish(self) -> None:
+        """Leaves the averaged weights in `trained`."""
+        self.ema.copy_to(self.job.trained.parameters())
+        self.job.objective.eval()
+        if self.accelerator.trackers:
+            self.accelerator.end_training()
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, those that share memory once."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+class _Averaged:
+    def __init__(self, ema: EMAModel, module: nn.Module) -> None:
+        self.ema, self.module = ema, module
+
+    def __enter__(self) -> None:
+        self.ema.store(self.module.parameters())
+        self.ema.copy_to(self.module.parameters())
+        self.module.eval()
+
+    def __exit__(self, *exception: object) -> None:
+        self.ema.restore(self.module.parameters())
+        self.module.train()
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compares what a checkpoint was made with and what this run was asked for.
+
+    Raises:
+        UsageError: they differ; the message lists each difference.
+    """
+    import json
+
+    now = json.loads(json.dumps(now))
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if changed:
+        lines = [f"{key}: was {before.get(key)!r}, now {now.get(key)!r}" for key in changed]
+        raise UsageError(
+            "cannot resume with other settings: " + "; ".join(lines),
+            "repeat the first run's options, or start over with --force",
+        )
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Writes `history.csv`: one row every few steps."""
+    if not history:
+        return
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, buffer.getvalue())

@@ -1,0 +1,76 @@
+"""The report of a training stage, and the lines of its history that go into it."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from origcli.reports.envelope import Provenance
+from origcli.reports.schema import LossPoint
+from origcli.reports.sheets import sheet
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.run_directory import write_bytes
+from origcli.settings import Section
+
+_POINTS = 200  # readings of the loss that a report keeps; history.csv has all
+
+
+def provenance(
+    command: str,
+    sections: Mapping[str, Section],
+    runtime: Runtime,
+    dataset_hash: str,
+    notes: Sequence[str] = (),
+) -> Provenance:
+    """What made a trained model."""
+    settings = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    return Provenance(
+        command=command,
+        versions=package_versions(),
+        settings=settings,
+        settings_hash=hash_value(settings),
+        seed=runtime.seed,
+        device=str(runtime.device),
+        dtype=str(runtime.dtype).removeprefix("torch."),
+        dataset_hash=dataset_hash,
+        notes=tuple(notes),
+    )
+
+
+def loss_points(history: Sequence[Mapping[str, float]]) -> tuple[LossPoint, ...]:
+    """At most a few hundred evenly spaced readings of the loss."""
+    stride = max(1, len(history) // _POINTS)
+    return tuple(
+        LossPoint(
+            step=int(row["step"]), values={name: value for name, value in row.items() if name != "step"}
+        )
+        for row in history[::stride]
+    )
+
+
+def save_loss_figure(path: Path, history: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
+    """Draws terms of the loss against steps, on a logarithmic scale."""
+    from origcli.reports.figures import loss_figure  # matplotlib is slow to import
+
+    write_bytes(path, loss_figure(loss_points(history), names, log=True))
+
+
+def save_sheet(path: Path, pictures: Sequence[Image.Image], columns: int, labels: Sequence[str] = ()) -> None:
+    """Saves pictures side by side, small ones at twice their size."""
+    side = max(128, max(picture.width for picture in pictures))
+    buffer = io.BytesIO()
+    sheet(pictures, labels, columns, size=side).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    """Weights in a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def notes_on_start(init_from: Path | None) -> tuple[str, ...]:
+    """Says where the weights started from, if not from random numbers."""
+    return () if init_from is None else (f"the weights started from {init_from}",)

@@ -1,0 +1,169 @@
+"""A small BERT pre-trained by masked-language modelling on captions and prompt templates.
+
+It sees no picture, so what the diffusion model knows of pictures comes from its data set alone
+(supplement 2.1 chose BERT over CLIP for that reason).
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from origcli.models.checkpoints import publish_directory, quiet_loading
+from origcli.models.text_encoder import build_bert_config, build_tokenizer
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_value
+from origcli.runtime.run_directory import make_directory, write_json
+from origcli.runtime.seeding import derive_seed
+from origcli.settings import OptimizerSettings, TextEncoderSettings
+from origcli.training.loop import Job, train
+
+_SLOT = "{S}"
+
+
+class MaskedLanguageObjective(nn.Module):
+    """Cross-entropy of masked tokens (Devlin et al. 2019): 80 % [MASK], 10 % a random word, 10 % as is."""
+
+    def __init__(self, bert: Any, tokenizer: Any, mask_probability: float) -> None:
+        super().__init__()
+        self.bert, self.mask_probability = bert, mask_probability
+        self.mask_id, self.vocabulary = tokenizer.mask_token_id, len(tokenizer)
+        self.register_buffer("special", torch.tensor(tokenizer.all_special_ids), persistent=False)
+
+    def forward(
+        self, ids: Tensor, mask: Tensor, pick: Tensor, how: Tensor, word: Tensor
+    ) -> dict[str, Tensor]:
+        """Terms, each (n,). `ids`, `mask` (n, L); `pick`, `how`, `word` uniform in [0, 1), (n, L)."""
+        special = (ids.unsqueeze(-1) == self.special).any(-1)
+        chosen = (pick < self.mask_probability) & ~special
+        random = (word * self.vocabulary).long()
+        changed = torch.where(
+            how < 0.8, torch.full_like(ids, self.mask_id), torch.where(how < 0.9, random, ids)
+        )
+        logits = self.bert(
+            torch.where(chosen, changed, ids), attention_mask=mask
+        ).logits  # (n, L, vocabulary)
+        entropy = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")  # (n, L)
+        count = chosen.sum(1).clamp(min=1)
+        right = (logits.argmax(-1) == ids) & chosen
+        return {"loss": (entropy * chosen).sum(1) / count, "accuracy": right.sum(1) / count}
+
+
+class TemplatedCaptions(Dataset[Any]):
+    """Sentence i: a caption, by itself or in a template, drawn from (seed, i)."""
+
+    def __init__(
+        self, captions: Sequence[str], templates: Sequence[str], tokenizer: Any, seed: int, size: int
+    ) -> None:
+        self.captions, self.templates, self.seed, self.size = captions, templates, seed, size
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.__getitems__([index])
+
+    def sentence(self, index: int) -> str:
+        """Half the sentences stand in a template, where they fit."""
+        choose = np.random.default_rng(derive_seed(self.seed, "sentence", index))
+        caption = self.captions[choose.integers(len(self.captions))]
+        if choose.random() < 0.5:
+            return caption
+        return self.templates[choose.integers(len(self.templates))].replace(_SLOT, caption)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Token ids and mask, (n, L)."""
+        batch = self.tokenizer(
+            [self.sentence(i) for i in indices],
+            padding="max_length",
+            truncation=True,  # a long caption in a long template: a cut sentence still teaches words
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        return {"ids": batch["input_ids"], "mask": batch["attention_mask"]}
+
+
+def pretrain(
+    captions: Sequence[str],
+    templates: Sequence[str],
+    settings: TextEncoderSettings,
+    runtime: Runtime,
+    directory: Path,
+    *,
+    resume: bool = False,
+) -> tuple[Any, Any]:
+    """A frozen BertModel and its tokenizer, written to `directory/text_encoder` and `directory/tokenizer`.
+
+    Args:
+        captions: distinct captions.
+        templates: prompt templates with the slot `{S}`.
+    """
+    from transformers import BertForMaskedLM
+
+    make_directory(directory)
+    tokenizer = build_tokenizer([*captions, *templates], settings.max_length)
+    config = build_bert_config(settings, len(tokenizer))
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(runtime.seed, "text encoder"))
+        bert = BertForMaskedLM(config)
+    length = settings.max_length
+    optimizer = OptimizerSettings(
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        schedule="cosine",
+        warmup_steps=min(100, settings.steps // 10),
+        weight_decay=0.01,
+        ema_decay=0.0,
+        checkpoint_every=max(1, settings.steps // 4),
+        sample_every=0,
+    )
+    size = settings.steps * settings.batch_size
+    job = Job(
+        name="text-encoder",
+        objective=MaskedLanguageObjective(bert, tokenizer, settings.mask_probability),
+        trained=bert,
+        samples=TemplatedCaptions(captions, templates, tokenizer, runtime.seed, size),
+        size=size,
+        randoms=lambda g, n: {name: torch.rand((n, length), generator=g) for name in ("pick", "how", "word")},
+        identity={
+            "settings": settings.model_dump(mode="json"),
+            "seed": runtime.seed,
+            "texts": hash_value([list(captions), list(templates)]),
+        },
+    )
+    history = train(job, optimizer, settings.steps, runtime, resume=resume, directory=directory)
+    encoder = bert.bert.float().requires_grad_(False).eval()
+    save_text_encoder(encoder, tokenizer, directory)
+    last = history[-1] if history else {}
+    write_json(
+        directory / "report.json",
+        {
+            "schema": "origcli.text-encoder/1",
+            "steps": settings.steps,
+            "captions": len(captions),
+            "vocabulary": len(tokenizer),
+            "parameters": sum(p.numel() for p in encoder.parameters()),
+            "loss": last.get("loss"),
+            "masked_accuracy": last.get("accuracy"),
+            "settings": settings.model_dump(mode="json"),
+            "seed": runtime.seed,
+        },
+    )
+    return encoder, tokenizer
+
+
+def save_text_encoder(encoder: Any, tokenizer: Any, directory: Path) -> None:
+    """Writes `text_encoder/` and `tokenizer/`."""
+    for name, part in (("text_encoder", encoder), ("tokenizer", tokenizer)):
+        partial = directory / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with quiet_loading():
+            part.save_pretrained(partial)
+        publish_directory(partial, directory / name)

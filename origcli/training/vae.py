@@ -1,0 +1,268 @@
+"""train-vae: an AutoencoderKL from scratch on a data set (supplement 2.1, 6.1)."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from origcli.errors import InputError
+from origcli.models.checkpoints import publish_directory
+from origcli.models.vae import (
+    build_vae,
+    decode_latents,
+    encode_moments,
+    fold_normalization,
+    to_array,
+    to_pixels,
+)
+from origcli.reports.envelope import Estimate, Status
+from origcli.reports.schema import TrainResult, TrainVaeReport
+from origcli.reports.writers import write_report
+from origcli.runtime.context import Runtime
+from origcli.runtime.memory import slices
+from origcli.runtime.provenance import hash_files
+from origcli.runtime.seeding import generator
+from origcli.scenes import dataset as datasets
+from origcli.settings import Settings, VaeSettings
+from origcli.training.loop import Job, steps_in, train
+from origcli.training.report import (
+    loss_points,
+    notes_on_start,
+    parameter_count,
+    provenance,
+    save_loss_figure,
+    save_sheet,
+)
+
+_EVALUATION_BATCH = 64
+_STATISTICS_SAMPLES = 2000
+
+
+class Pictures(Dataset[Any]):
+    """The first `size` pictures of a data set, fetched a batch at a time."""
+
+    def __init__(self, data: datasets.Dataset, size: int) -> None:
+        self.data, self.size = data, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """uint8 pictures (n, h, w, 3)."""
+        return {"pictures": torch.from_numpy(np.stack([self.data.image(i) for i in indices]))}
+
+
+class VaeObjective(nn.Module):
+    """L1 + MSE + KL, each a mean over the values of a picture, so the weights mean the same at any size.
+
+    With the KL a mean over the picture's 3·h·w values, too, a weight of 1e-6 is Stable Diffusion's.
+    """
+
+    def __init__(self, vae: Any, settings: VaeSettings) -> None:
+        super().__init__()
+        self.vae, self.settings = vae, settings
+        self.lpips: Any = None
+        if settings.lpips_weight:
+            from torchmetrics.functional.image.lpips import _LPIPS
+
+            self.lpips = _LPIPS(pretrained=True, net="vgg").requires_grad_(False)
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Terms, each (n,).
+
+        Args:
+            pictures: uint8 (n, h, w, 3).
+            noise: (n, c, h/f, w/f), of the posterior's sample.
+        """
+        pixels = pictures.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last) / 127.5 - 1
+        posterior = self.vae.encode(pixels).latent_dist
+        latents = posterior.mean + posterior.std * noise  # (n, c, h/f, w/f)
+        difference = self.vae.decode(latents).sample - pixels  # (n, 3, h, w)
+        l1 = difference.abs().mean((1, 2, 3))
+        mse = difference.square().mean((1, 2, 3))
+        kl = posterior.kl() / pixels[0].numel()
+        weights = self.settings
+        loss = weights.l1_weight * l1 + weights.mse_weight * mse + weights.kl_weight * kl
+        terms = {"l1": l1, "mse": mse, "kl": kl}
+        if self.lpips is not None:
+            terms["lpips"] = self.lpips(difference + pixels, pixels).view(-1)
+            loss = loss + weights.lpips_weight * terms["lpips"]
+        return {"loss": loss, **terms}
+
+
+def run(
+    data_path: Path,
+    settings: Settings,
+    runtime: Runtime,
+    *,
+    resume: bool = False,
+    workers: int = 0,
+    track: str | None = None,
+    init_from: Path | None = None,
+) -> TrainVaeReport:
+    """Trains a VAE; writes `vae/`, `report.json`, `history.csv` and two pictures into the run directory.
+
+    Returns:
+        The report: PSNR (dB) and SSIM on held-out pictures, latent statistics, scaling factor.
+
+    Raises:
+        InputError: the data set is missing or too small to hold pictures out.
+    """
+    own = settings.vae
+    data = datasets.read_dataset(data_path)
+    held_out = held_out_indices(len(data), own.held_out)
+    train_size = len(data) - len(held_out)
+    if train_size < 1:
+        raise InputError(f"{data_path}: {len(data)} pictures are too few to train on and hold some out")
+    vae = initial_vae(own, data.resolution, runtime.seed, init_from)
+    latent_shape = (own.latent_channels, *(data.resolution // 2 ** (len(own.channels) - 1),) * 2)
+    job = Job(
+        name="train-vae",
+        objective=VaeObjective(vae, own),
+        trained=vae,
+        samples=Pictures(data, train_size),
+        size=train_size,
+        randoms=lambda g, n: {"noise": torch.randn((n, *latent_shape), generator=g)},
+        identity={
+            "settings": own.model_dump(mode="json"),
+            "seed": runtime.seed,
+            "data": data.hash,
+            "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
+        },
+        preview=lambda step: _draw_reconstructions(
+            vae, data, held_out[:8], runtime.out / f"reconstructions-{step:08d}.png"
+        ),
+    )
+    steps = steps_in(own.epochs, train_size, own.batch_size)
+    vae.to(runtime.device, memory_format=torch.channels_last)
+    history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
+    vae.float()
+    mean, std = latent_statistics(vae, data, range(min(train_size, _STATISTICS_SAMPLES)), runtime)
+    fold_normalization(vae, mean, std)
+    quality = reconstruction_quality(vae, data, held_out, runtime)
+    measured = {
+        **quality,
+        **{f"latent_mean_{i}_before_folding": float(value) for i, value in enumerate(mean)},
+        **{f"latent_std_{i}_before_folding": float(value) for i, value in enumerate(std)},
+        "scaling_factor": vae.config.scaling_factor,
+    }
+    partial = runtime.out / ".vae.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
+    publish_directory(partial, runtime.out / "vae")
+    _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
+    save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))
+    report = TrainVaeReport(
+        status=Status.complete,
+        provenance=provenance("train-vae", {"vae": own}, runtime, data.hash, notes_on_start(init_from)),
+        results=(
+            TrainResult(
+                stage="vae",
+                directory="vae",
+                dataset_hash=data.hash,
+                weights_hash=hash_files((runtime.out / "vae").glob("*.safetensors"), runtime.out / "vae"),
+                parameters=parameter_count(vae),
+                steps=steps,
+                samples=steps * own.batch_size,
+                epochs=steps * own.batch_size / train_size,
+                metrics={name: Estimate.of(value) for name, value in measured.items()},
+                history=loss_points(history),
+                figures=("loss.png", "reconstructions.png"),
+            ),
+        ),
+    )
+    write_report(runtime.out, report)
+    return report
+
+
+def held_out_indices(size: int, wanted: int) -> range:
+    """The last pictures of a data set, at most a tenth of it, that no training sees."""
+    return range(size - min(wanted, size // 10), size)
+
+
+def initial_vae(settings: VaeSettings, resolution: int, seed: int, init_from: Path | None) -> Any:
+    """New random weights, or those of a VAE directory of the same shape."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(seed, "vae").initial_seed() % 2**63)
+        vae = build_vae(settings, resolution)
+    if init_from is not None:
+        from diffusers import AutoencoderKL
+
+        vae.load_state_dict(AutoencoderKL.from_pretrained(init_from, use_safetensors=True).state_dict())
+    return vae
+
+
+@torch.inference_mode()
+def latent_statistics(
+    vae: Any, data: datasets.Dataset, indices: Sequence[int], runtime: Runtime
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (c,) of posterior samples over pictures."""
+    samples = []
+    for part in slices(len(indices), _EVALUATION_BATCH):
+        pixels = to_pixels(np.stack([data.image(i) for i in indices[part]]), runtime.device)
+        mean, std = encode_moments(vae, pixels)
+        noise = torch.randn(mean.shape, generator=generator("latent statistics", part.start))
+        samples.append((mean + std * noise.to(mean.device)).double().cpu())
+    values = torch.cat(samples)
+    return (
+        values.mean((0, 2, 3)).float().to(runtime.device),
+        values.std((0, 2, 3)).float().to(runtime.device),
+    )
+
+
+@torch.inference_mode()
+def reconstruction_quality(
+    vae: Any, data: datasets.Dataset, indices: Sequence[int], runtime: Runtime
+) -> dict[str, float]:
+    """PSNR and SSIM of round trips (posterior mean, 8-bit pictures), over the pictures that hold something.
+
+    PSNR is from the squared error pooled over all pictures: a mean of PSNRs would be led by the
+    emptiest ones.
+    """
+    from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+    ssim = StructuralSimilarityIndexMeasure(data_range=255.0).to(runtime.device)
+    error, count, pictures = 0.0, 0, 0
+    indices = [i for i in indices if (data.image(i) != 255).any()]
+    for part in slices(len(indices), _EVALUATION_BATCH):
+        array = np.stack([data.image(i) for i in indices[part]])
+        redrawn = to_array(decode_latents(vae, _mean_latents(vae, array, runtime)))
+        error += float(((redrawn.astype(np.float64) - array) ** 2).sum())
+        count += array.size
+        pictures += len(array)
+        ssim.update(_planes(redrawn, runtime), _planes(array, runtime))
+    mse = error / count if count else float("nan")
+    return {
+        "psnr_db": 10 * float(np.log10(255**2 / mse)) if mse > 0 else float("inf"),
+        "ssim": float(ssim.compute()),
+        "held_out_pictures": pictures,
+    }
+
+
+def _mean_latents(vae: Any, array: np.ndarray[Any, Any], runtime: Runtime) -> Tensor:
+    mean, _ = encode_moments(vae, to_pixels(array, runtime.device))
+    return mean * vae.config.scaling_factor
+
+
+def _planes(array: np.ndarray[Any, Any], runtime: Runtime) -> Tensor:
+    return torch.from_numpy(array).to(runtime.device).permute(0, 3, 1, 2).float()
+
+
+@torch.inference_mode()
+def _draw_reconstructions(vae: Any, data: datasets.Dataset, indices: Sequence[int], path: Path) -> None:
+    """A sheet of held-out pictures over their round trips."""
+    array = np.stack([data.image(i) for i in indices])
+    device = next(vae.parameters()).device
+    mean, _ = encode_moments(vae, to_pixels(array, device))
+    redrawn = to_array(decode_latents(vae, mean * vae.config.scaling_factor))
+    pictures = [Image.fromarray(picture) for picture in (*array, *redrawn)]
+    save_sheet(path, pictures, len(array))
