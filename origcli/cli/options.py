@@ -109,13 +109,17 @@ DtypeOption = Annotated[
 WorkersOption = Annotated[
     int,
     typer.Option(
-        "--workers", help="Processes that read the data; none: the main one does.", rich_help_panel=COMPUTE
+        "--workers",
+        metavar="N",
+        help="Processes that read the data; none: the main one does.",
+        rich_help_panel=COMPUTE,
     ),
 ]
 TrackOption = Annotated[
     str | None,
     typer.Option(
         "--track",
+        metavar="NAME",
         help="Log to a tracker too: tensorboard, wandb … (origcli[trackers]).",
         rich_help_panel=OUTPUT,
     ),
@@ -147,6 +151,25 @@ ModelOption = Annotated[
         autocompletion=lambda: ["auto", "shapes", "sd15", "sd14"],
         help="shapes (bundled), sd15, sd14, a pipeline directory or a hub id. "
         "auto: sd15 on a GPU, else shapes. [default: auto]",
+    ),
+]
+
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", metavar="N", help="Denoising steps of a drawing. [default: 50]")
+]
+GuidanceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance", metavar="W", help="Classifier-free guidance scale; 1: none. [default: the model's]"
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME",
+        autocompletion=lambda: ["ddim", "dpm", "euler", "pndm"],
+        help="ddim, dpm, euler or pndm. [default: ddim]",
     ),
 ]
 

@@ -9,67 +9,92 @@ from origcli.cli import options, present
 
 
 def train_unet(
-    dataset: Annotated[Path, typer.Argument(help="A data set directory that `origcli synth` wrote.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A data set directory that `origcli synth` wrote.")
+    ],
     vae: Annotated[
-        Path, typer.Option("--vae", help="A `train-vae` run, or a diffusers AutoencoderKL directory.")
+        Path,
+        typer.Option(
+            "--vae", metavar="DIR", help="A `train-vae` run, or a diffusers AutoencoderKL directory."
+        ),
     ],
     out: options.OutOption = None,
     text_encoder: Annotated[
         str | None,
         typer.Option(
             "--text-encoder",
-            help="captions (a small BERT, pre-trained on this data set's captions), a run that holds one, or a "
+            metavar="SOURCE",
+            help="captions (a small BERT pre-trained on this data set's captions), a run that holds one, or a "
             "BERT by hub id or directory. [default: small captions, paper google-bert/bert-base-uncased]",
         ),
     ] = None,
     epochs: Annotated[
         float | None,
         typer.Option(
-            "--epochs", help="Passes over the data; parts of one count. [default: small 4, paper 15]"
+            "--epochs",
+            metavar="N",
+            help="Passes over the data; parts of one count. [default: small 4, paper 15]",
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Effective batch, over all processes. [default: 64]")
+        int | None,
+        typer.Option("--batch-size", metavar="N", help="Effective batch, over all processes. [default: 64]"),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", help="Of AdamW. [default: small 1e-3, paper 6.4e-5]"),
+        typer.Option("--learning-rate", metavar="RATE", help="Of AdamW. [default: small 1e-3, paper 6.4e-5]"),
     ] = None,
     schedule: Annotated[
         str | None,
         typer.Option(
-            "--schedule", help="constant, or cosine to zero. [default: small cosine, paper constant]"
+            "--schedule",
+            metavar="NAME",
+            help="constant, or cosine to zero. [default: small cosine, paper constant]",
         ),
     ] = None,
     prediction: Annotated[
         str | None,
         typer.Option(
-            "--prediction", help="epsilon or v_prediction. [default: small v_prediction, paper epsilon]"
+            "--prediction",
+            metavar="NAME",
+            help="epsilon or v_prediction. [default: small v_prediction, paper epsilon]",
         ),
     ] = None,
     min_snr_gamma: Annotated[
         float | None,
         typer.Option(
-            "--min-snr-gamma", help="Weight the loss by min-SNR with this gamma, e.g. 5. [default: off]"
+            "--min-snr-gamma",
+            metavar="GAMMA",
+            help="Weight the loss by min-SNR with this gamma, e.g. 5. [default: off]",
         ),
     ] = None,
     caption_dropout: Annotated[
         float | None,
-        typer.Option("--caption-dropout", help="Share of captions replaced by the empty one. [default: 0.1]"),
+        typer.Option(
+            "--caption-dropout",
+            metavar="P",
+            help="Share of captions replaced by the empty one. [default: 0.1]",
+        ),
     ] = None,
     ema_decay: Annotated[
         float | None,
         typer.Option(
-            "--ema-decay", help="Of the average of the weights. [default: small 0.9995, paper 0.9999]"
+            "--ema-decay",
+            metavar="DECAY",
+            help="Of the average of the weights. [default: small 0.9995, paper 0.9999]",
         ),
     ] = None,
     sample_every: Annotated[
         int | None,
-        typer.Option("--sample-every", help="Steps between two sheets of samples; 0: none. [default: 500]"),
+        typer.Option(
+            "--sample-every", metavar="N", help="Steps between two sheets of samples; 0: none. [default: 500]"
+        ),
     ] = None,
     init_from: Annotated[
         Path | None,
-        typer.Option("--init-from", help="Start from this UNet, or this pipeline's, of the same shape."),
+        typer.Option(
+            "--init-from", metavar="DIR", help="Start from this UNet, or this pipeline's, of the same shape."
+        ),
     ] = None,
     workers: options.WorkersOption = 0,
     track: options.TrackOption = None,
@@ -91,13 +116,11 @@ def train_unet(
     Writes OUT/pipeline, which `DiffusionPipeline.from_pretrained` and every command of origcli load,
     report.json, history.csv, and sheets of samples.
 
+    \b
     Examples:
-
-        origcli train-unet data/shapes --vae runs/vae --out runs/unet
-
-        origcli train-unet data/shapes --vae runs/vae --out runs/unet --resume
-
-        accelerate launch -m origcli train-unet data/shapes --vae runs/vae --preset paper
+      origcli train-unet data/shapes --vae runs/vae --out runs/unet
+      origcli train-unet data/shapes --vae runs/vae --out runs/unet --resume
+      accelerate launch -m origcli train-unet data/shapes --vae runs/vae --preset paper
     """
     flags = {
         "unet": {

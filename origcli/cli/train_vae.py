@@ -9,32 +9,45 @@ from origcli.cli import options, present
 
 
 def train_vae(
-    dataset: Annotated[Path, typer.Argument(help="A data set directory that `origcli synth` wrote.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="A data set directory that `origcli synth` wrote.")
+    ],
     out: options.OutOption = None,
     epochs: Annotated[
         float | None,
         typer.Option(
-            "--epochs", help="Passes over the data; parts of one count. [default: small 1, paper 8]"
+            "--epochs",
+            metavar="N",
+            help="Passes over the data; parts of one count. [default: small 1, paper 8]",
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Effective batch, over all processes. [default: 32]")
+        int | None,
+        typer.Option("--batch-size", metavar="N", help="Effective batch, over all processes. [default: 32]"),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", help="Of AdamW. [default: small 2e-3, paper 1e-5]"),
+        typer.Option("--learning-rate", metavar="RATE", help="Of AdamW. [default: small 2e-3, paper 1e-5]"),
     ] = None,
     kl_weight: Annotated[
         float | None,
-        typer.Option("--kl-weight", help="Weight of the KL term. [default: small 1e-2, paper 1e-6]"),
+        typer.Option(
+            "--kl-weight", metavar="W", help="Weight of the KL term. [default: small 1e-2, paper 1e-6]"
+        ),
     ] = None,
     lpips_weight: Annotated[
         float | None,
-        typer.Option("--lpips-weight", help="Weight of LPIPS, whose weights are fetched. [default: 0]"),
+        typer.Option(
+            "--lpips-weight", metavar="W", help="Weight of LPIPS, whose weights are fetched. [default: 0]"
+        ),
     ] = None,
     init_from: Annotated[
         Path | None,
-        typer.Option("--init-from", help="Start from the weights of this VAE directory of the same shape."),
+        typer.Option(
+            "--init-from",
+            metavar="DIR",
+            help="Start from the weights of this VAE directory of the same shape.",
+        ),
     ] = None,
     workers: options.WorkersOption = 0,
     track: options.TrackOption = None,
@@ -55,13 +68,11 @@ def train_vae(
     Writes OUT/vae (a diffusers AutoencoderKL), report.json, history.csv, and sheets of held-out
     pictures over their reconstructions.
 
+    \b
     Examples:
-
-        origcli synth data/shapes --mixture originality
-
-        origcli train-vae data/shapes --out runs/vae
-
-        accelerate launch -m origcli train-vae data/shapes --out runs/vae --preset paper
+      origcli synth data/shapes --mixture originality
+      origcli train-vae data/shapes --out runs/vae
+      accelerate launch -m origcli train-vae data/shapes --out runs/vae --preset paper
     """
     flags = {
         "vae": {
