@@ -1,0 +1,352 @@
+"""`origcli score`: how original images are to a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from origcli.cli import options, present
+from origcli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from origcli.runtime.inputs import Input
+
+MEASURE = "The measure"
+BATCH = "Many images"
+
+
+def score(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE…",
+            help="Pictures, directories (folders are groups), quoted globs, CSV lists, or - for stdin.",
+            show_default=False,
+        ),
+    ],
+    model: options.ModelOption = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens",
+            "-M",
+            metavar="M",
+            help="Most tokens to learn. [default: 5]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    drawings: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            metavar="N",
+            help="Drawings for each number of tokens. [default: 20]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            autocompletion=lambda: ["auto", "dreamsim", "elements"],
+            help="dreamsim, elements or auto: elements for shapes-world models alone. [default: auto]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            "--detector",
+            metavar="DIR",
+            help="Detector of the elements metric. [default: the model's]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="D",
+            help="Distance that counts as redrawn. [default: the registry's, if any]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            metavar="REPORT",
+            help="Score report of a reference set: gives a threshold, and each image's percentile in it.",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    until_reached: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-reached",
+            help="Learn one number of tokens after the other; stop at the first that suffices.",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats",
+            metavar="R",
+            help="Invert each image R times and widen the intervals by it. [default: 1]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    embeddings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FILE",
+            help="Score these learned tokens; learn none. Once per number of tokens.",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance",
+            metavar="W",
+            help="Classifier-free guidance scale. [default: the model's]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            help="Denoising steps of a drawing. [default: 50]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            metavar="NAME",
+            autocompletion=lambda: ["ddim", "dpm", "euler", "pndm"],
+            help="ddim, dpm, euler or pndm. [default: ddim]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    invert_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--invert-steps",
+            metavar="N",
+            help="Most steps of learning. [default: fast 300, paper 2000]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(
+            "--templates",
+            metavar="LIST",
+            help="Prompts to learn in: object, art or a file. [default: object; art for groups called art]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    edit_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--edit-prompt",
+            metavar="TEXT",
+            help="Of the editability test of real models; `none` leaves it out. [default: cat with {S}]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            "--crop",
+            metavar="HOW",
+            help="Of pictures that are not square: center, squash or pad. [default: center]",
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="Exit with 10 if an image meets it, e.g. 'originality<0.3'. Repeatable.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            "--group-column",
+            metavar="NAME",
+            help="Column of a list that holds the groups. [default: group]",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links", help="Take pictures that links bring into a directory.", rich_help_panel=BATCH
+        ),
+    ] = False,
+    together: Annotated[
+        int | None,
+        typer.Option(
+            "--together",
+            metavar="N",
+            help="Images whose tokens are learned in one batch. [default: 1, on CUDA 4]",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Score the I-th of N parts; origcli report merge joins them.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Keep results by content and use those kept before.",
+            rich_help_panel=BATCH,
+        ),
+    ] = True,
+    keep_images: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-images",
+            help="Keep every drawing as it was measured, not a copy to look at.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    out: options.OutOption = None,
+    resume: options.ResumeOption = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Start over in an --out that is not empty; measure images out of the model's domain, too.",
+            rich_help_panel=options.RUN,
+        ),
+    ] = False,
+    dry_run: options.DryRunOption = False,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    seed: options.SeedOption = None,
+    device: options.DeviceOption = None,
+    dtype: options.DtypeOption = None,
+    threads: options.ThreadsOption = None,
+    compile: options.CompileOption = None,
+    offline: options.OfflineOption = None,
+    form: options.FormatOption = options.Format.table,
+    quiet: options.QuietOption = False,
+) -> int:
+    """Measure how original images are to a model: how many learned tokens it needs to redraw them.
+
+    Writes report.html (look at this), report.json, report.csv, the learned tokens and the pictures to --out.
+
+    \b
+    Examples:
+      origcli score photo.jpg
+      origcli score photo.jpg --max-tokens 5 --model sd15 --preset paper
+      origcli score houses/common houses/original --format csv > scores.csv
+      origcli score 'data/**/*.png' --reference runs/score-street-cats/report.json
+      origcli score new.png --fail-if 'originality<0.3' --quiet
+      origcli score list.csv --out runs/big --shard 3/16
+      origcli score list.csv --out runs/big --resume
+    """
+    from origcli.cli.score_output import ScoreOutput
+    from origcli.experiments.gate import parse_gate
+    from origcli.runtime.inputs import find_inputs
+
+    gates = [parse_gate(text) for text in fail_if or ()]
+    progress = present.progress(quiet)
+    inputs = find_inputs(images, group_column=group_column, follow_links=follow_links, say=progress.say)
+    flags: dict[str, dict[str, Any]] = {
+        "score": {
+            "model": model,
+            "metric": metric,
+            "detector": detector and str(detector),
+            "max_tokens": max_tokens,
+            "images": drawings,
+            "threshold": threshold,
+            "reference": reference and str(reference),
+            "until_reached": until_reached,
+            "repeats": repeats,
+            "edit_prompt": edit_prompt,
+            "crop": crop,
+            "together": together,
+            "keep_images": keep_images,
+            "force": force or None,
+        },
+        "invert": {"steps": invert_steps, "templates": templates},
+        "draw": {"steps": steps, "guidance": guidance, "scheduler": scheduler},
+        "runtime": {
+            "seed": seed,
+            "device": device,
+            "dtype": dtype,
+            "threads": threads,
+            "compile": compile,
+            "offline": offline,
+        },
+    }
+    settings = options.load_settings(preset, config, flags)
+    if embeddings and len(inputs) > 1:
+        raise UsageError("--embeddings scores one image", "score each image with its own tokens")
+    target = _target(out, inputs, resume or force)
+
+    from origcli.experiments.originality import Request, run
+    from origcli.runtime.cache import cache_directory
+    from origcli.runtime.context import open_runtime
+
+    output = ScoreOutput(form, gates, progress.say)
+    with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
+        kept = cache_directory("score") if cache else None
+        request = Request(inputs, shard, _given(embeddings), kept)
+        report = run(request, settings, runtime, output.see)
+    output.end(report, target)
+    return int(ExitCode.INPUT if report.errors else ExitCode.OK)
+
+
+def _target(out: Path | None, inputs: Sequence["Input"], again: bool) -> Path:
+    """The run directory: the one asked for, else a new one under runs/, or the latest to go on with."""
+    if out is not None:
+        return out
+    name = f"score-{inputs[0].name}" if len(inputs) == 1 else f"score-{len(inputs)}-images"
+    first = Path("runs") / name
+    numbered = [first]
+    while numbered[-1].exists():
+        numbered.append(first.with_name(f"{name}-{len(numbered) + 1}"))
+    return numbered[-2] if again and len(numbered) > 1 else numbered[-1]
+
+
+def _given(embeddings: Sequence[Path] | None) -> "dict[int, Tensor] | None":
+    """Learned tokens from files, by m.
+
+    Raises:
+        UsageError: two files hold as many tokens.
+    """
+    if not embeddings:
+        return None
+    from origcli.inversion.embeddings import load_embeddings
+
+    given: dict[int, Tensor] = {}
+    for path in embeddings:
+        vectors = load_embeddings(path)[1]
+        if len(vectors) in given:
+            raise UsageError(f"{path}: another --embeddings holds {len(vectors)} tokens too", "give one an m")
+        given[len(vectors)] = vectors
+    return given

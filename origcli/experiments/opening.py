@@ -1,0 +1,196 @@
+"""Opens everything that measuring needs: the model, the metric, and the constants of the two."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from origcli.errors import ModelError, UsageError
+from origcli.experiments.assessment import Reference, Scale
+from origcli.experiments.baseline import draw_undirected, drawing_facts, find_ceiling
+from origcli.experiments.drawing import Drawer
+from origcli.experiments.learning import Learner
+from origcli.experiments.reference import read_reference
+from origcli.experiments.scorer import Scorer
+from origcli.experiments.store import Store
+from origcli.generation.sampling import prompt_states
+from origcli.inversion.templates import without_slot
+from origcli.models.pipeline import DiffusionModel, load_pipeline
+from origcli.models.registry import ModelEntry, clip_directory, resolve
+from origcli.perception.distance import Distance, open_metric
+from origcli.perception.editability import TextSimilarity, edit_words
+from origcli.perception.elements import ElementsDistance
+from origcli.reports.schema import ModelFacts, Provenance, Threshold
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.seeding import derive_seed
+from origcli.settings import Settings
+
+NO_EDIT = "none"
+SECTIONS = ("runtime", "invert", "draw", "score", "detect")
+
+
+@dataclass(frozen=True)
+class Models:
+    """A model and the metric that its drawings are compared with."""
+
+    entry: ModelEntry
+    model: DiffusionModel
+    metric: Distance
+    notes: tuple[str, ...]
+
+
+def open_models(settings: Settings, runtime: Runtime) -> Models:
+    """Loads the model and the metric that the settings name.
+
+    Raises:
+        ModelError: one is missing, damaged, or cannot be fetched.
+        UsageError: no model or metric has this name.
+    """
+    entry = resolve(settings.score.model, runtime)
+    model = load_pipeline(
+        entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
+    )
+    if entry.weights_hash not in (None, model.weights_hash):
+        raise ModelError(
+            f"{entry.path}: these are not the weights that were published", "fetch or install the model again"
+        )
+    detector = entry.detector if settings.score.detector is None else Path(settings.score.detector)
+    name = settings.score.metric
+    if name == "auto":
+        name = entry.metric if detector is None else "elements"
+    metric = open_metric(name, runtime, detector=detector, settings=settings.detect)
+    return Models(entry, model, metric, (entry.note,) if entry.note else ())
+
+
+def open_scorer(
+    models: Models, settings: Settings, runtime: Runtime, store: Store, given: Mapping[int, Tensor] | None
+) -> Scorer:
+    """Makes what measures images, and draws what the scale is made of if it is not kept anywhere."""
+    score, model, metric = settings.score, models.model, models.metric
+    seeds = drawing_seeds(runtime.seed, score.images)
+    prompt = without_slot(score.prompt)
+    similarity, words = _similarity(models, settings, runtime)
+    return Scorer(
+        learner=Learner(model, runtime, store, score.repeats, dict(given) if given is not None else None),
+        drawer=Drawer(
+            model=model,
+            metric=metric,
+            empty=prompt_states(model, [""])[0],
+            seeds=seeds,
+            settings=settings.draw,
+            runtime=runtime,
+            store=store,
+            keep=score.keep_images,
+            similarity=similarity,
+            words=words,
+        ),
+        scale=open_scale(models, settings, runtime, store),
+        undirected=draw_undirected(model, metric, prompt, seeds, settings.draw, runtime, store),
+        settings=settings,
+    )
+
+
+def drawing_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """The seeds of the drawings of a run: the same for every image and every m."""
+    return tuple(derive_seed(seed, "drawing", i) for i in range(count))
+
+
+def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[TextSimilarity | None, str]:
+    """CLIP, for models of the real world, and what the edit asks for."""
+    if isinstance(models.metric, ElementsDistance) or settings.score.edit_prompt == NO_EDIT:
+        return None, ""
+    words = edit_words(settings.score.edit_prompt)
+    try:
+        directory = clip_directory(runtime)
+    except ModelError as problem:
+        # The test is beside the measure: a machine without network and CLIP can still score.
+        runtime.progress.say(f"the editability test is left out: {problem.message}")
+        return None, ""
+    return TextSimilarity(directory, runtime), words
+
+
+def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
+    """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
+    score = settings.score
+    drawing = drawing_facts(models.model, settings.draw)
+    kept = next(
+        (
+            scale
+            for scale in models.entry.scales
+            if (scale.metric, scale.metric_version) == (models.metric.name, models.metric.version)
+            and dict(scale.draw) == drawing
+            and scale.weights_hash == models.model.weights_hash
+        ),
+        None,
+    )
+    if kept is not None and kept.ceiling_images == score.ceiling_images:
+        ceiling = kept.ceiling
+    else:
+        ceiling = find_ceiling(
+            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
+        )
+    reference, limit = _reference(models, settings, drawing)
+    if score.threshold is not None:
+        threshold = Threshold(value=score.threshold, source="flag", how="given by --threshold")
+    elif limit is not None:
+        threshold = limit
+    elif kept is not None and kept.threshold is not None:
+        threshold = Threshold(value=kept.threshold, source="registry", how=kept.threshold_how)
+    else:
+        threshold = Threshold(
+            value=None, source="none", how="no threshold is calibrated for this model, metric and settings"
+        )
+    if score.until_reached and threshold.value is None:
+        raise UsageError(
+            "--until-reached needs a threshold, and none is calibrated here",
+            "give --threshold or --reference",
+        )
+    return Scale(
+        ceiling=ceiling,
+        threshold=threshold,
+        psnr_limit=models.entry.psnr_limit,
+        bootstrap=score.bootstrap,
+        reference=reference,
+    )
+
+
+def _reference(
+    models: Models, settings: Settings, drawing: Mapping[str, Any]
+) -> tuple[Reference | None, Threshold | None]:
+    if settings.score.reference is None:
+        return None, None
+    expected = {
+        "model": models.model.weights_hash,
+        "metric": f"{models.metric.name} {models.metric.version}",
+        "max_tokens": settings.score.max_tokens,
+        "prompt": settings.score.prompt,
+        **drawing,
+    }
+    return read_reference(Path(settings.score.reference), expected)
+
+
+def provenance(
+    command: str, models: Models, settings: Settings, runtime: Runtime, seeds: tuple[int, ...] = ()
+) -> Provenance:
+    """What made a report of these models."""
+    model, metric = models.model, models.metric
+    drawing = drawing_facts(model, settings.draw)
+    values = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
+    return Provenance(
+        command=command,
+        versions=package_versions(),
+        settings=values,
+        settings_hash=hash_value(values),
+        seed=runtime.seed,
+        device=model.device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        model=ModelFacts(name=model.name, source=models.entry.source, weights_hash=model.weights_hash),
+        metric=ModelFacts(name=metric.name, version=metric.version),
+        scheduler=drawing["scheduler"],
+        guidance=drawing["guidance"],
+        seeds=seeds,
+        notes=models.notes,
+    )
