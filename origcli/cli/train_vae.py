@@ -49,6 +49,13 @@ def train_vae(
             help="Start from the weights of this VAE directory of the same shape.",
         ),
     ] = None,
+    freeze_encoder: Annotated[
+        bool | None,
+        typer.Option(
+            "--freeze-encoder/--train-encoder",
+            help="Train the decoder alone, so that latents and UNets stay good. [default: train both]",
+        ),
+    ] = None,
     workers: options.WorkersOption = 0,
     track: options.TrackOption = None,
     resume: options.ResumeOption = False,
@@ -81,6 +88,7 @@ def train_vae(
             "learning_rate": learning_rate,
             "kl_weight": kl_weight,
             "lpips_weight": lpips_weight,
+            "freeze_encoder": freeze_encoder,
         },
         "runtime": {"seed": seed, "device": device, "dtype": dtype, "threads": threads, "compile": compile},
     }

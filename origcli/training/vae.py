@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.errors import InputError
+from origcli.errors import InputError, UsageError
 from origcli.models.checkpoints import publish_directory
 from origcli.models.vae import (
     build_vae,
@@ -111,11 +111,15 @@ def run(
 ) -> TrainVaeReport:
     """Trains a VAE; writes `vae/`, `report.json`, `history.csv` and two pictures into the run directory.
 
+    With `freeze_encoder` the decoder alone learns: latents, and a UNet trained on them, stay good.
+
     Returns:
-        The report: PSNR (dB) and SSIM on held-out pictures, latent statistics, scaling factor.
+        The report: PSNR (dB) and SSIM on held-out pictures; mean and standard deviation of the latents
+        before they were normalised; the scaling factor.
 
     Raises:
         InputError: the data set is missing or too small to hold pictures out.
+        UsageError: the encoder is to be kept and there is none.
     """
     own = settings.vae
     data = datasets.read_dataset(data_path)
@@ -124,6 +128,11 @@ def run(
     if train_size < 1:
         raise InputError(f"{data_path}: {len(data)} pictures are too few to train on and hold some out")
     vae = initial_vae(own, data.resolution, runtime.seed, init_from)
+    if own.freeze_encoder:
+        if init_from is None:
+            raise UsageError("--freeze-encoder needs an encoder to keep", "add --init-from DIR")
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
     latent_shape = (own.latent_channels, *(data.resolution // 2 ** (len(own.channels) - 1),) * 2)
     job = Job(
         name="train-vae",
@@ -147,12 +156,13 @@ def run(
     history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
     vae.float()
     mean, std = latent_statistics(vae, data, range(min(train_size, _STATISTICS_SAMPLES)), runtime)
-    fold_normalization(vae, mean, std)
+    if not own.freeze_encoder:
+        fold_normalization(vae, mean, std)
     quality = reconstruction_quality(vae, data, held_out, runtime)
     measured = {
         **quality,
-        **{f"latent_mean_{i}_before_folding": float(value) for i, value in enumerate(mean)},
-        **{f"latent_std_{i}_before_folding": float(value) for i, value in enumerate(std)},
+        **{f"latent_mean_{i}": float(value) for i, value in enumerate(mean)},
+        **{f"latent_std_{i}": float(value) for i, value in enumerate(std)},
         "scaling_factor": vae.config.scaling_factor,
     }
     partial = runtime.out / ".vae.partial"
