@@ -133,9 +133,12 @@ def group_curves(groups: Sequence[GroupSummary], metric: str, form: Form = "png"
     return rendered(figure, form)
 
 
-def loss_figure(
-    history: Sequence[LossPoint], names: Sequence[str] | None = None, log: bool = False
-) -> Figure:
+def loss_curves(
+    history: Sequence[Mapping[str, float]],
+    names: Sequence[str] | None = None,
+    log: bool = False,
+    form: Form = "png",
+) -> bytes:
     """Readings while training against steps, one line a name.
 
     Args:
