@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from origcli.detection.calibration import fit_platt, fold
 from origcli.detection.card import DetectorCard, save_detector
 from origcli.detection.evaluation import LOWEST, Evaluation
+from origcli.detection.survey import confusion_matrix
 from origcli.detection.yolo import (
     YoloDetector,
     build,
@@ -35,7 +36,7 @@ from origcli.detection.yolo import (
 )
 from origcli.errors import InputError, UsageError
 from origcli.reports.envelope import Estimate, Status
-from origcli.reports.schema import ConfusionMatrix, TrainDetectorReport, TrainResult
+from origcli.reports.schema import TrainDetectorReport, TrainResult
 from origcli.reports.writers import write_report
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
@@ -94,7 +95,7 @@ class Labelled(Dataset[Any]):
         return self.__getitems__([number])
 
     def __getitems__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
-        """uint8 pictures (n, h, w, 3), boxes (n, k, 4) as fractions, classes (n, k) with −1 where there is none."""
+        """uint8 pictures (n, h, w, 3), boxes (n, k, 4) as fractions, classes (n, k) or −1."""
         boxes = torch.zeros(len(numbers), self.most, 4)
         classes = torch.full((len(numbers), self.most), -1)
         for row, number in enumerate(numbers):
@@ -137,7 +138,7 @@ class DetectionObjective(nn.Module):
 
 
 def targets(boxes: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Padded boxes (n, k, 4) and classes (n, k) as ultralytics wants them: one row an element, centre and size."""
+    """Padded boxes (n, k, 4) and classes (n, k) as ultralytics has them: a row an element, centre, size."""
     picture, place = (classes >= 0).nonzero(as_tuple=True)
     x0, y0, x1, y1 = boxes[picture, place].unbind(-1)
     centres = torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], -1)
@@ -347,10 +348,7 @@ def _report(
     """Writes the report and its figures."""
     from origcli.reports.figures import confusion, loss_curves
 
-    matrix = ConfusionMatrix(
-        classes=(*card.names, "background"),
-        counts=tuple(tuple(int(v) for v in row) for row in seen.confusion.T),  # theirs is (found, true)
-    )
+    matrix = confusion_matrix(seen)
     write_bytes(runtime.out / "confusion.png", confusion(matrix))
     write_bytes(runtime.out / "loss.png", loss_curves(history))
     sections = {"detector": settings.detector, "detect": settings.detect}

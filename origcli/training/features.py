@@ -47,7 +47,8 @@ def latent_moments(vae: Any, data: Dataset, size: int, runtime: Runtime) -> Rows
     Row i holds the mean and the standard deviation, so that a training step draws its own exact
     sample of the posterior.
     """
-    key = hash_value(["latent moments", data.hash, size, hash_module(vae), str(runtime.dtype)])
+    encoder = nn.ModuleList([vae.encoder, vae.quant_conv])  # another decoder makes no other latents
+    key = hash_value(["latent moments", data.hash, size, hash_module(encoder), str(runtime.dtype)])
 
     @torch.inference_mode()
     def encode(first: int, count: int) -> Rows:

@@ -129,7 +129,7 @@ def tint(pixels: Tensor, amount: Tensor, knots: Tensor) -> Tensor:
 
 
 def add_noise(pixels: Tensor, amount: Tensor, coarse: Tensor) -> Tensor:
-    """Blotches where something is drawn, as autoencoders leave them: by `amount` (n,) of noise (n, 3, k, k)."""
+    """Blotches where something is drawn, as autoencoders leave: by `amount` (n,) of noise (n, 3, k, k)."""
     noise = F.interpolate(coarse, size=pixels.shape[2:], mode="bilinear", align_corners=False)
     ink = F.max_pool2d((1 - pixels).amax(1, keepdim=True), 5, stride=1, padding=2)  # (n, 1, h, w)
     return (pixels + amount[:, None, None, None] * ink * noise).clamp(0, 1)

@@ -378,7 +378,9 @@ def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     if not history:
         return
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(history[0]), lineterminator="\n")
+    first = ["step", "learning_rate", "loss"]
+    columns = [*first, *sorted(history[0].keys() - set(first))]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_text(path, buffer.getvalue())

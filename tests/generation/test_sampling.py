@@ -1,0 +1,106 @@
+"""Drawing: each picture its own seed, in any batch, and as diffusers' pipeline draws it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from origcli.errors import DeviceError, NonFiniteError
+from origcli.generation import sampling
+from origcli.models.pipeline import DiffusionModel, load_pipeline
+from origcli.runtime.context import Runtime
+from origcli.runtime.seeding import noise
+from origcli.settings import DrawSettings
+
+STEPS = 4
+
+
+def settings(**changes: Any) -> DrawSettings:
+    values = {"steps": STEPS, "scheduler": "ddim", "batch_size": 8, "guidance": 3.0}
+    return DrawSettings(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bert_pipeline_dir: Path) -> DiffusionModel:
+    return load_pipeline(tiny_bert_pipeline_dir, Runtime())
+
+
+def arrays(images: Any) -> np.ndarray:
+    return np.stack([np.asarray(image) for image in images]).astype(int)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm", "euler", "pndm"])
+def test_batching_changes_nothing_beyond_rounding(model: DiffusionModel, scheduler: str) -> None:
+    prompts, seeds = ["big red circle", "small blue square", ""], [5, 6, 7]
+    whole = sampling.draw_prompts(model, prompts, seeds, settings(scheduler=scheduler), Runtime())
+    single = sampling.draw_prompts(
+        model, prompts, seeds, settings(scheduler=scheduler, batch_size=1), Runtime()
+    )
+    assert np.abs(arrays(whole) - arrays(single)).max() <= 1
+    assert np.abs(arrays(whole[:1]) - arrays(whole[1:2])).max() > 1
+
+
+@pytest.mark.parametrize("kind", ["bert", "clip"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_plain_diffusers_pipeline_draws_the_same(
+    request: pytest.FixtureRequest, kind: str, guidance: float
+) -> None:
+    from diffusers import DiffusionPipeline
+
+    directory = request.getfixturevalue(f"tiny_{kind}_pipeline_dir")
+    ours = load_pipeline(directory, Runtime())
+    theirs = DiffusionPipeline.from_pretrained(directory, safety_checker=None)
+    theirs.set_progress_bar_config(disable=True)
+    start = torch.stack([noise(ours.latent_shape, seed, "draw") for seed in (1, 2)])
+    prompts = ["a photo of a cat", "big green star"]
+    expected = theirs(prompts, num_inference_steps=STEPS, guidance_scale=guidance, latents=start).images
+    drawn = sampling.draw_prompts(ours, prompts, [1, 2], settings(guidance=guidance), Runtime())
+    assert np.abs(arrays(drawn) - arrays(expected)).max() <= 1
+
+
+def test_the_models_own_guidance_is_the_default(model: DiffusionModel) -> None:
+    assert sampling.guidance_scale(model, settings(guidance=None)) == 7.5
+    assert sampling.guidance_scale(model, settings(guidance=0.0)) == 0.0
+
+
+def test_memory_that_runs_out_halves_the_batch(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, sizes = sampling.sample_latents, []
+
+    def scarce(model: DiffusionModel, states: torch.Tensor, *rest: Any) -> torch.Tensor:
+        sizes.append(len(states))
+        if len(states) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(model, states, *rest)
+
+    expected = sampling.draw_prompts(model, ["cat"] * 5, range(5), settings(), Runtime())
+    monkeypatch.setattr(sampling, "sample_latents", scarce)
+    drawn = sampling.draw_prompts(model, ["cat"] * 5, range(5), settings(), Runtime())
+    assert sizes == [5, 2, 2, 1]
+    assert np.abs(arrays(drawn) - arrays(expected)).max() <= 1
+
+
+def test_memory_that_never_suffices_is_a_device_error(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sampling, "sample_latents", never)
+    with pytest.raises(DeviceError, match="out of memory"):
+        sampling.draw_prompts(model, ["cat"], [0], settings(), Runtime())
+
+
+def test_nan_latents_are_never_a_black_picture(model: DiffusionModel) -> None:
+    with pytest.raises(NonFiniteError):
+        sampling.decode(model, torch.full((1, *model.latent_shape), float("nan")))
+
+
+def test_half_precision_draws_nearly_the_same(tiny_bert_pipeline_dir: Path, model: DiffusionModel) -> None:
+    half = load_pipeline(tiny_bert_pipeline_dir, Runtime(dtype=torch.bfloat16))
+    drawn = sampling.draw_prompts(half, ["cat"], [3], settings(), Runtime())
+    expected = sampling.draw_prompts(model, ["cat"], [3], settings(), Runtime())
+    assert np.abs(arrays(drawn) - arrays(expected)).mean() < 8

@@ -1,0 +1,243 @@
+"""The hub: fetched once and checked, over a connection that breaks and lies; no network afterwards."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from origcli.errors import ExitCode, ModelError, UsageError
+from origcli.models import hub
+from origcli.models.hub import HubModel, check_id, fetch, find, verify
+from origcli.models.pipeline import hash_pipeline, load_pipeline
+from origcli.runtime.context import Runtime
+from origcli.runtime.progress import SilentProgress
+from tests.hub_server import COMMIT, Hub, Repository, hub_server
+
+MODEL = HubModel("someone/tiny-diffusion")
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+FP16 = "unet/diffusion_pytorch_model.fp16.safetensors"
+
+
+class Said(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture
+def server(tiny_clip_pipeline_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has one pipeline, as such repositories are: with other formats and a safety checker too."""
+    repository = Repository.of(tiny_clip_pipeline_dir)
+    repository.files |= {
+        "README.md": b"# tiny",
+        "v1-5-pruned.ckpt": b"pickle",
+        "v1-5-pruned.safetensors": b"x" * 1000,
+        "unet/diffusion_pytorch_model.bin": b"pickle",
+        "unet/diffusion_pytorch_model.non_ema.safetensors": b"x",
+        "safety_checker/config.json": b"{}",
+        "safety_checker/model.safetensors": b"x",
+    }
+    with hub_server({MODEL.id: repository}) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(hub, "FIRST_WAIT_S", 0.0)
+        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+        monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+        yield server
+
+
+def test_a_pipeline_is_fetched_without_what_is_not_needed(server: Hub) -> None:
+    said = Said()
+    assert find(MODEL, (None,)) is None
+    snapshot = fetch(MODEL, (None,), said)
+    names = {
+        path.relative_to(snapshot.path).as_posix() for path in snapshot.path.rglob("*") if path.is_file()
+    }
+    assert WEIGHTS in names and "tokenizer/merges.txt" in names
+    assert not [
+        name for name in names if "safety" in name or "non_ema" in name or name.startswith(("v1", "READ"))
+    ]
+    assert not [name for name in names if name.endswith((".bin", ".ckpt"))]
+    assert snapshot.revision == COMMIT and " GB" in said.lines[0]
+    assert snapshot.weights_hash == hash_pipeline(snapshot.path)
+    model = load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
+    assert model.resolution == 64
+
+
+def test_afterwards_no_network_is_asked(server: Hub) -> None:
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    server.requests.clear()
+    assert find(MODEL, (None,)) == snapshot
+    assert find(HubModel(MODEL.id, COMMIT), (None,)) == snapshot
+    assert verify(snapshot) == "" and server.requests == []
+
+
+@pytest.mark.parametrize("fault", [("cut", 1000), ("flip", 2000), 429, 503])
+def test_a_broken_download_is_mended(server: Hub, fault: object) -> None:
+    server.only, server.faults = WEIGHTS, [fault]
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    original = server.repositories[MODEL.id].files[WEIGHTS]
+    assert (snapshot.path / WEIGHTS).read_bytes() == original
+    assert server.downloads(WEIGHTS) == 2 and not server.faults
+
+
+def test_bytes_that_are_not_those_announced_are_not_kept(server: Hub) -> None:
+    server.only, server.faults = WEIGHTS, [("flip", 2000)] * 2
+    with pytest.raises(ModelError, match="not what the hub announces") as caught:
+        fetch(MODEL, (None,), SilentProgress())
+    assert caught.value.exit_code is ExitCode.MODEL
+    assert find(MODEL, (None,)) is None
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    assert find(MODEL, (None,)) == snapshot
+
+
+def test_a_small_file_is_checked_too(server: Hub) -> None:
+    server.only, server.faults = "model_index.json", [("flip", 20)]
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    assert (snapshot.path / "model_index.json").read_bytes() == server.repositories[MODEL.id].files[
+        "model_index.json"
+    ]
+
+
+def test_an_unfinished_download_is_not_taken_for_the_model(server: Hub) -> None:
+    server.only, server.faults = WEIGHTS, [404]
+    with pytest.raises(ModelError):
+        fetch(MODEL, (None,), SilentProgress())
+    assert find(MODEL, (None,)) is None
+    server.requests.clear()
+    fetch(MODEL, (None,), SilentProgress())
+    assert server.downloads("vae/diffusion_pytorch_model.safetensors") <= 1 and server.downloads(WEIGHTS) == 1
+
+
+def test_a_hub_that_is_busy_for_good(server: Hub) -> None:
+    server.faults = [503] * 50
+    with pytest.raises(ModelError, match="tried") as caught:
+        fetch(MODEL, (None,), SilentProgress())
+    assert f"origcli fetch {MODEL.id}" in caught.value.hint
+
+
+def test_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "FIRST_WAIT_S", 0.0)
+    with pytest.raises(ModelError, match="cannot be fetched"):
+        fetch(MODEL, (None,), SilentProgress())
+
+
+def test_gated_missing_and_other_refusals(server: Hub) -> None:
+    with pytest.raises(ModelError, match="no such model"):
+        fetch(HubModel("someone/else"), (None,), SilentProgress())
+    with pytest.raises(ModelError, match="no revision 'v9'"):
+        fetch(HubModel(MODEL.id, "v9"), (None,), SilentProgress())
+    server.repositories[MODEL.id].gated = True
+    with pytest.raises(ModelError, match="consent") as caught:
+        fetch(MODEL, (None,), SilentProgress())
+    assert f"{server.url}/{MODEL.id}" in caught.value.hint and "auth login" in caught.value.hint
+    server.only, server.faults = "", [400]
+    with pytest.raises(ModelError, match="400"):
+        fetch(MODEL, (None,), SilentProgress())
+
+
+def test_only_safetensors(server: Hub) -> None:
+    del server.repositories[MODEL.id].files[WEIGHTS]
+    with pytest.raises(ModelError, match=r"it has no unet/diffusion_pytorch_model\*.safetensors"):
+        fetch(MODEL, (None, "fp16"), SilentProgress())
+    del server.repositories[MODEL.id].files["model_index.json"]
+    with pytest.raises(ModelError, match="no model_index"):
+        fetch(MODEL, (None,), SilentProgress())
+
+
+def test_variants(server: Hub) -> None:
+    files = server.repositories[MODEL.id].files
+    for name in [name for name in files if name.endswith(("model.safetensors",)) and "safety" not in name]:
+        files[name.replace(".safetensors", ".fp16.safetensors")] = files[name]
+    half = fetch(MODEL, ("fp16", None), SilentProgress())
+    assert half.variant == "fp16" and (half.path / FP16).is_file() and not (half.path / WEIGHTS).exists()
+    assert find(MODEL, (None, "fp16")) == half  # weights that are here serve, whatever is preferred
+    assert find(MODEL, (None,)) is None
+    full = fetch(MODEL, (None, "fp16"), SilentProgress())
+    assert full.variant is None and full.path == half.path
+    assert find(MODEL, (None, "fp16")) == full and find(MODEL, ("fp16", None)) == half
+    assert verify(full) == verify(half) == ""
+    assert load_pipeline(half.path, Runtime(), variant="fp16", weights_hash=half.weights_hash)
+
+
+def test_changes_are_found(server: Hub) -> None:
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    blob = (snapshot.path / WEIGHTS).resolve()
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+    assert verify(snapshot) == f"{WEIGHTS} has changed"
+    with pytest.raises(ModelError, match="damaged"):
+        load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
+    assert verify(fetch(MODEL, (None,), SilentProgress())) == ""  # fetching again mends it
+    (snapshot.path / "vae/config.json").unlink()
+    assert verify(snapshot) == "vae/config.json is missing"
+    shutil.rmtree(Path(str(snapshot.path)).parents[3] / "cache" / "hub")
+    assert "no hashes" in verify(snapshot)
+
+
+def test_a_full_disk_is_said_as_such(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from origcli.errors import StorageError
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(StorageError):
+        fetch(MODEL, (None,), SilentProgress())
+
+
+def test_progress_counts_the_bytes(server: Hub) -> None:
+    from contextlib import contextmanager
+
+    class Counting(SilentProgress):
+        done = 0
+        total: int | None = 0
+
+        @contextmanager
+        def task(self, description: str, total: int | None, start: int = 0) -> Iterator["Counting"]:
+            self.total = total
+            yield self
+
+        def advance(self, steps: int = 1, **fields: float | str) -> None:
+            self.done += steps
+
+    counting = Counting()
+    fetch(MODEL, (None,), counting)
+    assert counting.done == counting.total
+
+
+def test_companions_are_one_directory(server: Hub) -> None:
+    bert = HubModel("someone/bert", pipeline=False)
+    names = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
+    others = ("pytorch_model.bin", "tf_model.h5", "coreml/x.mlmodel", "README.md")
+    server.repositories[bert.id] = Repository({name: name.encode() for name in (*names, *others)})
+    snapshot = fetch(bert, (None,), SilentProgress())
+    assert {path.name for path in snapshot.path.iterdir()} == set(names) and find(bert, (None,)) == snapshot
+
+
+@pytest.mark.parametrize(
+    "text", ["../x", "a/b/c", "a", "", "a/", "/b", "a/b.git", "a b/c", "a/../b", "a--b/c", "a/b?"]
+)
+def test_what_cannot_be_an_id(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_id(text)
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_fp16_is_a_dtype_of_its_own() -> None:
+    from origcli.models.registry import variants
+
+    assert variants(torch.float16) == ("fp16", None)
+    assert variants(torch.bfloat16) == variants(torch.float32) == (None, "fp16")

@@ -1,0 +1,125 @@
+"""Pipeline directories: loaded strictly, and drawing as diffusers' own pipeline does."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from origcli.errors import ModelError, UsageError
+from origcli.models.pipeline import embedding_override, hash_pipeline, load_pipeline, text_states, tokenize
+from origcli.runtime.context import Runtime
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def copy(tiny_bert_pipeline_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "copy"))
+
+
+def test_a_pipeline_is_frozen_and_knows_its_shape(tiny_bert_pipeline_dir: Path) -> None:
+    model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
+    assert (model.latent_shape, model.resolution, model.embedding_width) == ((4, 8, 8), 64, 16)
+    assert (model.prediction_type, model.scaling_factor, model.max_length) == ("v_prediction", 0.5, 24)
+    for module in (model.vae, model.unet, model.text_encoder):
+        assert not module.training and not any(p.requires_grad for p in module.parameters())
+
+
+def test_weights_keep_no_precision_of_their_own(tiny_clip_pipeline_dir: Path) -> None:
+    model = load_pipeline(tiny_clip_pipeline_dir, Runtime(dtype=torch.bfloat16))
+    assert {p.dtype for p in model.unet.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.text_encoder.parameters()} == {torch.bfloat16}
+
+
+def _drop_a_key(path: Path) -> None:
+    tensors = load_file(path)
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, path, {"format": "pt"})
+
+
+def _add_a_key(path: Path) -> None:
+    save_file({**load_file(path), "stranger": torch.zeros(1)}, path, {"format": "pt"})
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize("damage", [_drop_a_key, _add_a_key, _cut, Path.unlink])
+def test_damaged_weights_are_named(copy: Path, damage: Callable[[Path], None]) -> None:
+    damage(copy / UNET)
+    with pytest.raises(ModelError, match="unet"):
+        load_pipeline(copy, Runtime())
+
+
+def test_a_missing_text_encoder_key_is_an_error(copy: Path) -> None:
+    _drop_a_key(copy / "text_encoder/model.safetensors")
+    with pytest.raises(ModelError, match="text_encoder"):
+        load_pipeline(copy, Runtime())
+
+
+@pytest.mark.parametrize("index", ["{", "[]", '{"vae": ["diffusers", "AutoencoderKL"]}', "null"])
+def test_an_index_that_is_none_is_an_error(copy: Path, index: str) -> None:
+    (copy / "model_index.json").write_text(index)
+    with pytest.raises(ModelError, match="model_index"):
+        load_pipeline(copy, Runtime())
+
+
+def test_pickles_are_never_loaded(copy: Path) -> None:
+    (copy / UNET).rename(copy / "unet/diffusion_pytorch_model.bin")
+    with pytest.raises(ModelError, match="unet"):
+        load_pipeline(copy, Runtime())
+
+
+def test_the_hash_changes_with_one_bit_and_not_with_other_files(copy: Path) -> None:
+    before = hash_pipeline(copy)
+    (copy / "README.md").write_text("a note")
+    assert hash_pipeline(copy) == before
+    data = bytearray((copy / UNET).read_bytes())
+    data[-1] ^= 1
+    (copy / UNET).write_bytes(data)
+    assert hash_pipeline(copy) != before
+
+
+@pytest.mark.parametrize("kind", ["bert", "clip"])
+def test_text_states_are_those_of_diffusers(request: pytest.FixtureRequest, kind: str) -> None:
+    from diffusers import DiffusionPipeline
+
+    directory = request.getfixturevalue(f"tiny_{kind}_pipeline_dir")
+    model = load_pipeline(directory, Runtime())
+    theirs = DiffusionPipeline.from_pretrained(directory, safety_checker=None)
+    expected, _ = theirs.encode_prompt("a photo of a cat", "cpu", 1, False)
+    ids, mask = tokenize(model.tokenizer, ["a photo of a cat"])
+    assert torch.allclose(text_states(model.text_encoder, ids, mask), expected, atol=1e-6)
+
+
+def test_a_prompt_that_is_too_long_is_refused(tiny_bert_pipeline_dir: Path) -> None:
+    model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
+    with pytest.raises(UsageError, match="longer than the text encoder"):
+        tokenize(model.tokenizer, ["cat " * 30])
+
+
+@pytest.mark.parametrize("kind", ["bert", "clip"])
+def test_learned_vectors_stand_in_for_tokens_and_get_gradients(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    model = load_pipeline(request.getfixturevalue(f"tiny_{kind}_pipeline_dir"), Runtime())
+    table = model.text_encoder.get_input_embeddings()
+    before = table.weight.clone()
+    ids, mask = tokenize(model.tokenizer, ["a photo of cat dog"])
+    cat, dog = (model.tokenizer(word, add_special_tokens=False)["input_ids"][-1] for word in ("cat", "dog"))
+    own = table.weight[[cat, dog]].clone()
+    plain = text_states(model.text_encoder, ids, mask)
+    past = len(model.tokenizer) + 5  # no row of the vocabulary
+    moved = torch.where(ids == cat, past, torch.where(ids == dog, past + 1, ids))
+    with embedding_override(model.text_encoder, [past, past + 1], own):
+        assert torch.allclose(text_states(model.text_encoder, moved, mask), plain, atol=1e-6)
+    vectors = torch.randn(2, 16, requires_grad=True)
+    with embedding_override(model.text_encoder, [past, past + 1], vectors):
+        text_states(model.text_encoder, moved, mask).square().sum().backward()
+    assert vectors.grad is not None and (vectors.grad.abs().sum(1) > 0).all()
+    assert torch.equal(table.weight, before)
+    assert torch.equal(text_states(model.text_encoder, ids, mask), plain)

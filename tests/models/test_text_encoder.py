@@ -1,0 +1,46 @@
+"""The caption vocabulary and BERT directories."""
+
+from pathlib import Path
+
+import pytest
+
+from origcli.errors import ModelError
+from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
+from origcli.settings import resolve
+
+
+def test_every_word_of_the_texts_is_one_token_and_nothing_is_unknown() -> None:
+    tokenizer = build_tokenizer(["big red full circle", "A photo of {S}."], 16)
+    for word in ("big", "red", "full", "circle", "a", "photo", "of"):
+        assert len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1
+    ids = tokenizer("xylophone, a photo 7")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.model_max_length == 16
+
+
+def test_a_new_token_gets_one_id_past_the_vocabulary() -> None:
+    tokenizer = build_tokenizer(["a cat"], 16)
+    size = len(tokenizer)
+    tokenizer.add_tokens(["<origcli-cat-m1>"])
+    assert tokenizer("a <origcli-cat-m1>", add_special_tokens=False)["input_ids"][-1] == size
+
+
+def test_a_saved_bert_comes_back_frozen(tmp_path: Path) -> None:
+    from transformers import BertModel
+
+    settings = resolve({"text_encoder": {"width": 16, "heads": 2}}, environment={})[0].text_encoder
+    tokenizer = build_tokenizer(["a cat"], settings.max_length)
+    encoder = BertModel(build_bert_config(settings, len(tokenizer)))
+    encoder.save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    loaded, words = load_bert(str(tmp_path / "bert"), 20)
+    assert loaded.config.use_attention_mask
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    assert words.model_max_length == 20
+    assert words("a cat")["input_ids"] == tokenizer("a cat")["input_ids"]
+
+
+def test_no_bert_here_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing-here") as caught:
+        load_bert(str(tmp_path / "nothing-here"), 20, offline=True)
+    assert "fetch bert" in caught.value.hint

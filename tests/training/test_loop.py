@@ -1,0 +1,252 @@
+"""The training loop: what a step sees is a function of (seed, step) alone, so nothing can be lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
+from origcli.models.checkpoints import checkpoints, load_checkpoint
+from origcli.runtime import interrupts
+from origcli.runtime.context import Runtime
+from origcli.runtime.run_directory import RunDirectory
+from origcli.settings import OptimizerSettings
+from origcli.training.loop import Job, learning_rate, sample_indices, steps_in, train
+
+SIZE = 37  # no multiple of the batch size: epochs end in the middle of batches
+
+
+class Numbers(Dataset[Any]):
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        x = torch.tensor(indices, dtype=torch.float32).view(-1, 1)
+        return {"x": torch.cat([x.sin(), x.cos()], 1)}
+
+
+class Regression(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        error = (self.net(x + 0.1 * noise) - x.sum(1, keepdim=True)).square().mean(1)
+        return {"loss": error}
+
+
+def settings(**changes: Any) -> OptimizerSettings:
+    values = {
+        "batch_size": 8,
+        "learning_rate": 0.05,
+        "schedule": "cosine",
+        "warmup_steps": 3,
+        "ema_decay": 0.9,
+        "checkpoint_every": 100,
+        "sample_every": 0,
+    }
+    return OptimizerSettings(**{**values, **changes})
+
+
+def job(module: Regression, **changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "name": "regression",
+        "objective": module,
+        "trained": module.net,
+        "samples": Numbers(),
+        "size": SIZE,
+        "randoms": lambda g, n: {"noise": torch.randn((n, 2), generator=g)},
+        "identity": {"width": 8},
+    }
+    return Job(**{**values, **changes})
+
+
+def run(
+    directory: Path, steps: int = 25, total: int = 25, resume: bool = False, workers: int = 0, **options: Any
+) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """Trains to `steps`; stops there by a signal where that is before `total`."""
+    changes = {name: options.pop(name) for name in ("objective", "identity", "randoms") if name in options}
+    module = changes.pop("objective", None) or Regression()
+    stopped = total > steps
+
+    def stop(source: torch.Generator, count: int) -> dict[str, Tensor]:
+        stop.calls += 1
+        if stopped and stop.calls == steps:
+            interrupts._received.append(signal.SIGTERM)
+        return {"noise": torch.randn((count, 2), generator=source)}
+
+    stop.calls = 0
+    changes.setdefault("randoms", stop)
+    with RunDirectory(directory) as owned:
+        runtime = Runtime(seed=1, directory=owned)
+        work = job(module, **changes)
+        try:
+            history = train(work, settings(**options), total, runtime, resume=resume, workers=workers)
+        except Interrupted:
+            assert stopped
+            history = []
+        finally:
+            interrupts._received.clear()
+    return {k: v.clone() for k, v in module.net.state_dict().items()}, history
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 3))
+def test_an_epoch_sees_each_sample_once(batch_size: int, size: int, seed: int) -> None:
+    steps = -(-2 * size // batch_size)
+    seen = [i for step in range(steps) for i in sample_indices(seed, step, batch_size, size)]
+    assert sorted(seen[:size]) == sorted(seen[size : 2 * size]) == list(range(size))
+
+
+@given(st.floats(0.01, 20), st.integers(1, 10**6), st.integers(1, 512))
+def test_steps_cover_the_epochs_and_no_more(epochs: float, size: int, batch_size: int) -> None:
+    steps = steps_in(epochs, size, batch_size)
+    assert (steps - 1) * batch_size < max(epochs * size, 1) or steps == 1
+    assert steps * batch_size >= epochs * size - 1e-6 * epochs * size
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [learning_rate(settings(), step, 25) for step in range(26)]
+    assert rates[0] == pytest.approx(0.05 / 3) and max(rates) == pytest.approx(0.05)
+    assert rates[3:] == sorted(rates[3:], reverse=True) and rates[25] == pytest.approx(0, abs=1e-12)
+    assert learning_rate(settings(schedule="constant"), 20, 25) == 0.05
+
+
+def test_training_learns_and_leaves_the_average(tmp_path: Path) -> None:
+    _, history = run(tmp_path, 200, 200)
+    assert history[-1]["loss"] < history[0]["loss"] / 3
+    assert [row["step"] for row in history] == list(range(10, 201, 10))
+    assert (tmp_path / "history.csv").read_text().splitlines()[0] == "step,learning_rate,loss"
+    tensors, _ = load_checkpoint(checkpoints(tmp_path / "checkpoints")[-1])
+    assert not torch.equal(tensors["ema.0"], tensors["model.0.weight"])
+
+
+@pytest.mark.parametrize("stop", [1, 13, 24])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, stop: int) -> None:
+    whole, history = run(tmp_path / "whole")
+    run(tmp_path / "parts", stop, 25)
+    assert load_checkpoint(checkpoints(tmp_path / "parts/checkpoints")[-1])[1]["step"] == stop
+    resumed, rest = run(tmp_path / "parts", resume=True)
+    assert equal(whole, resumed) and history == rest
+    assert (tmp_path / "whole/history.csv").read_bytes() == (tmp_path / "parts/history.csv").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
+    assert equal(run(tmp_path / "a")[0], run(tmp_path / "b", workers=workers)[0])
+
+
+@pytest.mark.parametrize("micro", [1, 3, 8])
+def test_the_micro_batch_changes_nothing_but_rounding(tmp_path: Path, micro: int) -> None:
+    whole, _ = run(tmp_path / "a")
+    parts, _ = run(tmp_path / "b", micro_batch=micro)
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-4) for name in whole)
+
+
+class Scarce(Regression):
+    """Memory for three samples."""
+
+    def forward(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x, noise)
+
+
+def test_memory_that_runs_out_keeps_the_effective_batch(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "a")
+    scarce, _ = run(tmp_path / "b", objective=Scarce())
+    assert all(torch.allclose(whole[name], scarce[name], atol=1e-4) for name in whole)
+
+
+class Breaks(Regression):
+    """The loss is not finite at the sixth step."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value, self.calls = value, 0
+
+    def forward(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        self.calls += 1
+        terms = super().forward(x, noise)
+        return {"loss": terms["loss"] * (self.value if self.calls == 6 else 1.0)}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, value: float) -> None:
+    with pytest.raises(NonFiniteError, match="step 6"):
+        run(tmp_path, objective=Breaks(value), checkpoint_every=5)
+    tensors, state = load_checkpoint(checkpoints(tmp_path / "checkpoints")[-1])
+    assert state["step"] == 5 and all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_other_settings_are_refused_and_the_difference_said(tmp_path: Path) -> None:
+    run(tmp_path, 5, 25)
+    with pytest.raises(UsageError, match=r"width: was 8, now 16") as caught:
+        run(tmp_path, resume=True, identity={"width": 16})
+    assert "--force" in caught.value.hint
+
+
+class Dies(Numbers):
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_data_worker_that_dies_is_a_device_error(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path) as owned, pytest.raises(DeviceError, match="worker"):
+        work = job(Regression(), samples=Dies())
+        train(work, settings(), 5, Runtime(directory=owned), workers=1)
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+import torch
+sys.path.insert(0, {root!r})
+from tests.training.test_loop import Regression, job, settings
+from origcli.runtime.context import open_runtime
+from origcli.settings import RuntimeSettings
+from origcli.training.loop import train
+from safetensors.torch import save_file
+module = Regression()
+with open_runtime(RuntimeSettings(device="cpu", seed=1), Path(sys.argv[1])) as runtime:
+    train(job(module), settings(), 25, runtime)
+if int(__import__("os").environ.get("RANK", 0)) == 0:
+    save_file(dict(module.net.state_dict()), sys.argv[2])
+"""
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    whole, _ = run(tmp_path / "one")
+    script = tmp_path / "two.py"
+    root = str(Path(__file__).parents[2])
+    script.write_text(textwrap.dedent(TWO_PROCESSES.format(root=root)))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(script), str(tmp_path / "two"), str(tmp_path / "out.safetensors")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    both = load_file(tmp_path / "out.safetensors")
+    assert all(torch.allclose(whole[name], both[name], atol=1e-4) for name in whole)
