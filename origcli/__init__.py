@@ -1,3 +1,41 @@
 """How original is an image to a text-to-image diffusion model? Measured in learned tokens."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from origcli.interface import (
+        detect,
+        draw,
+        invert,
+        score,
+        synth,
+        train_detector,
+        train_unet,
+        train_vae,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "detect",
+    "draw",
+    "invert",
+    "score",
+    "synth",
+    "train_detector",
+    "train_unet",
+    "train_vae",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of `origcli.interface`, loaded at their first use: importing origcli stays light."""
+    if name.startswith("_") or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("origcli.interface"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

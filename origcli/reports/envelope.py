@@ -177,3 +177,9 @@ class Report(Record, Generic[R]):
     provenance: Provenance
     results: tuple[R, ...]
     errors: tuple[Failure, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """The rows as a table, for notebooks."""
+        from origcli.reports.tables import html_table
+
+        return html_table(self)

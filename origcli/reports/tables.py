@@ -4,6 +4,8 @@ A column is never renamed or moved within a schema's version; new ones come at t
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from html import escape
+from itertools import islice
 from typing import Any
 
 from origcli.reports.envelope import Estimate, Failure, Report
@@ -201,3 +203,24 @@ def report_rows(report: Report[Any], results: Iterable[Any] | None = None) -> It
     for result in report.results if results is None else results:
         yield from result_rows(result)
     yield from map(failure_row, report.errors)
+
+
+_SHOWN_ROWS = 50
+
+
+def html_table(report: Report[Any]) -> str:
+    """The first rows of a report as an HTML table, without the columns that are empty in all of them."""
+    listed = list(islice(report_rows(report), _SHOWN_ROWS))
+    names = [name for name in (*columns(report), "error") if any(row.get(name) is not None for row in listed)]
+    names = list(dict.fromkeys(names))
+    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{_html_cell(row.get(name))}</td>' for name in names)}</tr>" for row in listed
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))

@@ -1,0 +1,282 @@
+"""The commands as functions, for notebooks and programs: `from origcli import score, invert, synth`.
+
+Each does what its command does, with the same settings and the same files, and returns what it found.
+Words that a function does not name are set by `settings`, a tree like that of a configuration file:
+`score("photo.jpg", settings={"invert": {"steps": 500}, "draw": {"guidance": 5}})`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from origcli.cli.options import existing, run_path
+from origcli.runtime.progress import open_progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from origcli.reports.schema import (
+        DetectReport,
+        InvertReport,
+        ScoreReport,
+        TrainDetectorReport,
+        TrainUnetReport,
+        TrainVaeReport,
+    )
+    from origcli.runtime.context import Runtime
+    from origcli.runtime.inputs import Input
+    from origcli.scenes.dataset import Dataset
+    from origcli.settings import Settings
+
+AnyPath = str | PathLike[str]
+Paths = AnyPath | Sequence[AnyPath]
+
+
+class Run(TypedDict, total=False):
+    """How a function runs; every key may be left out.
+
+    Attributes:
+        out: directory of the run; by default one under `runs/`.
+        resume: go on where a stopped run in `out` was.
+        force: start over in an `out` that is not empty.
+        preset: names layered on the paper's numbers; by default ("small", "fast").
+        config: a TOML file.
+        settings: section -> field -> value; before `config` and the environment, as flags are.
+        seed, device, dtype: of `settings["runtime"]`.
+        quiet: no progress and no remarks.
+    """
+
+    out: AnyPath
+    resume: bool
+    force: bool
+    preset: Sequence[str]
+    config: AnyPath
+    settings: Mapping[str, Mapping[str, Any]]
+    seed: int
+    device: str
+    dtype: str
+    quiet: bool
+
+
+def score(
+    images: Paths,
+    *,
+    model: str | None = None,
+    max_tokens: int | None = None,
+    metric: str | None = None,
+    threshold: float | None = None,
+    reference: AnyPath | None = None,
+    **run: Unpack[Run],
+) -> "ScoreReport":
+    """Measures how original images are to a model; `origcli score`.
+
+    Args:
+        images: files, directories, globs or lists, as the command takes them.
+        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        max_tokens: M, the most tokens to learn.
+        metric: dreamsim or elements.
+        threshold: distance that counts as redrawn.
+        reference: score report of a reference set.
+
+    Raises:
+        OrigError: as the command would end with its exit status. Images that cannot be read are no
+            error but `report.errors`.
+    """
+    from origcli.experiments.originality import Request
+    from origcli.experiments.originality import run as measure
+    from origcli.reports.writers import read_report
+    from origcli.runtime.cache import cache_directory
+
+    words = {
+        "model": model,
+        "max_tokens": max_tokens,
+        "metric": metric,
+        "threshold": threshold,
+        "reference": None if reference is None else str(reference),
+    }
+    settings = _settings(run, score=words)
+    inputs = _inputs(images)
+    with _opened(settings, run, "score", [one.name for one in inputs]) as runtime:
+        measure(Request(inputs, cache=cache_directory("score")), settings, runtime)
+        return read_report(runtime.out, "score")  # type: ignore[return-value]
+
+
+def invert(
+    images: Paths,
+    tokens: Sequence[int] = (1, 2, 3, 4, 5),
+    *,
+    model: str | None = None,
+    **run: Unpack[Run],
+) -> "InvertReport":
+    """Learns the tokens that make a model redraw images; `origcli invert`.
+
+    Args:
+        images: files, directories, globs or lists, as the command takes them.
+        tokens: the numbers of tokens m to learn.
+        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.inversion import sweep
+    from origcli.reports.writers import read_report
+
+    settings = _settings(run, score={"model": model})
+    inputs = _inputs(images)
+    with _opened(settings, run, "invert", [one.name for one in inputs]) as runtime:
+        sweep.run(inputs, sorted(set(tokens)), settings, runtime)
+        return read_report(runtime.out, "invert")  # type: ignore[return-value]
+
+
+def draw(
+    prompts: str | Sequence[str],
+    *,
+    model: str = "shapes",
+    images: int = 1,
+    embeddings: AnyPath | None = None,
+    **run: Unpack[Run],
+) -> "list[Image.Image]":
+    """Draws pictures, one seed each; `origcli draw`.
+
+    Args:
+        prompts: one or several; `{S}` stands for the learned tokens of `embeddings`.
+        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        images: how many of each prompt.
+        embeddings: a file of learned tokens.
+
+    Returns:
+        The pictures, RGB, those of the first prompt first.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from PIL import Image
+
+    from origcli.experiments import pictures
+
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    file = None if embeddings is None else Path(embeddings)
+    settings = _settings(run)
+    with _opened(settings, run, "draw", [Path(model).name]) as runtime:
+        rows = pictures.run(model, texts, images, settings, runtime, embeddings=file)
+        return [Image.open(row["file"]).convert("RGB") for row in rows]
+
+
+def detect(images: Paths, *, detector: AnyPath = "shapes", **run: Unpack[Run]) -> "DetectReport":
+    """Lists the elements that pictures show; `origcli detect`. Writes nothing.
+
+    Args:
+        images: files, directories, globs or lists, as the command takes them.
+        detector: shapes, or what `train_detector` wrote.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.detection import survey
+    from origcli.runtime.context import open_runtime
+
+    settings = _settings(run)
+    with open_runtime(settings.runtime, None, open_progress(run.get("quiet", False))) as runtime:
+        return survey.run(_inputs(images), str(detector), settings, runtime)
+
+
+def synth(out: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -> "Dataset":
+    """Makes a data set of coloured shapes; `origcli synth`.
+
+    Args:
+        out: its directory.
+        count: how many pictures.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.scenes.mixtures import Recipe
+    from origcli.scenes.workers import available_cores
+    from origcli.scenes.writing import write_dataset
+
+    settings = _settings(run, synth={"count": count})
+    return write_dataset(
+        Recipe(settings.synth, settings.runtime.seed),
+        Path(out),
+        workers=settings.runtime.threads or available_cores(),
+        existing=existing(run.get("resume", False), run.get("force", False)),
+        progress=open_progress(run.get("quiet", False)),
+    )
+
+
+def train_vae(dataset: AnyPath, **run: Unpack[Run]) -> "TrainVaeReport":
+    """Trains a VAE from scratch on a data set; `origcli train-vae`.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.training import vae
+
+    settings = _settings(run)
+    with _opened(settings, run, "vae", [Path(dataset).name]) as runtime:
+        return vae.run(Path(dataset), settings, runtime, resume=run.get("resume", False))
+
+
+def train_unet(dataset: AnyPath, vae: AnyPath, **run: Unpack[Run]) -> "TrainUnetReport":
+    """Trains a UNet from scratch on the latents of a VAE; `origcli train-unet`.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.training import unet
+
+    settings = _settings(run)
+    with _opened(settings, run, "unet", [Path(dataset).name]) as runtime:
+        return unet.run(Path(dataset), Path(vae), settings, runtime, resume=run.get("resume", False))
+
+
+def train_detector(datasets: Paths, **run: Unpack[Run]) -> "TrainDetectorReport":
+    """Trains YOLOv8 to find and count elements; `origcli train-detector`.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.training import detector
+
+    paths = [Path(word) for word in _words(datasets)]
+    settings = _settings(run)
+    with _opened(settings, run, "detector", [path.name for path in paths[:1]]) as runtime:
+        return detector.run(paths, settings, runtime, resume=run.get("resume", False))
+
+
+def _words(paths: Paths) -> list[str]:
+    return [str(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+
+
+def _inputs(images: Paths) -> "list[Input]":
+    from origcli.runtime.inputs import find_inputs
+
+    return find_inputs(_words(images))
+
+
+def _settings(run: Run, **sections: Mapping[str, Any]) -> "Settings":
+    """The effective settings: the words of the call before `settings`, these before all else."""
+    from origcli.settings import resolve
+
+    given = {name: dict(values) for name, values in run.get("settings", {}).items()}
+    own = {"seed": run.get("seed"), "device": run.get("device"), "dtype": run.get("dtype")}
+    for name, values in {**sections, "runtime": own}.items():
+        named = {field: value for field, value in values.items() if value is not None}
+        given[name] = {**given.get(name, {}), **named}
+    config = run.get("config")
+    return resolve(given, presets=run.get("preset"), config=None if config is None else Path(config))[0]
+
+
+@contextmanager
+def _opened(settings: "Settings", run: Run, command: str, names: Sequence[str]) -> "Iterator[Runtime]":
+    from origcli.runtime.context import open_runtime
+
+    resume, force = run.get("resume", False), run.get("force", False)
+    asked = None if run.get("out") is None else Path(run["out"])
+    target = run_path(command, asked, names, resume or force)
+    progress = open_progress(run.get("quiet", False))
+    with open_runtime(settings.runtime, target, progress, existing(resume, force)) as runtime:
+        yield runtime
+    progress.say(f"{command}: {target}")

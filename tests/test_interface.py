@@ -1,0 +1,100 @@
+"""`from origcli import score, invert, synth`: the commands as functions, at the smallest scale."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import origcli
+from origcli import draw, invert, score, synth
+from origcli.errors import UsageError
+from origcli.interface import _settings
+
+TINY: dict[str, dict[str, Any]] = {
+    "synth": {"resolution": 32},
+    "invert": {"steps": 2, "batch_size": 2},
+    "draw": {"steps": 2, "batch_size": 4},
+    "score": {"images": 2, "ceiling_images": 2, "bootstrap": 20},
+}
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    data = synth(tmp_path / "data", count=4, settings=TINY, seed=3, quiet=True)
+    assert len(data) == 4
+    return sorted((tmp_path / "data" / "images").rglob("*.png"))[0]
+
+
+def test_a_data_set_can_be_read_again_and_is_not_written_over(tmp_path: Path) -> None:
+    data = synth(tmp_path / "data", count=3, settings=TINY, quiet=True)
+    assert data.resolution == 32 and data.image(0).shape == (32, 32, 3)
+    with pytest.raises(UsageError):
+        synth(tmp_path / "data", count=5, settings=TINY, quiet=True)
+    assert len(synth(tmp_path / "data", count=5, settings=TINY, force=True, quiet=True)) == 5
+
+
+def test_tokens_are_learned_and_drawn(
+    picture: Path, tmp_path: Path, tiny_bert_pipeline_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tiny_bert_pipeline_dir)
+    report = invert(picture, [2, 1], model=model, out=tmp_path / "run", device="cpu", settings=TINY)
+    assert [tokens.m for tokens in report.results[0].tokens] == [1, 2]
+    file = tmp_path / "run" / report.results[0].tokens[1].file
+    drawings = draw(
+        "a photo of {S}", model=model, images=2, embeddings=file, out=tmp_path / "drawn", settings=TINY
+    )
+    assert len(drawings) == 2 and drawings[0].mode == "RGB"
+    captured = capsys.readouterr()
+    assert captured.out == "" and str(tmp_path / "run") in captured.err
+
+
+def test_quiet_is_quiet(picture: Path, tmp_path: Path, tiny_bert_pipeline_dir: Path, capfd: Any) -> None:
+    model = str(tiny_bert_pipeline_dir)
+    invert([picture], [1], model=model, out=tmp_path / "run", device="cpu", settings=TINY, quiet=True)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_score_is_the_report_of_the_command(
+    picture: Path, tmp_path: Path, tiny_bert_pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.detection.tiny import write_tiny_detector
+
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+    detector = write_tiny_detector(tmp_path / "detector")
+    settings = {**TINY, "score": {**TINY["score"], "detector": str(detector), "force": True}}
+    report = score(
+        picture,
+        model=str(tiny_bert_pipeline_dir),
+        metric="elements",
+        max_tokens=2,
+        out=tmp_path / "run",
+        device="cpu",
+        settings=settings,
+        quiet=True,
+    )
+    assert report.schema_id == "origcli/score/1" and len(report.results) == 1
+    assert report.provenance.settings["score"]["max_tokens"] == 2
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert "<table" in report._repr_html_() and picture.name in report._repr_html_()
+
+
+def test_words_come_before_settings_and_these_before_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "origcli.toml"
+    config.write_text("[score]\nimages = 3\nmax_tokens = 3\nbootstrap = 3\n")
+    monkeypatch.setenv("ORIGCLI_SCORE_IMAGES", "4")
+    monkeypatch.setenv("ORIGCLI_SCORE_MAX_TOKENS", "4")
+    run: Any = {"config": config, "settings": {"score": {"images": 5}}, "seed": 7, "preset": ("paper",)}
+    found = _settings(run, score={"images": 6, "model": None})
+    assert (found.score.images, found.score.max_tokens, found.score.bootstrap) == (6, 4, 3)
+    assert found.runtime.seed == 7 and found.invert.steps == 2000
+    assert _settings(run, score={}).score.images == 5
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    for name in origcli.__all__:
+        assert getattr(origcli, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        origcli.nonsense  # noqa: B018
