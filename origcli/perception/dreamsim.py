@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from origcli.errors import ModelError
-from origcli.perception import dreamsim_release
+from origcli.models import dreamsim_release
 from origcli.perception.dreamsim_towers import SIDE, load_towers
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices

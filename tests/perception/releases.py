@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from origcli.perception.dreamsim_release import RELEASES
+from origcli.models.dreamsim_release import RELEASES
 from origcli.perception.dreamsim_towers import KINDS, WIDTH, Kind
 
 RANK, ALPHA = 16, 0.5

@@ -5,6 +5,7 @@ original code would get through torch.hub, and `manifest.json` with what everyth
 the sha256 of each file. A directory without a manifest is unfinished.
 """
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def is_fetched(variant: str) -> bool:
 
 
 def fetch_release(variant: str, progress: Progress) -> Path:
-    """Fetches a variant's files, if they are not there, and records their hashes.
+    """Fetches a variant's files, if they are not there as recorded, and records their hashes.
 
     Raises:
         ModelError: the network, the archive or its contents are not as they should be.
@@ -108,8 +109,8 @@ def fetch_release(variant: str, progress: Progress) -> Path:
     wanted = release(variant)
     directory = directory_of(variant)
     with FileLock(directory.with_name(f".{variant}.lock")):
-        if is_fetched(variant):
-            return directory
+        with contextlib.suppress(ModelError):
+            return verified(variant)[0]
         sizes = [announced_size(remote) for remote in wanted.downloads]
         size = f"{sum(filter(None, sizes)) / 1e9:.2f} GB" if all(sizes) else "of unknown size"
         progress.say(f"fetching DreamSim's weights ({variant}, {size}) into {directory}")

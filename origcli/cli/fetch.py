@@ -1,0 +1,109 @@
+"""`origcli fetch`: gets models and metrics ahead of a run, and says what is here."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from origcli.cli import options, present
+from origcli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from origcli.models.fetching import State
+
+COLUMNS = ("name", "state", "gigabytes", "variant", "what", "source", "path")
+
+
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="sd15, sd14, bert, clip, dreamsim, dreamsim:BRANCH, yolov8n, or OWNER/NAME[@REVISION] "
+            "of the hub.",
+            autocompletion=lambda: _names(),
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="List what can be fetched and what is here.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Read what is here and compare it with the hashes recorded when it came."
+        ),
+    ] = False,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            "--variant",
+            metavar="NAME",
+            autocompletion=lambda: ["fp16"],
+            help="fp16: weight files of half the size, for --dtype fp16. [default: the full ones]",
+        ),
+    ] = None,
+    offline: options.OfflineOption = None,
+    form: options.FormatOption = options.Format.table,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Fetch models and metrics ahead, so that later runs need no network.
+
+    Models of the hub go into its own cache (HF_HOME), all else into ORIGCLI_CACHE. What broke off is gone
+    on with, every file is hashed, and only safetensors are taken of a model. With --offline nothing is
+    fetched: it fails with status 4 if something named is not here.
+
+    \b
+    Examples:
+      origcli fetch sd15 dreamsim clip
+      origcli fetch someone/their-model@main --variant fp16
+      origcli fetch --list
+      origcli fetch --verify
+      origcli fetch sd15 dreamsim --offline
+    """
+    from origcli.models import fetching
+    from origcli.settings import resolve
+
+    if variant not in (None, "fp16"):
+        raise UsageError(
+            f"no variant is called {variant!r}", "choose fp16, or leave it out for the full weights"
+        )
+    if not names and not (show or verify):
+        raise UsageError("nothing to fetch", "name what to fetch, or list it with: origcli fetch --list")
+    progress = present.progress(quiet)
+    stay = show or verify or resolve({"runtime": {"offline": offline}})[0].runtime.offline
+    states = []
+    for name in names or fetching.names():
+        state = fetching.state(name, verify=verify or not stay)
+        if not stay and (not state.ready or state.variant != variant):
+            state = fetching.fetch(name, progress, variant=variant)
+        states.append(state)
+    present.rows([_row(state) for state in states], COLUMNS, form)
+    _check(states, missing_is_wrong=bool(names) and not show)
+
+
+def _names() -> list[str]:
+    from origcli.models.fetching import names
+
+    return list(names())
+
+
+def _row(state: "State") -> dict[str, Any]:
+    return {
+        "name": state.name,
+        "state": state.problem or ("here" if state.path else "not here"),
+        "gigabytes": round(state.bytes / 1e9, 3) if state.path else None,
+        "variant": state.variant,
+        "what": state.what,
+        "source": state.source,
+        "path": str(state.path) if state.path else None,
+    }
+
+
+def _check(states: "list[State]", missing_is_wrong: bool) -> None:
+    """Exit status 4 where something is damaged, or named and not here."""
+    damaged = [state for state in states if state.problem]
+    missing = [state for state in states if state.path is None] if missing_is_wrong else []
+    for state in damaged:
+        raise ModelError(f"{state.name}: {state.problem}", f"fetch it again: origcli fetch {state.name}")
+    if missing:
+        names = " ".join(state.name for state in missing)
+        raise ModelError(
+            f"not on this disk: {names}", f"fetch where there is a network: origcli fetch {names}"
+        )
