@@ -27,7 +27,7 @@ VARIABLES = {
     "ORIGCLI_MIRROR": "address that serves published weights in place of their publishers",
     "ORIGCLI_PRESET": "the --preset",
 }
-PRESETS = ("paper", "small", "fast")
+PRESETS = ("paper", "small", "fast", "many")
 DEFAULT_PRESETS = ("small", "fast")
 
 
@@ -208,6 +208,10 @@ class GeneralizeSettings(Section):
     repeats: int = Field(ge=1)
     images: int = Field(ge=1)
     max_elements: int = Field(ge=1)
+    caption_pool: int = Field(ge=1)
+    bootstrap: int = Field(ge=1)
+    detector: str = "shapes"
+    keep_data: bool = False
 
 
 class Settings(Section):

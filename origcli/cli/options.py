@@ -202,6 +202,14 @@ def preset_names(preset: str | None) -> tuple[str, ...] | None:
     return None if preset is None else tuple(name.strip() for name in preset.split(","))
 
 
+def for_many_models(preset: str | None) -> str:
+    """The presets of a command that trains many models: `many` is layered on `small`."""
+    from origcli.settings import DEFAULT_PRESETS
+
+    names = preset_names(preset) or DEFAULT_PRESETS
+    return ",".join(f"{name},many" if name == "small" and "many" not in names else name for name in names)
+
+
 def load_settings(preset: str | None, config: Path | None, flags: Mapping[str, Any]) -> "Settings":
     """The effective settings of a command: presets, file, environment, flags (section -> field -> value)."""
     from origcli.settings import resolve

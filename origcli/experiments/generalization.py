@@ -1,0 +1,287 @@
+"""The generalization experiments: does a model draw what it never saw, its features known (supplement 2.2)?
+
+A model is trained without one element; then it is asked for that element, and for anything. How often the
+element turns up is compared over models whose data are more or less diverse.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from origcli.detection.detector import Detection, Detector
+from origcli.detection.survey import detector_directory
+from origcli.detection.yolo import load_yolo
+from origcli.errors import Interrupted, OrigError
+from origcli.experiments.diversity import Experiment, caption_pool, choose
+from origcli.experiments.galleries import Exhibit, exhibit, write_figures
+from origcli.experiments.occurrence import Counts, Quantity, average, frequency, quality, rise
+from origcli.experiments.stages import (
+    CONDITIONS,
+    EXPERIMENTS,
+    Bench,
+    Condition,
+    Found,
+    conduct,
+    is_detected,
+)
+from origcli.experiments.study import MODEL_SECTIONS, experiment_facts, planned, write_plan
+from origcli.inversion.templates import read_templates
+from origcli.models.pipeline import DEFAULT_GUIDANCE
+from origcli.reports.schema import (
+    Estimate,
+    Failure,
+    GeneralizeReport,
+    GeneralizeResult,
+    GeneralizeSummary,
+    LevelSummary,
+    ModelFacts,
+    Provenance,
+    Status,
+    Trend,
+)
+from origcli.reports.writers import write_report
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.seeding import derive_seed
+from origcli.scenes.elements import Element
+from origcli.settings import Settings
+from origcli.training.text_encoder import pretrain
+
+SEEN = 0.5  # ours: a deformed element is one that the detector is less sure of, not one that is not there
+QUANTITIES = ("frequency", "lift", "confidence")
+SECTIONS = ("synth", *MODEL_SECTIONS, "draw", "detect", "generalize")
+TEXT_ENCODER = "text-encoder"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One experiment and condition, with the replicates that averages are made of."""
+
+    result: GeneralizeResult
+    quantities: dict[str, Quantity]
+
+
+def run(
+    settings: Settings, runtime: Runtime, only: Sequence[str] = (), ray: str | None = None
+) -> GeneralizeReport:
+    """Does the experiments and writes report.json, report.csv, report.html and the figures.
+
+    A stage that is done is not done again. One that fails stops its own experiment alone. The report is of
+    all planned experiments that are finished, those of earlier calls included.
+
+    Args:
+        only: names or patterns of the experiments to do; all when empty.
+        ray: address of a Ray cluster whose machines see the run directory.
+
+    Raises:
+        ModelError: there is no detector, found before anything is trained.
+        Interrupted: a signal came; what was finished is kept.
+    """
+    experiments = planned(settings)
+    chosen = choose(experiments, only)
+    detector = open_detector(settings, runtime)
+    write_plan(runtime.out, settings)
+    directory = runtime.out / EXPERIMENTS
+    due = [one for one in experiments if one in chosen or is_detected(directory / one.name)]
+    shared = share_text_encoder(settings, runtime)
+    measured: list[Measured] = []
+    exhibits: list[Exhibit] = []
+    failures: list[Failure] = []
+    outcomes = (
+        conduct_here(due, shared, settings, runtime, detector)
+        if ray is None
+        else _on_cluster(ray, due, shared, settings, runtime)
+    )
+    with runtime.progress.task("experiments", len(due)) as bar:
+        for one, found in outcomes:
+            if isinstance(found, Failure):
+                runtime.progress.say(f"{one.name}: {found.message}")
+                failures.append(found)
+            else:
+                measured += evaluate(one, found, settings, runtime.seed)
+                threshold = settings.detect.confidence
+                exhibits.append(exhibit(one, directory / one.name, found, threshold))
+            bar.advance(1)
+    finished = len(measured) // len(CONDITIONS)
+    complete = finished == len(experiments)
+    report = GeneralizeReport(
+        status=Status.complete if complete else Status.partial if measured else Status.failed,
+        provenance=provenance(settings, runtime, detector),
+        results=tuple(one.result for one in measured),
+        errors=tuple(failures),
+        summary=summarize(measured, settings.generalize.levels, runtime.seed),
+    )
+    report = report.model_copy(update={"figures": write_figures(runtime.out, report, exhibits)})
+    write_report(runtime.out, report)
+    return report
+
+
+def conduct_here(
+    due: Sequence[Experiment], shared: Settings, settings: Settings, runtime: Runtime, detector: Detector
+) -> Iterator[tuple[Experiment, Found | Failure]]:
+    """Does experiments one after the other in this process; a failed one becomes its failure.
+
+    Args:
+        shared: the settings with the text encoder that all share.
+        settings: as they were given: what experiments are recorded with.
+    """
+    for one in due:
+        bench = Bench(one, shared, runtime, runtime.out / EXPERIMENTS / one.name)
+        facts = experiment_facts(one, settings, runtime.seed)
+        try:
+            yield one, conduct(bench, facts, detector)
+        except Interrupted:
+            raise
+        except OrigError as problem:
+            yield one, Failure.of(problem, one.name)
+
+
+def _on_cluster(
+    address: str, due: Sequence[Experiment], shared: Settings, settings: Settings, runtime: Runtime
+) -> Iterator[tuple[Experiment, Found | Failure]]:
+    from origcli.experiments.fleet import conduct_on_cluster
+
+    on_gpu = runtime.device.type == "cuda"
+    yield from conduct_on_cluster(address, due, shared, settings, runtime.out, on_gpu)
+
+
+def open_detector(settings: Settings, runtime: Runtime) -> Detector:
+    """The detector of all experiments; it tells of elements that it is less sure of, too.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    lowest = min(SEEN, settings.detect.confidence)
+    own = settings.detect.model_copy(update={"confidence": lowest})
+    return load_yolo(detector_directory(settings.generalize.detector), runtime, own)
+
+
+def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
+    """Pre-trains one caption BERT for all experiments, and names it in the settings.
+
+    It has seen no picture, so what a model knows of looks comes from its own data set alone (2.1). Settings
+    that name a pre-trained BERT are given back as they are.
+    """
+    own = settings.text_encoder
+    if own.source != "captions":
+        return settings
+    directory = runtime.out / TEXT_ENCODER
+    if not (directory / "report.json").is_file():
+        generalize = settings.generalize
+        captions = caption_pool(generalize.max_elements, generalize.caption_pool, runtime.seed)
+        templates = [*read_templates("object"), *read_templates("art")]
+        pretrain(captions, templates, own, runtime, directory, resume=True)
+    source = own.model_copy(update={"source": str(directory)})
+    return settings.model_copy(update={"text_encoder": source})
+
+
+def evaluate(experiment: Experiment, found: Found, settings: Settings, seed: int) -> list[Measured]:
+    """The quantities of both conditions of an experiment."""
+    digest = hash_value(experiment_facts(experiment, settings, seed))
+    measured = []
+    for condition in CONDITIONS:
+        counts = count(found[condition], experiment.held_out, settings.detect.confidence)
+        random = np.random.default_rng(derive_seed(seed, "resample", experiment.name, condition))
+        replicates = settings.generalize.bootstrap
+        often = frequency(counts, replicates, random)
+        quantities = {
+            "frequency": often,
+            "lift": often.scaled(experiment.level),
+            "confidence": quality(counts, replicates, random),
+        }
+        result = GeneralizeResult(
+            experiment=experiment.name,
+            hash=digest,
+            level=experiment.level,
+            held_out=experiment.held_out.phrase,
+            spanning=tuple(element.phrase for element in experiment.trained_on),
+            condition=condition,
+            prompt="" if condition == "empty" else experiment.held_out.phrase,
+            images=len(found[condition]),
+            detections=int(counts.total.sum()),
+            held_out_detections=int(counts.held_out.sum()),
+            sheet=f"{EXPERIMENTS}/{experiment.name}/{condition}.png",
+            **{name: quantity.estimate for name, quantity in quantities.items()},
+        )
+        measured.append(Measured(result, quantities))
+    return measured
+
+
+def count(pictures: Sequence[Sequence[Detection]], held_out: Element, threshold: float) -> Counts:
+    """Detections as numbers, picture by picture.
+
+    Args:
+        threshold: the confidence from which detections count (2.1: 0.9).
+    """
+    rows = [
+        (
+            sum(one.element == held_out for one in seen if one.confidence >= threshold),
+            sum(one.confidence >= threshold for one in seen),
+            sum(one.element == held_out for one in seen),
+            sum(one.confidence for one in seen if one.element == held_out),
+        )
+        for seen in pictures
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return Counts(table[:, 0], table[:, 1], table[:, 2], table[:, 3])
+
+
+def summarize(measured: Sequence[Measured], levels: Sequence[int], seed: int) -> GeneralizeSummary:
+    """Averages over the symmetric experiments of each level, and whether they rise with the level."""
+    random = np.random.default_rng(derive_seed(seed, "average"))
+    averages = []
+    for level in levels:
+        for condition in CONDITIONS:
+            group = [
+                one for one in measured if (one.result.level, one.result.condition) == (level, condition)
+            ]
+            estimates = {
+                name: average([one.quantities[name] for one in group], random) for name in QUANTITIES
+            }
+            averages.append(
+                LevelSummary(level=level, condition=condition, experiments=len(group), **estimates)
+            )
+    trends = tuple(
+        _trend(measured, condition, name, random) for condition in CONDITIONS for name in QUANTITIES
+    )
+    return GeneralizeSummary(levels=tuple(averages), trends=trends)
+
+
+def _trend(
+    measured: Sequence[Measured], condition: Condition, name: Any, random: np.random.Generator
+) -> Trend:
+    known = [
+        (one.result.level, one.quantities[name].value)
+        for one in measured
+        if one.result.condition == condition and not np.isnan(one.quantities[name].value)
+    ]
+    found = rise([level for level, _ in known], [value for _, value in known], random)
+    reason = "fewer than three experiments, or one of the two does not vary"
+    return Trend(
+        condition=condition,
+        quantity=name,
+        kendall_tau=Estimate.missing(reason) if found is None else Estimate.of(found.tau),
+        p_value=None if found is None else found.p_value,
+        test=f"permutation of {len(known)} experiments, one-sided: it rises with the number of elements",
+    )
+
+
+def provenance(settings: Settings, runtime: Runtime, detector: Detector) -> Provenance:
+    """What made a report."""
+    values: dict[str, Any] = {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
+    guidance = settings.draw.guidance
+    return Provenance(
+        command="generalize",
+        versions=package_versions(),
+        settings=values,
+        settings_hash=hash_value(values),
+        seed=runtime.seed,
+        device=runtime.device.type,
+        dtype=str(runtime.dtype).removeprefix("torch."),
+        detector=ModelFacts(name=settings.generalize.detector, weights_hash=detector.weights_hash),
+        scheduler=settings.draw.scheduler,
+        guidance=DEFAULT_GUIDANCE if guidance is None else guidance,
+        notes=(f"confidence is of held-out detections from {SEEN:g} up",),
+    )
