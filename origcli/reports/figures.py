@@ -123,7 +123,7 @@ def group_curves(groups: Sequence[GroupSummary], metric: str, form: Form = "png"
             name = f"{group.name.removeprefix(f'{domain}/')} (n = {group.count})"
             _series(axes, [p.m for p in group.curve], [p.distance for p in group.curve], index, name)
         if axes.lines:
-            axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+            axes.legend(loc="upper right", frameon=False, fontsize=8, labelcolor=_INK)
             axes.set_xticks(sorted({p.m for g in shown for p in g.curve}))
             axes.set_ylim(bottom=0)
         if len(domains) > 1:
@@ -158,7 +158,7 @@ def loss_curves(
     if log:
         axes.set_yscale("log")
     if len(names) > 1:
-        axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+        axes.legend(loc="upper right", frameon=False, fontsize=8, labelcolor=_INK)
     return rendered(figure, form)
 
 
@@ -209,7 +209,7 @@ def frequency_curves(
         axes.axhline(1, color=_SOFT, linewidth=1, linestyle=":", label="chance")
     axes.set_xticks(levels)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
+    axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=_INK)
     return rendered(figure, form)
 
 

@@ -4,13 +4,11 @@ Equal reports are equal bytes. Results may come as a stream, so that a report ov
 images needs the memory of one.
 """
 
-import csv
-import io
 import json
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,31 +18,13 @@ from pydantic import ValidationError
 from origcli.errors import InputError
 from origcli.reports.envelope import Record, Report
 from origcli.reports.schema import SCHEMAS
+from origcli.reports.spreadsheet import csv_text as csv_text
 from origcli.reports.tables import columns, failure_row, result_rows
 from origcli.runtime.run_directory import atomic_file, read_json, storage_error
 
-# What spreadsheets take as the start of a formula, also in its full-width forms.
-_FORMULA_STARTS = tuple("=+-@\t\r\n\0＝＋－＠")
 _NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]")
 
 R = TypeVar("R", bound=Record)
-
-
-def safe_cell(value: Any) -> Any:
-    """A CSV cell that no spreadsheet runs as a formula: text that starts like one gets a quote before it."""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
-
-
-def csv_text(rows: Iterable[Mapping[str, Any]], names: Sequence[str], *, header: bool = True) -> str:
-    """Rows as CSV; `None` is an empty cell."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if header:
-        writer.writerow(names)
-    writer.writerows([safe_cell(row.get(name)) for name in names] for row in rows)
-    return buffer.getvalue()
 
 
 def json_text(value: Any) -> str:

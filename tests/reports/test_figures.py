@@ -1,0 +1,154 @@
+"""Figures for print: what is drawn is what was measured; nothing global changes; equal input, equal bytes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from origcli.reports import figures
+from origcli.reports.schema import ConfusionMatrix, CurvePoint, Estimate, GeneralizeSummary, LevelSummary
+from tests.reports import samples
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures behind the bytes, in the order they were made."""
+    kept: list[Figure] = []
+
+    def keep(figure: Figure, form: str) -> bytes:
+        kept.append(figure)
+        return b""
+
+    monkeypatch.setattr(figures, "rendered", keep)
+    return kept
+
+
+def summary() -> GeneralizeSummary:
+    return GeneralizeSummary(
+        levels=tuple(
+            LevelSummary(
+                level=level, condition=condition, experiments=4,
+                frequency=samples.estimate(0.001 * level, 0.001),
+                lift=samples.estimate(1.5), confidence=Estimate.missing("none found"),
+            )
+            for level in (4, 30, 60)
+            for condition in ("empty", "prompted")
+        )
+    )  # fmt: skip
+
+
+def matrix() -> ConfusionMatrix:
+    return ConfusionMatrix(classes=("a", "b", "background"), counts=((3, 1, 0), (0, 0, 0), (1, 0, 1)))
+
+
+def test_the_curve_is_the_result_s(drawn: list[Figure]) -> None:
+    result = samples.result(None)
+    figures.distance_curve(result, "elements")
+    axes = drawn[0].axes[0]
+    heights = [container.lines[0].get_ydata().tolist() for container in axes.containers]
+    assert heights == [[p.distance.value for p in result.curve], [result.distance_0.value]]
+    (bars,) = axes.containers[0].lines[2]
+    ends = [tuple(segment[:, 1]) for segment in bars.get_segments()]
+    assert ends == pytest.approx([(p.distance.low, p.distance.high) for p in result.curve])
+    assert {text.get_text() for text in axes.texts} == {"ceiling", "threshold", "floor"}
+
+
+def test_groups_have_a_line_each_and_domains_a_panel_each(drawn: list[Figure]) -> None:
+    report = samples.report(*samples.many(None, 6, drawings=2), grouped=True)
+    assert report.summary is not None
+    figures.group_curves(report.summary.groups, "elements")
+    assert len(drawn[0].axes) == 1 and len(drawn[0].axes[0].containers) == 3
+    groups = [
+        group.model_copy(update={"name": f"{domain}/{group.name}", "domain": domain})
+        for domain in ("houses", "sports", "animals", "art", "people")
+        for group in report.summary.groups[:2]
+    ]
+    figures.group_curves(groups, "DreamSim")
+    shown = [axes for axes in drawn[1].axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == ["houses", "sports", "animals", "art", "people"]
+    assert len({axes.get_ylim() for axes in shown}) == 1
+
+
+def test_frequency_stands_against_the_number_of_elements_with_chance(drawn: list[Figure]) -> None:
+    figures.frequency_curves(summary())
+    axes = drawn[0].axes[0]
+    (empty, prompted) = (container.lines[0] for container in axes.containers)
+    assert empty.get_xdata().tolist() == prompted.get_xdata().tolist() == [4, 30, 60]
+    assert empty.get_ydata().tolist() == pytest.approx([0.004, 0.03, 0.06])
+    (chance,) = (line for line in axes.lines if line.get_label() == "chance, 1/K")
+    assert chance.get_ydata().tolist() == pytest.approx([1 / 4, 1 / 30, 1 / 60])
+
+
+def test_a_quantity_that_was_never_measured_leaves_an_empty_figure() -> None:
+    assert figures.frequency_curves(summary(), "confidence").startswith(b"\x89PNG")
+
+
+def test_rows_of_the_confusion_matrix_are_shares(drawn: list[Figure]) -> None:
+    figures.confusion(matrix())
+    shares = np.ma.filled(drawn[0].axes[0].images[0].get_array(), np.nan)
+    np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [np.nan] * 3, [0.5, 0, 0.5]])
+
+
+def test_loss_curves_take_rows_with_gaps(drawn: list[Figure]) -> None:
+    figures.loss_curves([{"step": 0, "loss": 1.0}, {"step": 10, "loss": 0.5, "held_out": 0.6}], log=True)
+    axes = drawn[0].axes[0]
+    assert {line.get_label(): line.get_xydata().tolist() for line in axes.lines} == {
+        "loss": [[0, 1.0], [10, 0.5]],
+        "held_out": [[10, 0.6]],
+    }
+    assert axes.get_yscale() == "log"
+
+
+def test_the_print_figure_shows_the_query_each_token_count_and_the_edit(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    result = samples.result(tmp_path, tokens=3, drawings=3)
+    assert result.in_distribution is not None
+    edit = result.in_distribution.model_copy(update={"kind": "edit"})
+    figures.print_figure(tmp_path, [result.model_copy(update={"in_distribution": edit})])
+    axes = drawn[0].axes
+    assert [a.get_title() for a in axes] == ["query", "1 token", "2 tokens", "3 tokens", "edit"]
+    assert all(a.images for a in axes)
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), np.asarray(samples.picture(0)))
+    figures.print_figure(tmp_path, [result, samples.result(None, "gone", tokens=3)])
+    assert [bool(a.images) for a in drawn[1].axes] == [True] * 4 + [False] * 4, (
+        "no edit: placement is no edit"
+    )
+
+
+def test_the_drawing_shown_is_the_one_of_median_distance() -> None:
+    point = CurvePoint(
+        m=1, distance=samples.estimate(0.4), distances=((0.9, 0.1, 0.4, 0.5),), l_det=samples.estimate(0.1),
+        drawings=("a", "b", "c", "d"),
+    )  # fmt: skip
+    assert figures.median_drawing(point) == 2
+    assert figures.median_drawing(point.model_copy(update={"drawings": ("a",)})) == 0
+
+
+@pytest.mark.parametrize("form", ["png", "pdf"])
+def test_equal_figures_are_equal_bytes_without_a_date(form: figures.Form) -> None:
+    first, second = (figures.loss_curves([{"step": 0, "loss": 1.0}], form=form) for _ in range(2))
+    assert first == second
+    assert b"CreationDate" not in first and b"Matplotlib" not in first
+    if form == "png":
+        assert Image.open(io.BytesIO(first)).width > 800
+
+
+@pytest.mark.parametrize("name", ["$x_{", "<script>", "a\\b", "caf\u00e9"])
+def test_names_are_no_mathematics(name: str) -> None:
+    assert figures.picture_grid([name], [name], {(0, 0): samples.picture(0)}, note=name)
+
+
+def test_nothing_global_changes() -> None:
+    before = dict(matplotlib.rcParams)
+    figures.confusion(matrix())
+    assert dict(matplotlib.rcParams) == before
+    code = "import sys, origcli.reports.figures; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,176 @@
+"""The HTML reports as documents: complete, self-contained, and deaf to hostile names."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from origcli.reports import gallery
+from origcli.reports.schema import ModelFacts, ScoreReport, Threshold
+from tests.reports import samples
+from tests.reports.pages import Page
+
+HOSTILE = (
+    "<script>alert(1)</script>.png",
+    '"><img src=x onerror=alert(1)>.png',
+    "{{ 7 * 7 }}.png",
+    "</style><script>alert(1)</script>.png",
+    "javascript:alert(1)",
+    "file:caf%E9.png",
+    "a\nb\u202egnp.exe",
+)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScoreReport]:
+    directory = tmp_path_factory.mktemp("scored")
+    return directory, samples.report(samples.result(directory))
+
+
+def test_a_page_shows_the_whole_measurement(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    (result,) = report.results
+    page = Page(gallery.page_html(directory, result, report.provenance))
+    assert "Redrawn with 2 tokens" in page.text
+    assert result.verdict.words in page.text
+    pictures = page.all("img")
+    assert len([p for p in pictures if p.get("src", "").startswith("data:image/")]) == 2 + 7 - 1 + 6 * 20 + 10
+    assert all("alt" in picture for picture in pictures)
+    for point in result.curve:
+        assert point.distance.value is not None
+        assert f"{point.distance.value:.3f}" in page.text
+    for fact in (result.image.sha256, "ab" * 32, "torch 2.14.1", "guidance 3", "score.prompt", "EXIF turn 6"):
+        assert fact in page.text
+    for limit in gallery.LIMITS:
+        assert limit in page.text
+
+
+def test_a_page_asks_nothing_of_the_network(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    text = gallery.page_html(directory, report.results[0], report.provenance)
+    page = Page(text)
+    for _, attributes in page.elements:
+        for name in ("src", "href", "action", "srcset", "data", "poster"):
+            value = attributes.get(name, "")
+            assert value.startswith(("data:", "#")) or value == "", (name, value[:80])
+    assert "url(" not in text and "@import" not in text and "//" not in "".join(page.styles)
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert not [1 for _, attributes in page.elements if "style" in attributes]
+
+
+def test_the_policy_allows_the_page_s_own_style_and_script_alone(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    for text in (
+        gallery.page_html(directory, report.results[0], report.provenance),
+        gallery.overview_html(directory, report),
+    ):
+        page = Page(text)
+        (policy,) = (
+            m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
+        )
+        assert policy.startswith("default-src 'none'; img-src data:;")
+        for kind, inline in (("style", page.styles), ("script", page.scripts)):
+            (own,) = inline
+            digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+            assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_text(name: str, tmp_path: Path) -> None:
+    result = samples.result(None, path=f"in/{name}", group=name)
+    report = samples.report(result, result.model_copy(update={"id": "other", "page": "javascript:alert(1)"}))
+    facts = report.provenance.model_copy(update={"model": ModelFacts(name=name), "notes": (name,)})
+    report = report.model_copy(update={"provenance": facts})
+    for text in (
+        gallery.page_html(tmp_path, result, facts),
+        gallery.overview_html(tmp_path, report),
+    ):
+        page = Page(text)
+        assert len(page.scripts) == 1 and len(page.styles) == 1
+        assert not [1 for _, attributes in page.elements if any(key.startswith("on") for key in attributes)]
+        assert not [a for a in page.all("a") if "script" in a["href"]]
+        assert " ".join(name.split()) in page.text or "49" not in page.text
+        assert "<script>alert" not in text
+        text.encode("utf-8")
+
+
+def test_pictures_that_are_gone_leave_a_page(tmp_path: Path) -> None:
+    result = samples.result(tmp_path)
+    for path in tmp_path.rglob("*.png"):
+        path.unlink()
+    page = Page(gallery.page_html(tmp_path, result, samples.provenance()))
+    assert "not kept" in page.text
+
+
+def test_out_of_domain_has_no_curve_and_says_why(tmp_path: Path) -> None:
+    page = Page(gallery.page_html(tmp_path, samples.result(tmp_path, outside=True), samples.provenance()))
+    assert "Outside what this model can show" in page.text and "14.2 dB is under" in page.text
+    assert "What the model draws" not in page.text
+
+
+def test_without_a_threshold_nothing_is_called_enough(tmp_path: Path) -> None:
+    none = Threshold(value=None, source="none", how="none in the registry")
+    result = samples.result(tmp_path, threshold=none)
+    page = Page(gallery.page_html(tmp_path, result, samples.provenance()))
+    assert "Originality 0.36" in page.text and "none in the registry" in page.text
+    assert not page.all("span", **{"class": "num near"})
+
+
+def test_one_image_is_its_own_report_and_more_are_an_overview(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    gallery.write_html(directory, report)
+    assert "What the model draws" in Page((directory / "report.html").read_text("utf-8")).text
+    two = samples.report(report.results[0], samples.result(None, "second"))
+    gallery.write_html(directory, two)
+    assert "How original are 2 images" in Page((directory / "report.html").read_text("utf-8")).text
+    broken = samples.report(report.results[0], failures=1)
+    gallery.write_html(directory, broken)
+    assert "damaged or unreadable" in Page((directory / "report.html").read_text("utf-8")).text
+
+
+def test_an_overview_links_its_pages_and_they_link_back(tmp_path: Path) -> None:
+    results = samples.many(tmp_path, 3, drawings=2)
+    report = samples.report(*results, failures=2, grouped=True)
+    names = [gallery.write_page(tmp_path, result, report.provenance) for result in results]
+    gallery.write_html(tmp_path, report.model_copy(update={"results": ()}), iter(results))
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    links = [a["href"] for a in page.all("a") if "#" not in a["href"]]
+    assert links == names
+    for name in names:
+        assert "../report.html" in [a["href"] for a in Page((tmp_path / name).read_text("utf-8")).all("a")]
+    assert len(page.all("tr", **{"data-verdict": "redrawn"})) == sum(
+        r.verdict.kind == "redrawn" for r in results
+    )
+    assert page.text.count("damaged or unreadable picture") == 2
+    assert "0.930" in page.text and "0.0002" in page.text
+
+
+def test_an_overview_shows_a_thousand_rows_and_says_so() -> None:
+    one = samples.result(None, tokens=2, drawings=1, test=False)
+    head = samples.report(one)
+    stream = (one.model_copy(update={"id": f"i{i}"}) for i in range(1002))
+    page = Page(gallery.overview_html(Path(), head, stream))
+    assert len(page.all("tr", **{"data-verdict": str(one.verdict.kind)})) == gallery.ROWS
+    assert "The first 1000 of 1002" in page.text
+
+
+def test_groups_of_several_domains_have_a_panel_each() -> None:
+    results = samples.many(None, 6, drawings=2)
+    report = samples.report(*results, grouped=True)
+    assert report.summary is not None
+    groups = tuple(
+        group.model_copy(update={"name": f"{domain}/{group.name}", "domain": domain})
+        for domain in ("art", "houses")
+        for group in report.summary.groups
+    )
+    report = report.model_copy(update={"summary": report.summary.model_copy(update={"groups": groups})})
+    page = Page(gallery.overview_html(Path(), report))
+    assert len(page.all("svg", **{"class": "chart"})) == 4, "each for a desktop and for a phone"
+    assert "art" in page.text and "houses" in page.text
+
+
+def test_equal_reports_are_equal_pages(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    first, second = (gallery.page_html(directory, report.results[0], report.provenance) for _ in range(2))
+    assert first == second

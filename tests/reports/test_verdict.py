@@ -1,0 +1,82 @@
+"""Verdicts say what was measured, how sure it is, and no more."""
+
+import pytest
+
+from origcli.reports.schema import Estimate, Threshold, VerdictKind
+from origcli.reports.verdict import LIMITS, decide, tokens
+from tests.reports import samples
+
+NONE = Threshold(value=None, source="none", how="none in the registry")
+
+
+@pytest.mark.parametrize(
+    ("level", "threshold", "kind", "said"),
+    [
+        (
+            0.05,
+            samples.THRESHOLD,
+            VerdictKind.redrawn,
+            ["with 1 token:", "One is the least there is", "0.42"],
+        ),
+        (0.30, samples.THRESHOLD, VerdictKind.redrawn, ["with 2 tokens:", "With 1 token they do not"]),
+        (0.70, samples.THRESHOLD, VerdictKind.not_redrawn, ["up to 5 tokens", "stay outside the threshold"]),
+        (0.50, NONE, VerdictKind.measured, ["no calibrated threshold", "With 1 token", "with 5 tokens"]),
+    ],
+)
+def test_the_words_follow_the_numbers(
+    level: float, threshold: Threshold, kind: VerdictKind, said: list[str]
+) -> None:
+    verdict = samples.result(None, level=level, threshold=threshold, seed=3).verdict
+    assert verdict.kind is kind
+    for words in said:
+        assert words in verdict.words
+    assert "95 % interval" in verdict.words
+    assert "originality is" in verdict.words
+
+
+def test_an_undecided_verdict_says_where_and_what_to_do() -> None:
+    limit = samples.result(None, drawings=20).curve[1].distance.value
+    assert limit is not None
+    threshold = Threshold(value=limit - 1e-4, source="flag", how="--threshold")
+    verdict = samples.result(None, threshold=threshold).verdict
+    assert verdict.kind is VerdictKind.undecided
+    assert "at 2 tokens the interval" in verdict.words and "--images" in verdict.words
+
+
+def test_out_of_domain_is_not_original() -> None:
+    verdict = samples.result(None, outside=True).verdict
+    assert verdict.kind is VerdictKind.out_of_domain
+    assert "14.2 dB" in verdict.words
+    assert "says nothing about whether the image is original" in verdict.words
+
+
+def test_measured_by_force_stays_out_of_domain() -> None:
+    result = samples.result(None)
+    domain = result.domain_check.model_copy(update={"inside": False, "forced": True})
+    verdict = decide(
+        "shapes", domain, result.originality, result.tokens_needed, result.threshold, result.curve
+    )
+    assert verdict.kind is VerdictKind.out_of_domain
+    assert "measured all the same" in verdict.words
+
+
+def test_a_missing_originality_says_why() -> None:
+    result = samples.result(None)
+    verdict = decide(
+        "shapes",
+        result.domain_check,
+        Estimate.missing("the scale is too narrow"),
+        result.tokens_needed,
+        result.threshold,
+        result.curve,
+    )
+    assert "no originality score: the scale is too narrow" in verdict.words
+
+
+def test_the_limits_are_about_law_and_training_data() -> None:
+    said = " ".join(LIMITS)
+    assert "not a legal finding" in said and "training data" in said
+
+
+def test_one_token_many_tokens() -> None:
+    assert (tokens(1), tokens(2)) == ("1 token", "2 tokens")
