@@ -1,21 +1,23 @@
 """The one module that prints: results to stdout, everything else to stderr."""
 
-import csv
 import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from origcli.cli.options import Format
 from origcli.errors import OrigError, StorageError
+from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
 from origcli.runtime.progress import Progress, open_progress
 
+if TYPE_CHECKING:
+    from origcli.reports.envelope import Report
+
 _UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def progress(quiet: bool) -> Progress:
@@ -75,22 +77,6 @@ def write(text: str) -> None:
 def _abandon_stdout() -> None:
     """Sends what is left in the buffer nowhere: Python would try again at its exit, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def safe_cell(value: Any) -> Any:
-    """A CSV cell that no spreadsheet runs as a formula: text that starts like one gets a quote before it."""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
-
-
-def csv_text(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as CSV with a header, `None` as an empty cell."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([safe_cell(row.get(column)) for column in columns] for row in rows)
-    return buffer.getvalue()
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from origcli.cli import present
 from origcli.cli.options import Format
+from origcli.reports.spreadsheet import safe_cell
 
 ROWS = [
     {"image": "a.png", "tokens": 1, "distance": 0.25, "reason": None},
@@ -78,8 +79,8 @@ def test_a_table_on_a_terminal_fits_it(width: int, no_color: bool, monkeypatch: 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(start: str) -> None:
-    assert present.safe_cell(f"{start}cmd()") == f"'{start}cmd()"
-    assert present.safe_cell(-1.5) == -1.5
+    assert safe_cell(f"{start}cmd()") == f"'{start}cmd()"
+    assert safe_cell(-1.5) == -1.5
 
 
 def test_nan_is_no_json() -> None:
