@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow or busy machine is no failure.
+settings.register_profile("origcli", deadline=None)
+settings.load_profile("origcli")
 
 
 @pytest.fixture(scope="session")
