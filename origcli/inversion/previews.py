@@ -1,0 +1,69 @@
+"""Pictures drawn from tokens that are still being learned, to watch them come about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from origcli.generation.sampling import draw, prompt_states
+from origcli.inversion.embeddings import states
+from origcli.models.pipeline import DiffusionModel
+from origcli.reports.sheets import sheet
+from origcli.runtime.context import Runtime
+from origcli.runtime.run_directory import atomic_file, make_directory
+from origcli.settings import DrawSettings
+
+DRAWINGS = 2
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Writes `previews/NAME-step-NNNNNN.png`: the picture, and a column of drawings for each m.
+
+    The seeds are the same at every step, so that what changes is what was learned.
+    """
+
+    model: DiffusionModel
+    pictures: Mapping[str, Image.Image]
+    prompt: str
+    settings: DrawSettings
+    runtime: Runtime
+
+    def __call__(self, step: int, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+        """Draws from the current vectors of every picture."""
+        folder = make_directory(self.runtime.out / "previews")
+        empty = prompt_states(self.model, [""])[0]
+        for name, by_count in vectors.items():
+            drawn = [self._draw(learned, empty) for learned in by_count.values()]
+            rows = [[self.pictures[name], *column] for column in zip(*drawn, strict=True)]
+            headings = [name, *(f"m = {m}" for m in by_count)]
+            page = sheet([image for row in rows for image in row], columns=len(headings), headings=headings)
+            with atomic_file(folder / preview_name(name, step)) as file:
+                page.save(file, "PNG")
+
+    def _draw(self, vectors: Tensor, empty: Tensor) -> Sequence[Image.Image]:
+        context = states(self.model, self.prompt, vectors)
+        with torch.no_grad():
+            return draw(
+                self.model,
+                context,
+                empty,
+                range(DRAWINGS),
+                self.settings,
+                self.runtime,
+                description="preview",
+            )
+
+
+def preview_name(name: str, step: int) -> str:
+    """The file of a picture's preview."""
+    return f"{name}-step-{step:06d}.png"
+
+
+def previews_of(directory: Path, name: str) -> tuple[str, ...]:
+    """A picture's previews so far, relative to the run directory, in the order of steps."""
+    found = sorted((directory / "previews").glob(f"{name}-step-??????.png"))
+    return tuple(f"previews/{path.name}" for path in found)

@@ -1,0 +1,289 @@
+"""Inverts many pictures: reads them, learns their tokens in batches, writes files and the report.
+
+A picture that is done is logged and not done again; one that fails costs the others nothing.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image
+
+from origcli.errors import InputError, NonFiniteError
+from origcli.inversion import cost
+from origcli.inversion.embeddings import save_embeddings
+from origcli.inversion.optimisation import Inversion, invert
+from origcli.inversion.placeholders import check_placeholders, placeholder
+from origcli.inversion.preparation import make_lanes
+from origcli.inversion.previews import Previews, previews_of
+from origcli.inversion.templates import read_templates
+from origcli.models.images import read_image
+from origcli.models.opening import open_model
+from origcli.models.pipeline import DiffusionModel
+from origcli.models.registry import ModelEntry
+from origcli.reports.schema import (
+    Estimate,
+    Failure,
+    ImageFacts,
+    InvertedTokens,
+    InvertReport,
+    InvertResult,
+    LossPoint,
+    ModelFacts,
+    Provenance,
+    Status,
+)
+from origcli.reports.writers import ResultLog, csv_text, write_report
+from origcli.runtime.context import Runtime
+from origcli.runtime.inputs import Input
+from origcli.runtime.paths import path_text
+from origcli.runtime.plan import record_plan
+from origcli.runtime.provenance import hash_file, hash_value, package_versions
+from origcli.runtime.run_directory import make_directory, write_text
+from origcli.settings import Settings
+
+LOG = "results.jsonl"
+HISTORY_COLUMNS = ("m", "step", "loss", "l_det")
+SECTIONS = ("runtime", "invert", "draw")
+
+Outcome = InvertResult | Failure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read.
+
+    Attributes:
+        source: which one.
+        image: as the model sees it.
+        facts: of reading it.
+    """
+
+    source: Input
+    image: Image.Image
+    facts: dict[str, Any]
+
+
+def run(
+    inputs: Sequence[Input],
+    counts: Sequence[int],
+    settings: Settings,
+    runtime: Runtime,
+    listen: Callable[[Outcome], None] = lambda outcome: None,
+) -> InvertReport:
+    """Learns the tokens of all pictures; goes on where an earlier run in the same directory stopped.
+
+    Writes report.json and report.csv, `embeddings/`, `history/` and, if asked for, `previews/`.
+
+    Args:
+        inputs: pictures with names that differ.
+        counts: the values of m.
+        listen: hears of each picture, in order, and of those that were done before.
+
+    Returns:
+        The report without its results, which may be many: they are in report.json.
+
+    Raises:
+        UsageError: placeholders clash, templates are too long, or the directory holds another run.
+        ModelError, DeviceError, Interrupted, StorageError: as loading and learning raise them.
+    """
+    entry, model = open_model(settings.score.model, runtime)
+    check_placeholders(model.tokenizer, [one.name for one in inputs], counts)
+    record_plan(runtime.out, _record(inputs, counts, settings, model))
+    log = ResultLog(runtime.out / LOG, InvertResult)
+    done: set[str] = set()
+    for result in log:
+        listen(result)
+        done.add(result.id)
+    failures: list[Failure] = []
+    together = settings.score.together or 1
+    with runtime.progress.task("pictures", len(inputs), len(done)) as bar:
+        for start in range(0, len(inputs), together):
+            batch = [one for one in inputs[start : start + together] if one.name not in done]
+            for outcome in _invert_batch(batch, counts, model, settings, runtime):
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    log.append(outcome)
+                    done.add(outcome.id)
+                listen(outcome)
+                bar.advance(1)
+    report = InvertReport(
+        status=Status.complete if not failures else Status.partial if done else Status.failed,
+        provenance=_provenance(entry, model, settings, runtime),
+        results=(),
+        errors=tuple(failures),
+    )
+    write_report(runtime.out, report, log)
+    return report
+
+
+def plan(pictures: int, counts: Sequence[int], settings: Settings, runtime: Runtime) -> dict[str, Any]:
+    """What a run would do and take; learns nothing, but times a few samples on the device.
+
+    Raises:
+        UsageError: the templates with the most tokens are too long, or the initial words unknown.
+        ModelError: as loading raises it.
+    """
+    _, model = open_model(settings.score.model, runtime)
+    invert_settings = settings.invert
+    templates = read_templates(invert_settings.templates)
+    make_lanes(model, templates, invert_settings.initialization, counts, 1)
+    amount = cost.work(invert_settings, len(counts), len(templates))
+    flops = cost.count_flops(model)
+    batch = min(invert_settings.batch_size, invert_settings.micro_batch or cost.TIMED_BATCH)
+    # In samples' worth of UNet forward and back, which is what is timed.
+    worth = cost.total_flops(flops, amount) / (flops.unet + flops.unet_backward)
+    return {
+        "pictures": pictures,
+        "tokens": ",".join(map(str, counts)),
+        "steps": invert_settings.steps,
+        "batch_size": invert_settings.batch_size,
+        "unet_samples": pictures * amount.samples,
+        "tflop": pictures * cost.total_flops(flops, amount) / 1e12,
+        "minutes": pictures * worth * cost.sample_seconds(model, batch) / 60,
+        "device": model.device.type,
+    }
+
+
+def _invert_batch(
+    batch: Sequence[Input],
+    counts: Sequence[int],
+    model: DiffusionModel,
+    settings: Settings,
+    runtime: Runtime,
+) -> Iterator[Outcome]:
+    """The outcomes of pictures that are learned together."""
+    pictures: list[Picture] = []
+    for one in batch:
+        try:
+            pictures.append(Picture(one, *read_image(one.path, model.resolution, settings.score.crop)))
+        except InputError as problem:
+            yield Failure.of(problem, one.path)
+    if pictures:
+        yield from _learn(pictures, counts, model, settings, runtime)
+
+
+def _learn(
+    pictures: Sequence[Picture],
+    counts: Sequence[int],
+    model: DiffusionModel,
+    settings: Settings,
+    runtime: Runtime,
+) -> Iterator[Outcome]:
+    """Learns pictures together; where one breaks down, each alone, so that it costs the others nothing."""
+    names = [picture.source.name for picture in pictures]
+    images = {picture.source.name: picture.image for picture in pictures}
+    place = runtime.out / "checkpoints" / hash_value(names)[:16]
+    watch = Previews(model, images, settings.score.prompt, settings.draw, runtime)
+    try:
+        learned = invert(
+            model,
+            list(images.values()),
+            names,
+            counts,
+            settings.invert,
+            runtime,
+            checkpoint=place,
+            watch=watch,
+        )
+    except NonFiniteError as problem:
+        shutil.rmtree(place, ignore_errors=True)  # it leads back to the same end
+        if len(pictures) == 1:
+            yield Failure.of(problem, pictures[0].source.path)
+            return
+        for picture in pictures:
+            yield from _learn([picture], counts, model, settings, runtime)
+        return
+    for picture, inversion in zip(pictures, learned, strict=True):
+        yield _write(picture, inversion, settings, runtime.out)
+    # Only now: a run that is killed before this has the checkpoint to go on from.
+    shutil.rmtree(place, ignore_errors=True)
+    with suppress(OSError):
+        place.parent.rmdir()
+
+
+def _write(picture: Picture, inversion: Inversion, settings: Settings, directory: Path) -> InvertResult:
+    """Writes a picture's embeddings and loss history."""
+    for folder in ("embeddings", "history"):
+        make_directory(directory / folder)
+    rows = [row for m in inversion.vectors for row in history_rows(inversion, m)]
+    write_text(directory / "history" / f"{inversion.name}.csv", csv_text(rows, HISTORY_COLUMNS))
+    tokens = []
+    for m, vectors in inversion.vectors.items():
+        token, file = placeholder(inversion.name, m), f"embeddings/{inversion.name}-m{m}.safetensors"
+        save_embeddings(directory / file, token, vectors)
+        tokens.append(
+            InvertedTokens(
+                m=m,
+                placeholder=token,
+                file=file,
+                sha256=hash_file(directory / file),
+                steps=inversion.steps[m],
+                stop_reason=inversion.stop_reason[m],
+                l_det=Estimate.of(inversion.l_det[m]),
+                history=tuple(history_points(inversion, m, settings.invert.evaluate_every)),
+            )
+        )
+    return InvertResult(
+        id=inversion.name,
+        image=ImageFacts.model_validate(picture.facts),
+        tokens=tuple(tokens),
+        l_det_0=Estimate.of(inversion.l_det_none),
+        pictures=previews_of(directory, inversion.name),
+    )
+
+
+def history_rows(inversion: Inversion, m: int) -> Iterator[dict[str, float | int | None]]:
+    """A row a step: the training loss, and L_det where it was evaluated."""
+    evaluated = dict(inversion.evaluations[m])
+    for step, loss in enumerate([None, *inversion.losses[m]]):
+        yield {"m": m, "step": step, "loss": loss, "l_det": evaluated.get(step)}
+
+
+def history_points(inversion: Inversion, m: int, every: int) -> Iterator[LossPoint]:
+    """The history at every so many steps: the mean training loss since the point before, and L_det."""
+    losses, evaluated = inversion.losses[m], dict(inversion.evaluations[m])
+    for step in sorted({*range(every, len(losses) + 1, every), *evaluated, len(losses)}):
+        values = {"l_det": evaluated[step]} if step in evaluated else {}
+        if step:
+            start = (step - 1) // every * every
+            values["loss"] = fmean(losses[start:step])
+        yield LossPoint(step=step, values=values)
+
+
+def _record(
+    inputs: Sequence[Input], counts: Sequence[int], settings: Settings, model: DiffusionModel
+) -> dict[str, Any]:
+    """What the results depend on."""
+    return {
+        "command": "invert",
+        "invert": settings.invert.model_dump(mode="json", exclude={"micro_batch", "checkpoint_every"}),
+        "templates": hash_value(read_templates(settings.invert.templates)),
+        "crop": settings.score.crop,
+        "together": settings.score.together or 1,
+        "seed": settings.runtime.seed,
+        "tokens": list(counts),
+        "model": model.weights_hash,
+        "pictures": hash_value([[path_text(one.path), one.name] for one in inputs]),
+    }
+
+
+def _provenance(entry: ModelEntry, model: DiffusionModel, settings: Settings, runtime: Runtime) -> Provenance:
+    values = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
+    values["score"] = {"model": settings.score.model, "crop": settings.score.crop}
+    return Provenance(
+        command="invert",
+        versions=package_versions(),
+        settings=values,
+        settings_hash=hash_value(values),
+        seed=runtime.seed,
+        device=model.device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        model=ModelFacts(name=model.name, source=entry.source, weights_hash=model.weights_hash),
+        notes=(entry.note,) if entry.note else (),
+    )

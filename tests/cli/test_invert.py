@@ -1,0 +1,93 @@
+"""`origcli invert` as a user runs it."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from origcli.cli.invert import exit_code, parse_counts
+from origcli.errors import UsageError
+from tests.cli.command_line import origcli
+
+QUICK = ("--steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "My Cat.png")
+    return tmp_path / "My Cat.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [("1-5", [1, 2, 3, 4, 5]), ("3", [3]), ("1,2,4-6", [1, 2, 4, 5, 6]), ("2,2, 1", [1, 2]), ("4-4", [4])],
+)
+def test_token_counts(text: str, counts: list[int]) -> None:
+    assert parse_counts(text) == counts
+
+
+@pytest.mark.parametrize("text", ["", "0", "0-3", "5-1", "a", "1-", "-1", "1..5", "100", "1-2-3", "²"])
+def test_what_is_no_token_count_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--tokens"):
+        parse_counts(text)
+
+
+def test_exit_codes_of_partial_runs() -> None:
+    assert [exit_code(codes) for codes in (set(), {"input"}, {"input", "non-finite"})] == [0, 3, 8]
+
+
+def test_a_picture_and_a_file_that_is_none(picture: Path, tiny_bert_pipeline_dir: Path) -> None:
+    bad, out = picture.with_name("bad.png"), picture.with_name("run")
+    bad.write_bytes(b"")
+    done = origcli(
+        *("invert", picture, bad, "--model", tiny_bert_pipeline_dir, "--tokens", "1,2", "--out", out),
+        *("--format", "csv", *QUICK),
+    )
+    assert done.returncode == 3, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["m"], row["placeholder"]) for row in rows] == [
+        ("1", "<origcli-my-cat-m1>"),
+        ("2", "<origcli-my-cat-m2>"),
+        ("", ""),
+    ]
+    assert "bad.png" in rows[2]["path"] and rows[2]["error"].startswith("input:")
+    assert "bad.png" in done.stderr and "Traceback" not in done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert report["schema"] == "origcli/invert/1" and report["status"] == "partial"
+    again = origcli("invert", picture, "--model", tiny_bert_pipeline_dir, "--out", out, *QUICK)
+    assert again.returncode == 2 and "--resume" in again.stderr
+
+
+def test_too_many_tokens_are_refused_before_learning(picture: Path, tiny_clip_pipeline_dir: Path) -> None:
+    out = picture.with_name("run")
+    done = origcli(
+        "invert",
+        picture,
+        "--model",
+        tiny_clip_pipeline_dir,
+        "--tokens",
+        "30",
+        "--out",
+        out,
+        "--quiet",
+        *QUICK,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert "longer than the text encoder" in done.stderr and not (out / "embeddings").exists()
+
+
+def test_dry_run_writes_nothing(picture: Path, tiny_bert_pipeline_dir: Path) -> None:
+    done = origcli(
+        *("invert", picture, "--model", tiny_bert_pipeline_dir, "--dry-run", "--format", "json"),
+        *("--quiet", *QUICK),
+        cwd=picture.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    (plan,) = json.loads(done.stdout)
+    assert plan["tokens"] == "1,2,3,4,5" and plan["steps"] == 2 and plan["minutes"] > 0
+    assert [path.name for path in picture.parent.iterdir()] == [picture.name]

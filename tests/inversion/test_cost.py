@@ -1,0 +1,59 @@
+"""Counting work: samples, operations, and the budgets that the presets promise."""
+
+import pytest
+import torch
+
+from origcli.inversion import cost
+from origcli.inversion.templates import read_templates
+from origcli.models.pipeline import DiffusionModel
+from origcli.models.unet import build_unet
+from origcli.settings import resolve
+
+
+def test_fast_takes_at_most_9000_unet_samples_an_image_and_paper_what_the_supplement_says() -> None:
+    templates = len(read_templates("object"))
+    fast, paper = (
+        cost.work(resolve(presets=(name,), environment={})[0].invert, 5, templates)
+        for name in ("fast", "paper")
+    )
+    assert fast.samples <= 9000
+    assert paper.learned == 2000 * 20 * 5
+    assert paper.evaluated < paper.learned / 500
+
+
+def test_distinct_prompts_of_a_batch() -> None:
+    assert cost.expected_distinct(1, 27) == pytest.approx(1)
+    assert cost.expected_distinct(20, 27) == pytest.approx(14.3, abs=0.05)
+    drawn = [len(torch.randint(27, (20,)).unique()) for _ in range(2000)]
+    assert sum(drawn) / 2000 == pytest.approx(cost.expected_distinct(20, 27), abs=0.2)
+
+
+def test_operations_of_a_linear_part_are_two_a_weight_and_token(model: DiffusionModel) -> None:
+    flops = cost.count_flops(model)
+    encoder, width = model.text_encoder, model.embedding_width
+    linear = sum(
+        parameter.numel()
+        for name, parameter in encoder.named_parameters()
+        if parameter.ndim == 2 and "embed" not in name and "pooler" not in name
+    )
+    projections = 2 * linear * model.max_length
+    attention = 2 * 2 * 2 * model.max_length**2 * width  # two layers, scores and values
+    assert flops.text == pytest.approx(projections + attention, rel=0.01)
+    assert flops.text_backward >= projections
+    assert flops.vae > 0 and 0.5 < flops.unet_backward / flops.unet < 2
+
+
+def test_stable_diffusion_takes_what_is_known_of_it() -> None:
+    """0.8 TFLOP forward at 512 pixels."""
+    unet = resolve(presets=("paper",), environment={})[0].unet
+    with torch.device("meta"):
+        built = build_unet(unet, (4, 64, 64), 768).requires_grad_(False)
+        latents, states = torch.zeros(1, 4, 64, 64), torch.zeros(1, 77, 768, requires_grad=True)
+        timesteps = torch.zeros(1, dtype=torch.long)
+    forward, backward = cost._count(lambda: built(latents, timesteps, states).sample)
+    assert forward / 1e12 == pytest.approx(0.80, abs=0.03)
+    assert backward / 1e12 == pytest.approx(0.91, abs=0.08)
+
+
+def test_seconds_a_sample_are_measured(bert: DiffusionModel) -> None:
+    assert 0 < cost.sample_seconds(bert, 2) < 60
