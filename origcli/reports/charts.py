@@ -1,16 +1,23 @@
 """The charts of the HTML reports, each drawn twice: for a desktop and for a phone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from origcli.reports.envelope import Estimate
 from origcli.reports.numerals import number
+from origcli.reports.schema import GeneralizeSummary
 from origcli.reports.score import GroupSummary, ScoreResult
 from origcli.reports.svg import Level, Line, Mark, line_chart, scale_bar
 from origcli.reports.verdict import tokens
 
+CONDITIONS: dict[str, str] = {"empty": "empty prompt", "prompted": "its prompt"}
+_QUANTITIES = {
+    "frequency": "frequency of the held-out element",
+    "lift": "frequency × number of elements",
+    "confidence": "confidence in the held-out element",
+}
 WIDE, MIDDLE, NARROW = 640, 340, 358  # CSS pixels: a figure, one of several beside each other, a phone
 TALL, LOW = 340, 300
 
@@ -142,3 +149,41 @@ def _panel(groups: Sequence[GroupSummary], domain: str | None, metric: str, top:
 
     wide = drawn(800, 380, 180) if alone else drawn(MIDDLE, LOW, 84)
     return Chart(wide, drawn(NARROW, LOW, 96), domain or "")
+
+
+def diversity_chart(summary: GeneralizeSummary, quantity: str) -> Chart | None:
+    """A quantity of the held-out element against the number of elements, a line a condition, with chance."""
+    lines = []
+    for condition, name in CONDITIONS.items():
+        chosen = sorted((one for one in summary.levels if one.condition == condition), key=lambda o: o.level)
+        found = [(one.level, getattr(one, quantity)) for one in chosen]
+        marks = tuple(Mark(x, e.value, e.low, e.high) for x, e in found if e.value is not None)
+        if marks:
+            lines.append(Line(name, marks))
+    if not lines:
+        return None
+    levels = sorted({one.level for one in summary.levels})
+    chance: dict[str, Callable[[int], float]] = {
+        "frequency": lambda level: 1 / level,
+        "lift": lambda level: 1.0,
+    }
+    if quantity in chance:
+        marks = tuple(Mark(level, chance[quantity](level)) for level in levels)
+        lines.append(Line("chance", marks, plain=True))
+    said = "; ".join(
+        f"{line.name} " + ", ".join(f"{m.y:.3f} at {m.x:g}" for m in line.marks) for line in lines
+    )
+
+    def drawn(width: int, height: int) -> Markup:
+        return line_chart(
+            lines,
+            width=width,
+            height=height,
+            x_label="number of elements",
+            y_label=_QUANTITIES[quantity],
+            description=f"{_QUANTITIES[quantity].capitalize()} against the number of elements: {said}",
+            margin=96,
+        )
+
+    wide = drawn(800, 380) if quantity == "frequency" else drawn(MIDDLE + 140, LOW)
+    return Chart(wide, drawn(NARROW, LOW), quantity)

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from origcli.reports import numerals, views
 from origcli.reports.envelope import Provenance
+from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
 from origcli.reports.verdict import LIMITS
 from origcli.runtime.run_directory import make_directory, write_text
@@ -87,6 +88,20 @@ def write_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResu
     else:
         text = overview_html(directory, report, _chained(first, stream))
     write_text(directory / "report.html", text)
+
+
+def generalize_html(directory: Path, report: GeneralizeReport) -> str:
+    """The report of the generalization experiments: the curves, the sheets, every experiment."""
+    return _render("generalize", views.generalize_view(directory, report))
+
+
+def write_generalize_html(directory: Path, report: GeneralizeReport) -> None:
+    """Writes report.html of the generalization experiments.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written.
+    """
+    write_text(directory / "report.html", generalize_html(directory, report))
 
 
 def _chained(first: list[ScoreResult], rest: Iterable[ScoreResult]) -> Iterable[ScoreResult]:

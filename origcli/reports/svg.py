@@ -28,11 +28,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """Marks of one kind, joined; `hollow` marks stand alone."""
+    """Marks of one kind, joined. `hollow` marks are empty circles; a `plain` line has none and is dotted."""
 
     name: str
     marks: tuple[Mark, ...]
     hollow: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,13 @@ def line_chart(
     ys += [level.y for level in levels] + ([] if top is None else [top])
     y_low, y_high, y_ticks = nice_range(0.0 if from_zero else min(ys), max(ys))
     xs = [mark.x for mark in marks]
+    pad = max(0.45, 0.04 * (max(xs) - min(xs)))
     frame = _Frame(
         left=46,
         top=28,
         right=width - margin,
         bottom=height - 40,
-        x_range=(min(xs) - 0.45, max(xs) + 0.45),
+        x_range=(min(xs) - pad, max(xs) + pad),
         y_range=(y_low, y_high),
     )
     x_ticks = sorted({round(x) for x in xs})
@@ -189,7 +191,7 @@ def _line(frame: _Frame, line: Line, index: int, shift: float) -> Markup:
     if len(places) > 1:
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in places)
         parts.append(Markup('<path class="curve" d="M{}"/>').format(path))
-    for x, y, mark in places:
+    for x, y, mark in () if line.plain else places:
         if mark.low is not None and mark.high is not None:
             low, high = frame.y(mark.low), frame.y(mark.high)
             parts.append(
@@ -198,6 +200,7 @@ def _line(frame: _Frame, line: Line, index: int, shift: float) -> Markup:
             )  # fmt: skip
         parts.append(Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(x, y))
     kind = f"s{index % _COLOURS}{' hollow' if line.hollow else ''}{' dashed' if index >= _COLOURS else ''}"
+    kind = "plain" if line.plain else kind
     return Markup('<g class="{}">{}</g>').format(kind, Markup("").join(parts))
 
 
@@ -205,7 +208,7 @@ def _names(frame: _Frame, lines: Sequence[Line], levels: Sequence[Level]) -> Mar
     labels = [(level.name, frame.y(level.y), f"name {level.kind}") for level in levels]
     if len(lines) > 1:
         labels += [
-            (line.name, frame.y(line.marks[-1].y), f"name s{i % _COLOURS}")
+            (line.name, frame.y(line.marks[-1].y), "name" if line.plain else f"name s{i % _COLOURS}")
             for i, line in enumerate(lines)
             if line.name and line.marks
         ]

@@ -14,6 +14,7 @@ from origcli.reports import charts
 from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
 from origcli.reports.numerals import number
 from origcli.reports.pictures import FORMATS, SUFFIXES, contained
+from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import GroupSummary, ScoreReport, ScoreResult, TokensNeeded, VerdictKind
 from origcli.reports.svg import sparkline
 from origcli.reports.verdict import tokens
@@ -266,3 +267,45 @@ def setting_rows(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+_SHEETS = {
+    "held-out.png": (
+        "Held-out elements that were drawn",
+        "A class a row, by the number of elements; where a condition has its own block, that of the "
+        "element's prompt stands left and that of the empty prompt right (supplement, figure 4).",
+    ),
+    "samples.png": (
+        "What each model draws",
+        "A model a row: from the empty prompt left, from the held-out element's right "
+        "(supplement, figure 5).",
+    ),
+}
+
+
+def generalize_view(directory: Path, report: GeneralizeReport) -> dict[str, Any]:
+    """All that generalize.html shows."""
+    summary = report.summary
+    drawn = [charts.diversity_chart(summary, name) for name in ("frequency", "lift", "confidence") if summary]
+    return {
+        "provenance": report.provenance,
+        "results": report.results,
+        "errors": report.errors,
+        "levels": summary.levels if summary else (),
+        "trends": summary.trends if summary else (),
+        "conditions": charts.CONDITIONS,
+        "frequency": drawn[0] if drawn else None,
+        "others": [chart for chart in drawn[1:] if chart],
+        "tally": [
+            ("experiments", len({one.experiment for one in report.results})),
+            ("levels of diversity", len({one.level for one in report.results})),
+            ("pictures drawn", sum(one.images for one in report.results)),
+            *([("failed", len(report.errors))] if report.errors else []),
+        ],
+        "sheets": [
+            {"title": title, "note": note, "picture": inlined(directory, name)}
+            for name in report.figures
+            for stem, (title, note) in _SHEETS.items()
+            if name.endswith(stem)
+        ],
+    }

@@ -232,18 +232,25 @@ def group_summary(name: str, results: tuple[ScoreResult, ...]) -> GroupSummary:
     )
 
 
-def many(directory: Path | None, count: int, **options: object) -> tuple[ScoreResult, ...]:
-    """Results of several kinds, in three groups."""
-    return tuple(
-        result(
-            directory,
+def many(
+    directory: Path | None, count: int, *, pictured: int = 24, **options: object
+) -> tuple[ScoreResult, ...]:
+    """Results of several kinds, in three groups; from `pictured` on with the pictures of earlier ones."""
+    made: list[ScoreResult] = []
+    for i in range(count):
+        group = ("common", "rare", "unseen")[i % 3]
+        one = result(
+            directory if i < pictured else None,
             f"image-{i}",
-            path=f"set/{('common', 'rare', 'unseen')[i % 3]}/image {i}.png",
+            path=f"set/{group}/image {i}.png",
             level=0.2 + 0.12 * (i % 3) + 0.1 * math.sin(i),
-            group=("common", "rare", "unseen")[i % 3],
+            group=group,
             outside=i % 29 == 28,
             seed=i,
             **options,
         )
-        for i in range(count)
-    )
+        if directory and i >= pictured:
+            shown = {"pictures": made[i % pictured].pictures, "page": f"pages/{one.id}.html"}
+            one = one.model_copy(update=shown)
+        made.append(one)
+    return tuple(made)

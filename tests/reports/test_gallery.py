@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from origcli.reports import gallery
-from origcli.reports.schema import ModelFacts, ScoreReport, Threshold
+from origcli.reports.schema import Estimate, ModelFacts, ScoreReport, Threshold, Trend
 from tests.reports import samples
 from tests.reports.pages import Page
+from tests.reports.test_figures import summary
+from tests.reports.test_schema import example
 
 HOSTILE = (
     "<script>alert(1)</script>.png",
@@ -174,3 +176,35 @@ def test_equal_reports_are_equal_pages(scored: tuple[Path, ScoreReport]) -> None
     directory, report = scored
     first, second = (gallery.page_html(directory, report.results[0], report.provenance) for _ in range(2))
     assert first == second
+
+
+def test_the_report_of_generalization_holds_curves_sheets_and_every_experiment(tmp_path: Path) -> None:
+    base = example("generalize")
+    empty = base.results[0]
+    prompted = empty.model_copy(update={"condition": "prompted", "prompt": empty.held_out})
+    (tmp_path / "figures").mkdir()
+    samples.picture(1).save(tmp_path / "figures" / "held-out.png")
+    report = base.model_copy(
+        update={
+            "results": (empty, prompted),
+            "summary": summary().model_copy(
+                update={
+                    "trends": (
+                        Trend(
+                            condition="empty", quantity="frequency", kendall_tau=Estimate.of(0.8),
+                            p_value=0.0123, test="permutation",
+                        ),
+                    )
+                }
+            ),
+            "figures": ("figures/frequency.png", "figures/held-out.png", "figures/samples.png"),
+        }
+    )  # fmt: skip
+    gallery.write_generalize_html(tmp_path, report)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    charts = page.all("svg", **{"class": "chart"})
+    assert len(charts) == 4, "frequency and lift, each for a desktop and for a phone; no confidence was found"
+    assert len(page.all("img", **{"class": "sheet"})) == 1, "the sheet that is there"
+    for words in ("big red full circle", "0.0123", "0.0600", "its prompt", "empty prompt", "chance"):
+        assert words in page.text
+    assert len(page.scripts) == 1
