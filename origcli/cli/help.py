@@ -5,6 +5,7 @@ application. The manual pages are written from the same groups (`cli/shipped`).
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,11 @@ def summary(command: Any) -> str:
     return " ".join((command.help or "").strip().split("\n\n")[0].split())
 
 
+def short_summary(command: Any) -> str:
+    """The summary up to its first full stop, colon or semicolon: for a list of commands."""
+    return re.split(r"(?<=[?])\s|[.:;](?:\s|$)", summary(command))[0]
+
+
 @contextmanager
 def _section(formatter: Any, name: str) -> Iterator[None]:
     bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -60,7 +66,7 @@ def _write_parameters(command: Any, context: Any, formatter: Any) -> None:
 
 
 def _write_commands(commands: Iterable[Any], formatter: Any, column: int) -> None:
-    rows = [(command.name.ljust(column), summary(command)) for command in commands]
+    rows = [(command.name.ljust(column), short_summary(command)) for command in commands]
     formatter.write_dl(rows)
 
 

@@ -52,7 +52,7 @@ def invert(
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps",
+            "--invert-steps",
             metavar="N",
             help="Most steps. [default: fast 250, paper 2000]",
             rich_help_panel=LEARNING,

@@ -50,20 +50,35 @@ def synth(
     ] = None,
     sizes: Annotated[
         list[str] | None,
-        typer.Option("--sizes", metavar="WORDS", help="big,small.", rich_help_panel=ELEMENTS),
+        typer.Option(
+            "--sizes",
+            metavar="WORDS",
+            help="big,small. [default: both; originality: big]",
+            rich_help_panel=ELEMENTS,
+        ),
     ] = None,
     colors: Annotated[
         list[str] | None,
-        typer.Option("--colors", metavar="WORDS", help="red,green,blue.", rich_help_panel=ELEMENTS),
+        typer.Option(
+            "--colors", metavar="WORDS", help="red,green,blue. [default: all]", rich_help_panel=ELEMENTS
+        ),
     ] = None,
     textures: Annotated[
         list[str] | None,
-        typer.Option("--textures", metavar="WORDS", help="full,empty.", rich_help_panel=ELEMENTS),
+        typer.Option(
+            "--textures",
+            metavar="WORDS",
+            help="full,empty. [default: both; originality: full]",
+            rich_help_panel=ELEMENTS,
+        ),
     ] = None,
     shapes: Annotated[
         list[str] | None,
         typer.Option(
-            "--shapes", metavar="WORDS", help="circle,square,triangle,hexagon,star.", rich_help_panel=ELEMENTS
+            "--shapes",
+            metavar="WORDS",
+            help="circle,square,triangle,hexagon,star. [default: all]",
+            rich_help_panel=ELEMENTS,
         ),
     ] = None,
     hold_out: Annotated[
@@ -154,17 +169,13 @@ def synth(
     OUT loads with datasets.load_dataset("imagefolder") and trains with yolo as it is. Picture i depends
     on the seed and i alone: a longer set begins with the shorter one.
 
+    \b
     Examples:
-
-        origcli synth data/shapes --mixture originality
-
-        origcli synth data/queries --mixture originality --category unseen --count 20 --no-overlap
-
-        origcli synth data/no-blue-circle --hold-out "blue circle" --max-elements 6
-
-        origcli synth data/four --shapes circle,square --colors red,blue --sizes big --textures full
-
-        origcli synth data/large --shards 64 --count 1000000 --resolution 256
+      origcli synth data/shapes --mixture originality
+      origcli synth data/queries --mixture originality --category unseen --count 20 --no-overlap
+      origcli synth data/no-blue-circle --hold-out "blue circle" --max-elements 6
+      origcli synth data/four --shapes circle,square --colors red,blue --sizes big --textures full
+      origcli synth data/large --shards 64 --count 1000000 --resolution 256
     """
     flags: dict[str, dict[str, Any]] = {
         "runtime": {"seed": seed},

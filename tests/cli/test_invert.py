@@ -13,7 +13,7 @@ from origcli.cli.invert import exit_code, parse_counts
 from origcli.errors import UsageError
 from tests.cli.command_line import origcli
 
-QUICK = ("--steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")
+QUICK = ("--invert-steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")
 
 
 @pytest.fixture
