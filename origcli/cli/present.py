@@ -95,7 +95,7 @@ def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = N
     """
     from origcli.reports import tables
 
-    table = [row for result in whole.results for row in tables.result_rows(result)]
+    table = list(tables.report_rows(whole))
     shown = columns if columns is not None and form is Format.table else tables.columns(whole)
     rows(table, shown, form, title=title, whole=whole.to_json())
 
