@@ -12,11 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+Floats = npt.NDArray[np.float64]
+
 _STEPS = 50
 _EPSILON = 1e-6
 
 
-def fit_platt(confidences: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def fit_platt(confidences: Floats, right: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and offset (a, b) such that sigmoid(a·logit(confidence) + b) is the chance of being right.
 
     Maximum likelihood by Newton's method, with the targets of Platt (1999) in place of 0 and 1, which keep
@@ -47,7 +49,7 @@ def fit_platt(confidences: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]
     return (slope, offset) if slope > 0 else (1.0, 0.0)
 
 
-def _loss(x: npt.NDArray[np.float64], target: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
+def _loss(x: Floats, target: Floats, weights: Floats) -> float:
     z = x @ weights
     return float((np.logaddexp(0, z) - target * z).sum())
 

@@ -33,7 +33,7 @@ class DetectorCard(BaseModel):
         names: the phrase of each class, in the order of class numbers.
         input_size: side of the square that pictures are scaled to, in pixels.
         weights_sha256: of `detector.safetensors`.
-        calibration: slope and offset that the logits of the training loss were mapped by; already in the weights.
+        calibration: slope and offset that logits were mapped by after training; they are in the weights.
         trained_on: hashes of the data sets.
         metrics: on held-out pictures.
     """

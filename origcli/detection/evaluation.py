@@ -91,12 +91,17 @@ class Evaluation:
         return np.concatenate(self._scores), np.concatenate(self._right)
 
     @property
+    def counted(self) -> int:
+        """Detections that reach the threshold, without those that stand for ignored elements."""
+        return int((self.scored[0] >= self.threshold).sum())
+
+    @property
     def confusion(self) -> npt.NDArray[np.int64]:
         """counts[found, true] at the threshold, (classes + 1,) twice; the last is the background."""
         return np.asarray(self._confusion.matrix, dtype=np.int64)
 
     def results(self) -> dict[str, float]:
-        """The figures by name; the `_at_threshold` ones are over all elements, the others means over classes."""
+        """The figures by name: those `at_threshold` over all elements, the others means over classes."""
         self._metrics.process()
         precision, recall, map50, map50_95 = (float(value) for value in self._metrics.mean_results())
         scores, right = self.scored

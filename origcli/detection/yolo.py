@@ -48,7 +48,16 @@ def _ultralytics() -> SimpleNamespace:
         from ultralytics.utils import IterableSimpleNamespace
         from ultralytics.utils.loss import v8DetectionLoss
         from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
-    return SimpleNamespace(**locals())
+    return SimpleNamespace(
+        BaseValidator=BaseValidator,
+        ConfusionMatrix=ConfusionMatrix,
+        DetectionModel=DetectionModel,
+        DetMetrics=DetMetrics,
+        IterableSimpleNamespace=IterableSimpleNamespace,
+        torch_safe_load=torch_safe_load,
+        v8DetectionLoss=v8DetectionLoss,
+        yaml_model_load=yaml_model_load,
+    )
 
 
 def read_architecture(name: str, classes: int) -> dict[str, Any]:
@@ -277,7 +286,7 @@ def load_model(directory: Path, card: DetectorCard) -> nn.Module:
     except RuntimeError as error:
         raise ModelError(f"{directory}: the weights do not fit the architecture: {error}") from error
     if class_layers(model)[0].out_channels != len(card.names):
-        raise ModelError(f"{directory}: the network has another number of classes than the {len(card.names)} names")
+        raise ModelError(f"{directory}: the network has not the {len(card.names)} classes that are named")
     return model
 
 
