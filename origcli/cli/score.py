@@ -12,8 +12,12 @@ from origcli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from origcli.runtime.context import Runtime
     from origcli.runtime.inputs import Input
+    from origcli.settings import Settings
 
+PLAN = ("stage", "count", "product", "tflop", "minutes")
+CACHE = "score"  # the room of the cache
 MEASURE = "The measure"
 BATCH = "Many images"
 
@@ -216,6 +220,15 @@ def score(
             rich_help_panel=BATCH,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Spread the images over a Ray cluster; auto: this machine's (origcli[ray]).",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
     cache: Annotated[
         bool,
         typer.Option(
@@ -232,6 +245,14 @@ def score(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    figures: Annotated[
+        bool,
+        typer.Option(
+            "--figures",
+            help="Draw figures for print of single images, too; those of groups always are.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     force: Annotated[
@@ -306,31 +327,44 @@ def score(
     settings = options.load_settings(preset, config, flags)
     if embeddings and len(inputs) > 1:
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
-    target = _target(out, inputs, resume or force)
+    target = options.run_path("score", out, [one.name for one in inputs], resume or force)
 
     from origcli.experiments.originality import Request, run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
 
+    if dry_run:
+        with open_runtime(settings.runtime, progress=progress) as runtime:
+            _print_plan(inputs, settings, runtime, form)
+        return int(ExitCode.OK)
     output = ScoreOutput(form, gates, progress.say)
     with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
-        kept = cache_directory("score") if cache else None
-        request = Request(inputs, shard, _given(embeddings), kept)
+        request = Request(
+            inputs=inputs,
+            shard=shard,
+            given=_given(embeddings),
+            cache=cache_directory(CACHE) if cache else None,
+            ray=ray,
+            in_print=figures,
+        )
         report = run(request, settings, runtime, output.see)
     output.end(report, target)
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)
 
 
-def _target(out: Path | None, inputs: Sequence["Input"], again: bool) -> Path:
-    """The run directory: the one asked for, else a new one under runs/, or the latest to go on with."""
-    if out is not None:
-        return out
-    name = f"score-{inputs[0].name}" if len(inputs) == 1 else f"score-{len(inputs)}-images"
-    first = Path("runs") / name
-    numbered = [first]
-    while numbered[-1].exists():
-        numbered.append(first.with_name(f"{name}-{len(numbered) + 1}"))
-    return numbered[-2] if again and len(numbered) > 1 else numbered[-1]
+def _print_plan(
+    inputs: Sequence["Input"], settings: "Settings", runtime: "Runtime", form: options.Format
+) -> None:
+    """What the run would do and cost, at most."""
+    from dataclasses import asdict
+
+    from origcli.experiments.costs import plan
+    from origcli.experiments.opening import open_models
+
+    stages = [asdict(stage) for stage in plan(len(inputs), open_models(settings, runtime), settings, runtime)]
+    whole = {"stage": "all", "count": None, "product": f"{len(inputs)} images on {runtime.device}"}
+    sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}
+    present.rows([*stages, {**whole, **sums}], PLAN, form)
 
 
 def _given(embeddings: Sequence[Path] | None) -> "dict[int, Tensor] | None":

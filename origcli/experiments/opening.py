@@ -29,6 +29,8 @@ from origcli.runtime.seeding import derive_seed
 from origcli.settings import Settings
 
 NO_EDIT = "none"
+# What differs between machines that give equal results; the device itself is recorded apart.
+_OF_THE_MACHINE = {"threads", "device", "offline"}
 SECTIONS = ("runtime", "invert", "draw", "score", "detect")
 
 
@@ -172,25 +174,26 @@ def _reference(
     return read_reference(Path(settings.score.reference), expected)
 
 
-def provenance(
-    command: str, models: Models, settings: Settings, runtime: Runtime, seeds: tuple[int, ...] = ()
-) -> Provenance:
+def provenance(command: str, models: Models, settings: Settings) -> Provenance:
     """What made a report of these models."""
     model, metric = models.model, models.metric
     drawing = drawing_facts(model, settings.draw)
-    values = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
+    values = {
+        section: getattr(settings, section).model_dump(mode="json", exclude=_OF_THE_MACHINE)
+        for section in SECTIONS
+    }
     return Provenance(
         command=command,
         versions=package_versions(),
         settings=values,
         settings_hash=hash_value(values),
-        seed=runtime.seed,
+        seed=settings.runtime.seed,
         device=model.device.type,
         dtype=str(model.dtype).removeprefix("torch."),
         model=ModelFacts(name=model.name, source=models.entry.source, weights_hash=model.weights_hash),
         metric=ModelFacts(name=metric.name, version=metric.version),
         scheduler=drawing["scheduler"],
         guidance=drawing["guidance"],
-        seeds=seeds,
+        seeds=drawing_seeds(settings.runtime.seed, settings.score.images),
         notes=models.notes,
     )

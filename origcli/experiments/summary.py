@@ -60,13 +60,13 @@ class Tally:
     """Takes results one by one and sums them up at the end.
 
     Args:
-        ceiling: of the scale.
         replicates: of each bootstrap.
         seed: of the resampling.
     """
 
-    def __init__(self, ceiling: float, replicates: int, seed: int) -> None:
-        self.ceiling, self.replicates = ceiling, replicates
+    def __init__(self, replicates: int, seed: int) -> None:
+        self.replicates = replicates
+        self.ceiling = 0.0  # of all results: they share model, metric and settings
         self.random = np.random.default_rng(seed)
         self.images = 0
         self.verdicts: Counter[str] = Counter()
@@ -76,6 +76,7 @@ class Tally:
     def add(self, result: ScoreResult) -> None:
         """Counts one result in."""
         self.images += 1
+        self.ceiling = result.ceiling.value or self.ceiling
         self.verdicts[result.verdict.kind] += 1
         member = _member(result)
         if member is not None and member.originality is not None:

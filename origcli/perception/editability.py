@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from origcli.errors import ModelError, UsageError
 from origcli.runtime.context import Runtime
@@ -54,7 +55,7 @@ class TextSimilarity:
                 )
                 self._tokenizer = CLIPTokenizer.from_pretrained(directory, local_files_only=True)
                 self._processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"{directory}: cannot load CLIP: {error}", "fetch it again with origcli fetch clip"
             ) from error

@@ -1,0 +1,82 @@
+"""`origcli cache`: what is kept between runs, and how to be rid of it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from origcli.cli import options, present
+from origcli.cli.help import Command, Group
+
+app = typer.Typer(name="cache", cls=Group, help="See and clear what is kept between runs.")
+
+COLUMNS = ("room", "files", "megabytes", "holds", "path")
+SCORE = "score"
+_HOLDS = {
+    SCORE: "learned tokens, drawings and constants of scores, by content",
+    "dreamsim": "weights of DreamSim",
+    "hub": "hashes of fetched models",
+    "ultralytics": "settings of ultralytics",
+}
+
+
+def _rooms(root: Path) -> list[dict[str, Any]]:
+    rooms = []
+    for room in sorted(path for path in root.iterdir() if path.is_dir()):
+        sizes = [path.stat().st_size for path in room.rglob("*") if path.is_file()]
+        rooms.append(
+            {
+                "room": room.name,
+                "files": len(sizes),
+                "megabytes": round(sum(sizes) / 1e6, 1),
+                "holds": _HOLDS.get(room.name),
+                "path": str(room),
+            }
+        )
+    return rooms
+
+
+@app.command("show", cls=Command)
+def show(form: options.FormatOption = options.Format.table) -> None:
+    """Print what the cache holds. Models of the Hugging Face hub are in its own cache.
+
+    \b
+    Example:
+      origcli cache show --format json
+    """
+    from origcli.runtime.cache import cache_directory
+
+    present.rows(_rooms(cache_directory()), COLUMNS, form)
+
+
+@app.command("clear", cls=Command)
+def clear(
+    rooms: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ROOM…", help="What to clear; see `origcli cache show`. [default: score]"),
+    ] = None,
+) -> None:
+    """Remove results of scores, or other rooms, from the cache; what is needed again is made again.
+
+    \b
+    Examples:
+      origcli cache clear
+      origcli cache clear score dreamsim
+    """
+    import shutil
+
+    from origcli.errors import UsageError
+    from origcli.runtime.cache import cache_directory
+    from origcli.runtime.run_directory import storage_error
+
+    root = cache_directory()
+    known = {room["room"]: room for room in _rooms(root)}
+    for name in rooms or [SCORE]:
+        if name not in known and name != SCORE:
+            raise UsageError(f"the cache has no {name!r}", f"it has {', '.join(known) or 'nothing'}")
+        try:
+            shutil.rmtree(root / name, ignore_errors=name not in known)
+        except OSError as error:
+            raise storage_error(root / name, error) from error
+        freed = known.get(name, {"megabytes": 0.0})["megabytes"]
+        present.write(f"{name}: {freed} MB freed\n")

@@ -1,0 +1,65 @@
+"""`origcli report`: reports made anew, and joined, from what their runs recorded."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from origcli.cli import options, present
+from origcli.cli.help import Command, Group
+from origcli.errors import ExitCode
+
+app = typer.Typer(name="report", cls=Group, help="Join the reports of score runs, or draw them again.")
+
+FiguresOption = Annotated[
+    bool, typer.Option("--figures", help="Draw figures for print of single images, too.")
+]
+
+
+@app.command("merge", cls=Command)
+def merge(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR…", help="Directories of finished runs.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Where the joined run goes.", show_default=False),
+    ],
+    force: options.ForceOption = False,
+    figures: FiguresOption = False,
+) -> int:
+    """Join score runs, such as the shards of one, into one report: the bytes that one run would give.
+
+    \b
+    Example:
+      for i in 1 2 3 4; do origcli score list.csv --shard $i/4 --out shard-$i; done
+      origcli report merge shard-* --out whole
+    """
+    from origcli.experiments import archive
+    from origcli.runtime.run_directory import RunDirectory
+
+    with RunDirectory(out, options.existing(resume=False, force=force)):
+        report = archive.merge(runs, out, figures)
+    present.write(f"{out / 'report.html'}\n")
+    return int(ExitCode.INPUT if report.errors else ExitCode.OK)
+
+
+@app.command("render", cls=Command)
+def render(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a finished score run.")],
+    figures: FiguresOption = False,
+) -> None:
+    """Write the reports, pages and figures of a score run anew, without computing anything.
+
+    \b
+    Examples:
+      origcli report render runs/score-photo
+      origcli report render runs/score-photo --figures
+    """
+    from origcli.experiments import archive
+    from origcli.runtime.run_directory import RunDirectory
+
+    with RunDirectory(run):
+        archive.render(run, figures)
+    present.write(f"{run / 'report.html'}\n")

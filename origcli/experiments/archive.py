@@ -1,0 +1,236 @@
+"""The directory of a score run: what is recorded while it goes on, and the reports made of it.
+
+plan.json        which images in which batches, with which settings; written first
+provenance.json  what made the results; written once the models are open
+results.jsonl    results as they come
+errors.jsonl     images that could not be used
+report.*         made of the above; `render` makes them anew, `merge` makes them of several runs
+"""
+
+import heapq
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from origcli.errors import InputError, UsageError
+from origcli.experiments.batches import Batch
+from origcli.experiments.summary import Tally
+from origcli.reports import figures
+from origcli.reports.gallery import write_html, write_page
+from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
+from origcli.reports.writers import ResultLog, write_report
+from origcli.runtime.paths import path_text
+from origcli.runtime.plan import first_difference, record_plan
+from origcli.runtime.provenance import hash_value
+from origcli.runtime.run_directory import (
+    make_directory,
+    read_json,
+    storage_error,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from origcli.runtime.seeding import derive_seed
+from origcli.settings import Settings
+
+IMAGES, PROVENANCE = "images.json", "provenance.json"
+RESULTS, ERRORS = "results.jsonl", "errors.jsonl"
+FOLDERS = ("pictures", "pages", "embeddings")
+_PLANNED = ("invert", "draw", "score", "detect")
+_SHOWN_IN_PRINT = 12
+FORMS: tuple[figures.Form, ...] = ("png", "pdf")
+
+
+def begin(directory: Path, batches: Sequence[Batch], places: Sequence[int], settings: Settings) -> None:
+    """Writes down what a run is; in a directory that knows already, makes sure that it is the same.
+
+    Args:
+        places: of the images, batch by batch, in the whole list that the batches are a part of.
+
+    Raises:
+        UsageError: the directory is another run's; names the first difference.
+    """
+    inputs = [one for batch in batches for one in batch.inputs]
+    images = [
+        [place, one.name, path_text(one.path), one.group] for place, one in zip(places, inputs, strict=True)
+    ]
+    batching = [[batch.templates, len(batch.inputs)] for batch in batches]
+    plan = {
+        **{section: getattr(settings, section).model_dump(mode="json") for section in _PLANNED},
+        "seed": settings.runtime.seed,
+        "hash of the images": hash_value([images, batching]),
+    }
+    record_plan(directory, plan)
+    write_json(directory / IMAGES, images)
+
+
+def with_page(directory: Path, result: ScoreResult, made_by: Provenance) -> ScoreResult:
+    """The result with its page written."""
+    named = result.model_copy(update={"page": f"pages/{result.id}.html"})
+    write_page(directory, named, made_by)
+    return named
+
+
+def finish(
+    directory: Path,
+    results: Iterable[ScoreResult],
+    failures: Sequence[Failure],
+    made_by: Provenance,
+    in_print: bool = False,
+) -> ScoreReport:
+    """Sums up and writes the reports.
+
+    Args:
+        results: may be gone through more than once; one is held in memory at a time.
+        in_print: draw the figures of single images, too.
+
+    Returns:
+        The report; its results are left out where there are more than one.
+    """
+    write_json(directory / PROVENANCE, made_by.to_json())
+    write_text(directory / ERRORS, "")
+    errors = ResultLog(directory / ERRORS, Failure)
+    for failure in failures:
+        errors.append(failure)
+    replicates = int(_setting(made_by, "score", "bootstrap"))
+    tally = Tally(replicates, derive_seed(made_by.seed, "summary"))
+    first: list[ScoreResult] = []
+    for result in results:
+        tally.add(result)
+        if len(first) < _SHOWN_IN_PRINT:
+            first.append(result)
+    report = ScoreReport(
+        status=Status.complete if not failures else Status.partial if first else Status.failed,
+        provenance=made_by,
+        results=(),
+        errors=tuple(failures),
+        summary=tally.summary(),
+    )
+    write_report(directory, report, results)
+    write_html(directory, report, results)
+    _write_figures(directory, report, first if in_print else [])
+    return report.model_copy(update={"results": tuple(first)}) if tally.images == 1 else report
+
+
+def _setting(made_by: Provenance, section: str, field: str) -> Any:
+    values = made_by.settings[section]
+    assert isinstance(values, dict)
+    return values[field]
+
+
+def _write_figures(directory: Path, report: ScoreReport, shown: Sequence[ScoreResult]) -> None:
+    """Figures for print: groups where there are any, and single images where they are wanted."""
+    metric = report.provenance.metric.name if report.provenance.metric else "perceptual"
+    groups = report.summary.groups if report.summary else ()
+    drawn: dict[str, bytes] = {}
+    for form in FORMS:
+        if any(group.curve for group in groups):
+            drawn[f"groups.{form}"] = figures.group_curves(groups, metric, form)
+        measured = [result for result in shown if result.curve]
+        if measured:
+            drawn[f"images.{form}"] = figures.print_figure(directory, measured, form)
+        for result in measured:
+            drawn[f"{result.id}.{form}"] = figures.distance_curve(result, metric, form)
+    if drawn:
+        make_directory(directory / "figures")
+    for name, data in drawn.items():
+        write_bytes(directory / "figures" / name, data)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run as its directory tells it."""
+
+    directory: Path
+    made_by: Provenance
+    results: ResultLog[ScoreResult]
+    failures: list[Failure]
+    places: dict[str, int]  # by name and by path
+
+
+def read_saved(directory: Path) -> Saved:
+    """Opens the directory of a score run that came to its end.
+
+    Raises:
+        InputError: it is none, or it is damaged.
+    """
+    if not (directory / PROVENANCE).is_file() or not (directory / RESULTS).is_file():
+        raise InputError(
+            f"{directory}: not the directory of a finished score run", "go on with it first: --resume"
+        )
+    images = read_json(directory / IMAGES)
+    places = {key: place for place, name, path, _ in images for key in (name, f"/{path}")}
+    return Saved(
+        directory,
+        Provenance.model_validate(read_json(directory / PROVENANCE)),
+        ResultLog(directory / RESULTS, ScoreResult),
+        list(ResultLog(directory / ERRORS, Failure)),
+        places,
+    )
+
+
+def render(directory: Path, in_print: bool = False) -> ScoreReport:
+    """Makes the reports and pages of a run anew from what is recorded."""
+    saved = read_saved(directory)
+    for result in saved.results:
+        if result.page is not None:
+            write_page(directory, result, saved.made_by)
+    return finish(directory, saved.results, saved.failures, saved.made_by, in_print)
+
+
+def merge(sources: Sequence[Path], out: Path, in_print: bool = False) -> ScoreReport:
+    """Joins runs, such as the shards of one, into a directory: the same bytes that one run would give.
+
+    Raises:
+        UsageError: the runs were made by different models or settings.
+        InputError: two runs hold an image of the same name.
+    """
+    saved = [read_saved(source) for source in sources]
+    made_by = saved[0].made_by
+    for other in saved[1:]:
+        if other.made_by != made_by:
+            difference = first_difference(made_by.to_json(), other.made_by.to_json())
+            raise UsageError(f"{sources[0]} and {other.directory} cannot be joined: {difference}")
+    log = ResultLog(make_directory(out) / RESULTS, ScoreResult)
+    taken: dict[str, Path] = {}
+    for source, result in _in_order(saved):
+        if result.id in taken:
+            raise InputError(
+                f"{taken[result.id]} and {source} both hold an image called {result.id!r}",
+                "score the images in one list, in shards",
+            )
+        taken[result.id] = source
+        log.append(result)
+    for source in sources:
+        _copy_files(source, out)
+    failures = sorted(
+        ((one.places.get(f"/{failure.path}", 0), failure) for one in saved for failure in one.failures),
+        key=lambda pair: pair[0],
+    )
+    write_json(out / IMAGES, sorted(image for source in sources for image in read_json(source / IMAGES)))
+    for result in log:
+        if result.page is not None:
+            write_page(out, result, made_by)
+    return finish(out, log, [failure for _, failure in failures], made_by, in_print)
+
+
+def _in_order(saved: Sequence[Saved]) -> Iterator[tuple[Path, ScoreResult]]:
+    """All results by their places in the whole list, one of each run in memory at a time."""
+
+    def stream(one: Saved) -> Iterator[tuple[int, Path, ScoreResult]]:
+        for result in one.results:
+            yield one.places.get(result.id, 0), one.directory, result
+
+    for _, source, result in heapq.merge(*map(stream, saved), key=lambda item: item[0]):
+        yield source, result
+
+
+def _copy_files(source: Path, out: Path) -> None:
+    for folder in FOLDERS:
+        if (source / folder).is_dir():
+            try:
+                shutil.copytree(source / folder, out / folder, dirs_exist_ok=True)
+            except OSError as error:
+                raise storage_error(out / folder, error) from error

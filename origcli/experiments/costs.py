@@ -1,0 +1,116 @@
+"""What a score run will cost, before it runs: samples through the networks, FLOPs, and time on this device.
+
+FLOPs are counted on torch's meta device; the time is that of three steps measured here, carried forward.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from origcli.experiments.opening import Models, drawing_seeds
+from origcli.generation.sampling import draw, guidance_scale, prompt_states
+from origcli.inversion.cost import TIMED_BATCH, count_flops, sample_seconds, total_flops, work
+from origcli.inversion.templates import read_templates
+from origcli.models.pipeline import DiffusionModel
+from origcli.runtime.context import Runtime
+from origcli.runtime.progress import SilentProgress
+from origcli.settings import Settings
+
+MEASURED_STEPS = 3
+_CPU_BATCH = 2  # a CPU is as fast with few pictures at a time, and the answer comes sooner
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the work.
+
+    Attributes:
+        count: samples through the UNet, a guided one twice; or pictures through the decoder.
+        product: what the count is made of, in words.
+        tflop, minutes: of all of them.
+    """
+
+    stage: str
+    count: int
+    product: str
+    tflop: float
+    minutes: float
+
+
+def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> list[Stage]:
+    """The stages of scoring a number of images, at most: early stopping makes learning shorter."""
+    model, score, drawing = models.model, settings.score, settings.draw
+    tokens, once = score.max_tokens, score.ceiling_images + score.images
+    templates = len(read_templates(settings.invert.templates))
+    passes = 1 if guidance_scale(model, drawing) == 1 else 2
+    inversions = images * score.repeats
+    pictures = inversions * tokens * score.images + once
+    amount, flops = work(settings.invert, tokens, templates), count_flops(model)
+    forwards = pictures * drawing.steps * passes
+    batch = _CPU_BATCH if model.device.type == "cpu" else drawing.batch_size
+    step_seconds, decode_seconds = drawing_seconds(model, settings, batch, runtime)
+    learning_seconds = sample_seconds(model, min(TIMED_BATCH, settings.invert.batch_size))
+    return [
+        Stage(
+            "learn",
+            inversions * amount.samples,
+            f"{inversions} × {tokens} token counts × {settings.invert.steps} steps × "
+            f"{settings.invert.batch_size} samples, and L_det",
+            inversions * total_flops(flops, amount) / 1e12,
+            inversions * amount.samples * learning_seconds / 60,
+        ),
+        Stage(
+            "draw",
+            forwards,
+            f"({inversions} × {tokens} token counts × {score.images} drawings + {once} for the scale) × "
+            f"{drawing.steps} steps × {passes}",
+            forwards * flops.unet / 1e12,
+            forwards * step_seconds / passes / 60,
+        ),
+        Stage(
+            "decode",
+            pictures,
+            "drawings",
+            pictures * decoding_flops(model) / 1e12,
+            pictures * decode_seconds / 60,
+        ),
+    ]
+
+
+def drawing_seconds(
+    model: DiffusionModel, settings: Settings, batch: int, runtime: Runtime
+) -> tuple[float, float]:
+    """Seconds for one step of one picture, and for decoding it, from drawing with one step and with four."""
+    quiet = Runtime(device=runtime.device, dtype=runtime.dtype, progress=SilentProgress())
+    states = prompt_states(model, [""])[0]
+    seeds = drawing_seeds(0, batch)
+
+    def sample(steps: int) -> None:
+        short = settings.draw.model_copy(update={"steps": steps, "batch_size": batch})
+        draw(model, states, states, seeds, short, quiet)
+
+    sample(1)  # warms up
+    less, more = _timed(sample, 1, model.device), _timed(sample, 1 + MEASURED_STEPS, model.device)
+    step = max(0.0, more - less) / MEASURED_STEPS
+    return step / batch, max(0.0, less - step) / batch
+
+
+def _timed(run: Callable[[int], None], steps: int, device: torch.device) -> float:
+    began = time.perf_counter()
+    run(steps)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def decoding_flops(model: DiffusionModel) -> int:
+    """Operations for decoding one picture."""
+    with torch.device("meta"):
+        vae = type(model.vae).from_config(model.vae.config)
+        latents = torch.zeros(1, *model.latent_shape)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        vae.decode(latents)
+    return int(counter.get_total_flops())

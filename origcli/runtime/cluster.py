@@ -1,0 +1,99 @@
+"""Independent units of work over a Ray cluster (extra `ray`): scheduling and retries are Ray's."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from origcli.errors import DeviceError, ModelError, OrigError, UsageError
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+AUTO = "auto"
+RETRIES = 3  # of a unit whose worker died
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[Any]:
+    """A connection to a cluster, closed at the end; gives the module `ray`.
+
+    Args:
+        address: of a running cluster; `auto` is the one that this machine belongs to, else a new one
+            on this machine alone.
+
+    Raises:
+        ModelError: Ray is not installed.
+        UsageError: no cluster answers there.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ModelError("--ray needs Ray, which is not installed", "pip install 'origcli[ray]'") from error
+    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
+    try:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except ConnectionError:
+            if address != AUTO:
+                raise
+            ray.init(address="local", **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"--ray {address}: no cluster answers: {error}", "start one: ray start --head"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def ray_map(
+    ray: Any,
+    open_worker: Callable[[], Callable[[Unit], Result]],
+    units: Iterable[Unit],
+    *,
+    workers: int,
+    gpus: float = 0,
+    cpus: float = 1,
+) -> Iterator[Result]:
+    """What a worker makes of each unit, in the order of the units.
+
+    Each worker is a process that opens its models once. If it dies, Ray starts it anew and gives it the
+    unit again, up to `RETRIES` times.
+
+    Args:
+        ray: from `ray_cluster`.
+        open_worker: runs in the worker's process and gives the function that does a unit. It is sent by
+            pickle, as the units and results are.
+        workers: how many processes.
+        gpus, cpus: that each of them holds.
+
+    Raises:
+        OrigError: as the worker raised it.
+        DeviceError: a unit's worker died again and again.
+    """
+    from ray.util import ActorPool
+
+    class Worker:
+        def __init__(self) -> None:
+            self.work = open_worker()
+
+        def run(self, unit: Unit) -> Result:
+            return self.work(unit)
+
+    actor = ray.remote(Worker).options(
+        num_gpus=gpus, num_cpus=cpus, max_restarts=-1, max_task_retries=RETRIES
+    )
+    pool = ActorPool([actor.remote() for _ in range(workers)])
+    try:
+        yield from pool.map(lambda worker, unit: worker.run.remote(unit), units)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, OrigError):
+            raise error.cause from error
+        raise
+    except ray.exceptions.RayActorError as error:
+        cause = getattr(error, "cause", None)
+        raise DeviceError(
+            f"a worker of the cluster died {RETRIES + 1} times over the same images: {cause or error}",
+            "look at the workers' logs: /tmp/ray/session_latest/logs",
+        ) from error

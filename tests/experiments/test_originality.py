@@ -1,0 +1,269 @@
+"""Whole runs of the measure on a tiny random model: what is written, and that nothing changes the bytes."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from origcli.errors import NonFiniteError, UsageError
+from origcli.experiments import archive, learning, originality, query
+from origcli.experiments.originality import Request
+from origcli.reports.schema import Failure, ScoreReport
+from origcli.reports.writers import read_report
+from origcli.runtime.context import open_runtime
+from origcli.runtime.inputs import Input
+
+pytestmark = pytest.mark.usefixtures("pixel_metric")
+
+REPORTS = ("report.json", "report.csv", "report.html", "results.jsonl")
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def score(settings, out: Path, inputs, listen=lambda outcome: None, **request) -> ScoreReport:
+    with open_runtime(settings.runtime, out) as runtime:
+        return originality.run(Request(inputs, **request), settings, runtime, listen)
+
+
+def bytes_of(out: Path) -> dict[str, bytes]:
+    pages = {f"pages/{path.name}": path.read_bytes() for path in (out / "pages").glob("*")}
+    return {name: (out / name).read_bytes() for name in REPORTS} | pages
+
+
+def count_calls(monkeypatch, module, name):
+    calls, real = [], getattr(module, name)
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
+
+
+def test_a_run_writes_everything(tmp_path, pictures, tiny_settings):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    inputs = [*pictures, Input(tmp_path / "broken.png", "broken")]
+    heard = []
+    report = score(tiny_settings(), tmp_path / "out", inputs, heard.append)
+
+    assert [type(one) for one in heard[:3]] != [Failure] * 3 and isinstance(heard[3], Failure)
+    assert (report.status, len(report.errors), report.summary.images) == ("partial", 1, 3)
+    saved = read_report(tmp_path / "out", "score")
+    assert [result.id for result in saved.results] == ["a", "b", "c"]
+    assert [result.group for result in saved.results] == ["common", "common", "original"]
+    for result in saved.results:
+        assert [point.m for point in result.curve] == [1, 2]
+        assert all(len(point.distances[0]) == 3 for point in result.curve)
+        assert result.originality.low <= result.originality.value <= result.originality.high
+        assert result.l_det_0.value > 0 and all(point.l_det.value > 0 for point in result.curve)
+        assert len(result.distances_0) == 3
+        for name in (result.page, result.pictures.query, *result.embeddings, *result.curve[0].drawings):
+            assert (tmp_path / "out" / name).is_file()
+        assert result.curve[0].distance.value == pytest.approx(sum(result.curve[0].distances[0]) / 3)
+    facts = saved.provenance
+    assert (facts.model.name, facts.metric.name, len(facts.seeds)) == ("bert", "pixels", 3)
+    with (tmp_path / "out/report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["m"]) for row in rows] == [*((i, m) for i in "abc" for m in "12"), ("", "")]
+    assert "broken.png" in rows[-1]["path"] and rows[-1]["error"].startswith("input:")
+    assert {group.name: group.count for group in saved.summary.groups} == {"common": 2, "original": 1}
+    assert {(c.lower, c.higher, c.score) for c in saved.summary.comparisons} == {
+        ("common", "original", "originality"),
+        ("common", "original", "l_det"),
+    }
+    assert (tmp_path / "out/figures/groups.pdf").read_bytes().startswith(b"%PDF")
+    assert not (tmp_path / "out/.work").exists()
+
+
+def test_equal_runs_are_equal_bytes_killed_or_not(tmp_path, pictures, tiny_settings):
+    settings = tiny_settings(score={"together": 2})
+    score(settings, tmp_path / "whole", pictures)
+
+    def stop_at(name):
+        def listen(outcome):
+            if outcome.id == name:
+                raise Stopped
+
+        return listen
+
+    for name in ("a", "b"):
+        out = tmp_path / f"stopped-{name}"
+        with pytest.raises(Stopped):
+            score(settings, out, pictures, stop_at(name))
+        assert not (out / "report.json").exists()
+        heard = []
+        score(settings, out, pictures, heard.append)
+        assert [outcome.id for outcome in heard] == ["a", "b", "c"]
+        assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_other_settings_or_images_are_refused_in_a_used_directory(tmp_path, pictures, tiny_settings):
+    score(tiny_settings(), tmp_path / "out", pictures[:1])
+    with pytest.raises(UsageError, match="images was 3, is 4"):
+        score(tiny_settings(score={"images": 4}), tmp_path / "out", pictures[:1])
+    with pytest.raises(UsageError, match="images"):
+        score(tiny_settings(), tmp_path / "out", pictures)
+
+
+def test_the_cache_leaves_only_new_work(tmp_path, pictures, tiny_settings, monkeypatch):
+    from origcli.experiments import baseline, drawing
+
+    cache = tmp_path / "cache"
+    first = score(tiny_settings(), tmp_path / "1", pictures[:1], cache=cache)
+    inverted = count_calls(monkeypatch, learning, "invert")
+    drawn = count_calls(monkeypatch, drawing, "draw")
+    unasked = count_calls(monkeypatch, baseline, "draw_prompts")
+    again = score(tiny_settings(), tmp_path / "2", pictures[:1], cache=cache)
+    assert (tmp_path / "1/report.json").read_bytes() == (tmp_path / "2/report.json").read_bytes()
+    assert again == first and not inverted and not drawn and not unasked
+
+    more = score(tiny_settings(score={"max_tokens": 3}), tmp_path / "3", pictures[:1], cache=cache)
+    assert [call[3] for call in inverted] == [[3]]
+    assert [len(call[1]) for call in drawn] == [3] and not unasked
+    assert more.results[0].curve[:2] == first.results[0].curve
+
+    score(tiny_settings(invert={"steps": 4}), tmp_path / "4", pictures[:1], cache=cache)
+    assert [call[3] for call in inverted] == [[3], [1, 2]]
+
+
+def test_a_damaged_cache_is_no_cache(tmp_path, pictures, tiny_settings):
+    cache = tmp_path / "cache"
+    score(tiny_settings(), tmp_path / "1", pictures[:1], cache=cache)
+    for entry in cache.rglob("*.safetensors"):
+        entry.write_bytes(entry.read_bytes()[:40])
+    score(tiny_settings(), tmp_path / "2", pictures[:1], cache=cache)
+    assert (tmp_path / "1/report.json").read_bytes() == (tmp_path / "2/report.json").read_bytes()
+
+
+def test_until_reached_stops_at_the_first_that_suffices(tmp_path, pictures, tiny_settings, monkeypatch):
+    inverted = count_calls(monkeypatch, learning, "invert")
+    easy = tiny_settings(score={"until_reached": True, "threshold": 5.0})
+    (result,) = score(easy, tmp_path / "easy", pictures[:1]).results
+    assert [call[3] for call in inverted] == [[1]]
+    assert [point.m for point in result.curve] == [1] and result.tokens_needed.text == "1"
+    assert result.originality.value is None and "1 to 2" in result.originality.reason
+
+    hard = tiny_settings(score={"until_reached": True, "threshold": 0.0, "force": True})
+    (result,) = score(hard, tmp_path / "hard", pictures[:1]).results
+    assert [call[3] for call in inverted] == [[1], [1], [2]]
+    assert result.tokens_needed.text == "> 2"
+
+    with pytest.raises(UsageError, match="threshold"):
+        score(tiny_settings(score={"until_reached": True}), tmp_path / "no", pictures[:1])
+
+
+def test_an_image_out_of_domain_is_not_inverted(tmp_path, pictures, tiny_settings, monkeypatch):
+    inverted = count_calls(monkeypatch, learning, "invert")
+    (result,) = score(tiny_settings(score={"threshold": 0.0}), tmp_path / "out", pictures[:1]).results
+    assert result.verdict.kind == "out-of-domain" and not inverted
+    assert not result.curve and result.originality.value is None and result.floor.value > 0
+    forced = tiny_settings(score={"threshold": 0.0, "force": True})
+    (result,) = score(forced, tmp_path / "forced", pictures[:1]).results
+    assert result.verdict.kind == "out-of-domain" and result.domain_check.forced and result.curve
+
+
+def test_one_image_that_is_not_finite_costs_no_other(tmp_path, pictures, tiny_settings, monkeypatch):
+    real = learning.invert
+
+    def fails(model, images, names, *rest, **options):
+        if "b" in names:
+            raise NonFiniteError("b: the loss is NaN at step 1")
+        return real(model, images, names, *rest, **options)
+
+    monkeypatch.setattr(learning, "invert", fails)
+    report = score(tiny_settings(score={"together": 3}), tmp_path / "out", pictures)
+    assert [failure.code for failure in report.errors] == ["non-finite"]
+    assert [result.id for result in read_report(tmp_path / "out").results] == ["a", "c"]
+
+
+def test_shards_join_to_the_bytes_of_one_run(tmp_path, pictures, tiny_settings):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    inputs = [pictures[0], Input(tmp_path / "broken.png", "broken"), *pictures[1:]]
+    score(tiny_settings(), tmp_path / "whole", inputs)
+    for shard in ("1/2", "2/2"):
+        score(tiny_settings(), tmp_path / shard[0], inputs, shard=shard)
+    ids = [[result.id for result in read_report(tmp_path / name).results] for name in "12"]
+    assert ids == [["a", "b"], ["c"]]
+    archive.merge([tmp_path / "2", tmp_path / "1"], tmp_path / "joined")
+    assert bytes_of(tmp_path / "joined") == bytes_of(tmp_path / "whole")
+    for folder in ("pictures", "embeddings"):
+        names = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole" / folder).rglob("*.*")}
+        assert names and all((tmp_path / "joined" / name).is_file() for name in names)
+    with pytest.raises(Exception, match="both hold an image called 'a'"):
+        archive.merge([tmp_path / "1", tmp_path / "whole"], tmp_path / "twice")
+    score(tiny_settings(score={"images": 4}), tmp_path / "other", inputs[:1])
+    with pytest.raises(UsageError, match="cannot be joined"):
+        archive.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
+
+
+def test_a_report_is_drawn_again_from_what_is_recorded(tmp_path, pictures, tiny_settings):
+    score(tiny_settings(), tmp_path / "out", pictures)
+    before = bytes_of(tmp_path / "out")
+    for name in ("report.html", "report.json", "report.csv", "pages/a.html"):
+        (tmp_path / "out" / name).unlink()
+    archive.render(tmp_path / "out", in_print=True)
+    assert bytes_of(tmp_path / "out") == before
+    assert {"images.pdf", "a.png"} <= {path.name for path in (tmp_path / "out/figures").iterdir()}
+
+
+def test_given_tokens_are_scored_without_learning_any(tmp_path, pictures, tiny_settings, monkeypatch):
+    inverted = count_calls(monkeypatch, learning, "invert")
+    given = {2: torch.randn(2, 16, generator=torch.Generator().manual_seed(0))}
+    (result,) = score(tiny_settings(), tmp_path / "out", pictures[:1], given=given).results
+    assert not inverted and [point.m for point in result.curve] == [2]
+    assert result.curve[0].stop_reason == ("given",) and result.curve[0].l_det.value is None
+    with pytest.raises(UsageError, match="wide"):
+        score(tiny_settings(), tmp_path / "wide", pictures[:1], given={1: torch.zeros(1, 3)})
+
+
+def test_repeats_are_other_inversions(tmp_path, pictures, tiny_settings):
+    (result,) = score(tiny_settings(score={"repeats": 2}), tmp_path / "out", pictures[:1]).results
+    first, second = result.curve[0].distances
+    assert first != second and "2 repeats" in result.intervals
+
+
+def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tiny_settings):
+    score(tiny_settings(), tmp_path / "reference", pictures)
+    settings = tiny_settings(score={"reference": str(tmp_path / "reference")})
+    (result,) = score(settings, tmp_path / "out", pictures[2:]).results
+    assert result.percentile.count == 3 and 0 <= result.percentile.value.value <= 100
+    assert result.threshold.source == "reference" and result.threshold.value > 0
+    other = tiny_settings(score={"reference": str(tmp_path / "reference"), "max_tokens": 1})
+    with pytest.raises(UsageError, match="max tokens is 2, not 1"):
+        score(other, tmp_path / "other", pictures[:1])
+
+
+def test_the_art_list_is_for_groups_called_art(tmp_path, pictures, tiny_settings, monkeypatch):
+    inverted = count_calls(monkeypatch, learning, "invert")
+    art = [Input(pictures[0].path, "a", "art/common"), Input(pictures[1].path, "b", "houses/common")]
+    settings = tiny_settings(score={"together": 2, "max_tokens": 1})
+    monkeypatch.setattr(learning.Learner, "_invert", lambda *args: inverted.append(args) or stop())
+
+    def stop():
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        score(settings, tmp_path / "out", art)
+    assert inverted[0][4].templates == "art"
+
+
+def test_a_round_trip_is_of_the_same_size(tiny_settings, pictures):
+    from origcli.experiments.opening import open_models
+    from origcli.runtime.context import Runtime
+
+    models = open_models(tiny_settings(), Runtime())
+    from PIL import Image
+
+    with Image.open(pictures[0].path) as image:
+        assert query.round_trip(models.model, image.convert("RGB")).size == (64, 64)
+
+
+def test_the_log_is_json_lines(tmp_path, pictures, tiny_settings):
+    score(tiny_settings(), tmp_path / "out", pictures[:2])
+    lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a", "b"]
