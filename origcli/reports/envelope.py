@@ -180,6 +180,6 @@ class Report(Record, Generic[R]):
 
     def _repr_html_(self) -> str:
         """The rows as a table, for notebooks."""
-        from origcli.reports.tables import html_table
+        from origcli.reports.notebook import html_table
 
         return html_table(self)
