@@ -39,6 +39,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        largest = min(self.elements, key=lambda element: SIZES.index(element.size))
         if settings.mixture == "originality":
             self._check_originality()
         elif settings.category is not None or settings.fixed_location:
@@ -46,7 +47,6 @@ class Recipe:
             raise UsageError(f"{given} says nothing about the uniform mixture", "add --mixture originality")
         if settings.no_overlap:
             # The fullest picture has to have room, or it would fail after an hour.
-            largest = min(self.elements, key=lambda element: SIZES.index(element.size))
             stream = Stream(0)
             stream.begin(0)
             place_apart([largest] * settings.max_elements, stream.unit)

@@ -44,20 +44,24 @@ def decode_png(data: bytes) -> Pixels:
     if data[12:16] == b"IHDR" and data[24:29] == _RGB8 and data[37:41] == b"IDAT":
         width, height, length = struct.unpack(">II9xI", data[16:37])
         if _DATA + length + _TAIL == len(data):
-            lines = _inflate(data[_DATA:-_TAIL], height * (1 + 3 * width))
-            if lines is not None:
-                pixels = lines.reshape(height, 1 + 3 * width)
-                if not pixels[:, 0].any():
-                    return pixels[:, 1:].reshape(height, width, 3)
+            pixels = _decode_plainly(data, width, height)
+            if pixels is not None:
+                return pixels
     with Image.open(BytesIO(data), formats=["PNG"]) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
-def _inflate(data: bytes, size: int) -> Pixels | None:
-    """The bytes in a zlib stream, checked by its own checksum; `None` where they are not `size` many."""
-    inflater = zlib.decompressobj()
+def _decode_plainly(data: bytes, width: int, height: int) -> Pixels | None:
+    """The picture in a file of one IDAT; `None` where its lines are filtered."""
+    body = data[_DATA:-_TAIL]
+    if struct.unpack(">I", data[-_TAIL : 4 - _TAIL])[0] != zlib.crc32(body, zlib.crc32(b"IDAT")):
+        raise OSError("the checksum of the pixels is wrong")  # Pillow would not look
+    size = height * (1 + 3 * width)
     try:
-        found = inflater.decompress(data, size + 1)
-    except zlib.error:
+        found = zlib.decompressobj().decompress(body, size + 1)
+    except zlib.error as error:
+        raise OSError(f"the pixels are damaged: {error}") from error
+    if len(found) != size:
         return None
-    return np.frombuffer(found, dtype=np.uint8) if len(found) == size and inflater.eof else None
+    lines = np.frombuffer(found, dtype=np.uint8).reshape(height, 1 + 3 * width)
+    return None if lines[:, 0].any() else lines[:, 1:].reshape(height, width, 3)

@@ -1,7 +1,8 @@
 """What can be seen of every element: its visible box and the share of it that later elements hide.
 
-Facts of the scene, not of a resolution: they are taken on a grid of 512 by 512 points, so the edge of a
-partly hidden element is right to 1/512 of the width. The box of an element that nothing hides is exact.
+Facts of the scene, not of the data set's resolution: they are taken at the points of a grid of 1024 by
+1024, so a side of a partly hidden element is right to a pixel of the largest picture. A side that
+shows, and all of an element that nothing hides, is exact.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,14 @@ from origcli.scenes.geometry import half_extent, signed_distance
 from origcli.scenes.placement import Place
 from origcli.scenes.scene import Box, Placed, boxes_meet, whole_box
 
-GRID = 512
+GRID = 1024
 Mask = npt.NDArray[np.bool_]
-Corner = tuple[int, int]
+Span = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Silhouette:
-    """The grid points around its centre that an element covers.
+    """The grid points that an element covers whose centre is a grid point.
 
     Args:
         mask: (2 b + 1, 2 a + 1), the centre in the middle.
@@ -33,83 +34,72 @@ class Silhouette:
 
     mask: Mask
     area: int
-    span: tuple[int, int, int, int]
+    span: Span
 
-    def corner(self, place: Place) -> Corner:
-        """The grid point of the mask's corner for an element at a place: x and y."""
+    def corner(self, item: Placed) -> tuple[int, int]:
+        """The column and the row of the mask's corner where the element stands."""
         height, width = self.mask.shape
-        return round(place[0] * GRID) - width // 2, round(place[1] * GRID) - height // 2
+        return round(item.x * GRID) - width // 2, round(item.y * GRID) - height // 2
 
 
 @cache
 def silhouette(kind: tuple[str, str, str]) -> Silhouette:
-    """The silhouette of an element of some size, texture and shape."""
+    """The silhouette of a size, texture and shape."""
     size, _, shape = kind
-    half_width, half_height = half_extent(shape, size)
-    x = np.arange(-int(half_width * GRID), int(half_width * GRID) + 1) / GRID
-    y = np.arange(-int(half_height * GRID), int(half_height * GRID) + 1) / GRID
-    xs, ys = np.meshgrid(x, y)
-    mask = np.asarray(signed_distance(xs, ys, *kind) <= 0)
+    half_width, half_height = (int(half * GRID) for half in half_extent(shape, size))
+    x = np.arange(-half_width, half_width + 1) / GRID
+    y = np.arange(-half_height, half_height + 1) / GRID
+    mask: Mask = signed_distance(*np.meshgrid(x, y), *kind) <= 0
     return Silhouette(mask, int(np.count_nonzero(mask)), _span(mask))
 
 
-def _span(mask: Mask) -> tuple[int, int, int, int]:
+def _span(points: Mask) -> Span:
     """The first and last columns and rows with a true point: x0, y0, x1, y1."""
-    columns: Mask = np.any(mask, axis=0)
-    rows: Mask = np.any(mask, axis=1)
-    return (
-        int(columns.argmax()),
-        int(rows.argmax()),
-        len(columns) - 1 - int(columns[::-1].argmax()),
-        len(rows) - 1 - int(rows[::-1].argmax()),
-    )
+    columns = np.flatnonzero(np.logical_or.reduce(points, axis=0))
+    rows = np.flatnonzero(np.logical_or.reduce(points, axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
 def arrange(elements: Sequence[Element], places: Sequence[Place]) -> tuple[Placed, ...]:
     """Puts elements at their places, in the order of painting, and finds what can be seen of them."""
-    things = list(zip(elements, places, strict=True))
-    boxes = [whole_box(element, *place) for element, place in things]
-    placed = []
-    for i, (element, place) in enumerate(things):
-        over = [j for j in range(i + 1, len(things)) if boxes_meet(boxes[i], boxes[j])]
-        box, covered = _seen(element, place, [things[j] for j in over], boxes[i]) if over else (boxes[i], 0.0)
-        placed.append(Placed(element, *place, box, covered))
+    boxes = [whole_box(element, *place) for element, place in zip(elements, places, strict=True)]
+    placed = [
+        Placed(element, *place, box) for element, place, box in zip(elements, places, boxes, strict=True)
+    ]
+    for i, item in enumerate(placed):
+        above = [placed[j] for j in range(i + 1, len(placed)) if boxes_meet(boxes[i], boxes[j])]
+        if above:
+            placed[i] = Placed(item.element, item.x, item.y, *_seen(item, above, boxes[i]))
     return tuple(placed)
 
 
-def _seen(
-    element: Element, place: Place, over: Sequence[tuple[Element, Place]], box: Box
-) -> tuple[Box | None, float]:
+def _seen(item: Placed, above: Sequence[Placed], box: Box) -> tuple[Box | None, float]:
     """The visible box of an element under others and the share of it that they hide."""
-    whole = silhouette(element.kind)
-    corner = whole.corner(place)
+    whole = silhouette(item.element.kind)
+    column, row = whole.corner(item)
     seen = whole.mask.copy()
-    for other, other_place in over:
-        above = silhouette(other.kind)
-        _hide(seen, corner, above.mask, above.corner(other_place))
+    for other in above:
+        _hide(seen, column, row, other)
     area = int(np.count_nonzero(seen))
     if area == whole.area:
         return box, 0.0
     if area == 0:
         return None, 1.0
-    span = _span(seen)
     sides = [
-        # A side that reaches as far as that of the whole element is exact; the others end half a point out.
-        exact if at == end else (origin + at + outward) / GRID
-        for exact, at, end, origin, outward in zip(
-            box, span, whole.span, corner * 2, (-0.5, -0.5, 0.5, 0.5), strict=True
-        )
+        exact if at == end else (first + at) / GRID
+        for exact, at, end, first in zip(box, _span(seen), whole.span, (column, row) * 2, strict=True)
     ]
     return (sides[0], sides[1], sides[2], sides[3]), 1 - area / whole.area
 
 
-def _hide(seen: Mask, corner: Corner, above: Mask, above_corner: Corner) -> None:
-    """Takes from `seen` the points that a mask above it covers."""
-    dx, dy = above_corner[0] - corner[0], above_corner[1] - corner[1]
-    height, width = seen.shape
-    top, bottom = max(dy, 0), min(dy + above.shape[0], height)
-    left, right = max(dx, 0), min(dx + above.shape[1], width)
+def _hide(seen: Mask, column: int, row: int, above: Placed) -> None:
+    """Takes from the seen points of an element what another one hides of it."""
+    cover = silhouette(above.element.kind)
+    above_column, above_row = cover.corner(above)
+    dx, dy = above_column - column, above_row - row
+    top, bottom = max(dy, 0), min(dy + cover.mask.shape[0], seen.shape[0])
+    left, right = max(dx, 0), min(dx + cover.mask.shape[1], seen.shape[1])
     if top < bottom and left < right:
         part = seen[top:bottom, left:right]
-        # Where above is set the point is hidden: seen and not above is seen > above.
-        np.greater(part, above[top - dy : bottom - dy, left - dx : right - dx], out=part)
+        # Seen and not covered, in one pass: of two truth values one is greater where it alone is true.
+        np.greater(part, cover.mask[top - dy : bottom - dy, left - dx : right - dx], out=part)
