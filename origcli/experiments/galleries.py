@@ -93,7 +93,8 @@ def _figures(report: GeneralizeReport, exhibits: Sequence[Exhibit]) -> Iterator[
         for form in ("png", "pdf"):
             yield f"frequency.{form}", frequency_curves(report.summary, "frequency", form)
             yield f"lift.{form}", frequency_curves(report.summary, "lift", form)
-            yield f"confidence.{form}", frequency_curves(report.summary, "confidence", form)
+            if any(level.confidence.value is not None for level in report.summary.levels):
+                yield f"confidence.{form}", frequency_curves(report.summary, "confidence", form)
     if exhibits:
         yield "held-out.png", _png(held_out_sheet(exhibits))
         yield "samples.png", _png(samples_sheet(exhibits))

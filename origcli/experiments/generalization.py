@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from origcli.detection.detector import Detection, Detector
-from origcli.detection.survey import detector_directory
-from origcli.detection.yolo import load_yolo
 from origcli.errors import Interrupted, OrigError
 from origcli.experiments.diversity import Experiment, caption_pool, choose
 from origcli.experiments.galleries import Exhibit, exhibit, write_figures
@@ -20,15 +18,18 @@ from origcli.experiments.occurrence import Counts, Quantity, average, frequency,
 from origcli.experiments.stages import (
     CONDITIONS,
     EXPERIMENTS,
+    SEEN,
     Bench,
     Condition,
     Found,
     conduct,
     is_detected,
+    open_detector,
 )
 from origcli.experiments.study import MODEL_SECTIONS, experiment_facts, planned, write_plan
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DEFAULT_GUIDANCE
+from origcli.reports.gallery import write_generalize_html
 from origcli.reports.schema import (
     Estimate,
     Failure,
@@ -43,13 +44,14 @@ from origcli.reports.schema import (
 )
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
+from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.run_directory import make_directory
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.elements import Element
 from origcli.settings import Settings
 from origcli.training.text_encoder import pretrain
 
-SEEN = 0.5  # ours: a deformed element is one that the detector is less sure of, not one that is not there
 QUANTITIES = ("frequency", "lift", "confidence")
 SECTIONS = ("synth", *MODEL_SECTIONS, "draw", "detect", "generalize")
 TEXT_ENCODER = "text-encoder"
@@ -77,6 +79,7 @@ def run(
 
     Raises:
         ModelError: there is no detector, found before anything is trained.
+        UsageError: the directory holds an experiment of the same name with other settings.
         Interrupted: a signal came; what was finished is kept.
     """
     experiments = planned(settings)
@@ -85,14 +88,17 @@ def run(
     write_plan(runtime.out, settings)
     directory = runtime.out / EXPERIMENTS
     due = [one for one in experiments if one in chosen or is_detected(directory / one.name)]
+    for one in due:
+        facts = experiment_facts(one, settings, runtime.seed)
+        record_plan(make_directory(directory / one.name), facts)
     shared = share_text_encoder(settings, runtime)
     measured: list[Measured] = []
     exhibits: list[Exhibit] = []
     failures: list[Failure] = []
     outcomes = (
-        conduct_here(due, shared, settings, runtime, detector)
+        conduct_here(due, shared, runtime, detector)
         if ray is None
-        else _on_cluster(ray, due, shared, settings, runtime)
+        else _on_cluster(ray, due, shared, runtime)
     )
     with runtime.progress.task("experiments", len(due)) as bar:
         for one, found in outcomes:
@@ -115,23 +121,22 @@ def run(
     )
     report = report.model_copy(update={"figures": write_figures(runtime.out, report, exhibits)})
     write_report(runtime.out, report)
+    write_generalize_html(runtime.out, report)
     return report
 
 
 def conduct_here(
-    due: Sequence[Experiment], shared: Settings, settings: Settings, runtime: Runtime, detector: Detector
+    due: Sequence[Experiment], settings: Settings, runtime: Runtime, detector: Detector
 ) -> Iterator[tuple[Experiment, Found | Failure]]:
     """Does experiments one after the other in this process; a failed one becomes its failure.
 
     Args:
-        shared: the settings with the text encoder that all share.
-        settings: as they were given: what experiments are recorded with.
+        settings: with the text encoder that all share.
     """
     for one in due:
-        bench = Bench(one, shared, runtime, runtime.out / EXPERIMENTS / one.name)
-        facts = experiment_facts(one, settings, runtime.seed)
+        bench = Bench(one, settings, runtime, runtime.out / EXPERIMENTS / one.name)
         try:
-            yield one, conduct(bench, facts, detector)
+            yield one, conduct(bench, detector)
         except Interrupted:
             raise
         except OrigError as problem:
@@ -139,23 +144,12 @@ def conduct_here(
 
 
 def _on_cluster(
-    address: str, due: Sequence[Experiment], shared: Settings, settings: Settings, runtime: Runtime
+    address: str, due: Sequence[Experiment], settings: Settings, runtime: Runtime
 ) -> Iterator[tuple[Experiment, Found | Failure]]:
     from origcli.experiments.fleet import conduct_on_cluster
 
     on_gpu = runtime.device.type == "cuda"
-    yield from conduct_on_cluster(address, due, shared, settings, runtime.out, on_gpu)
-
-
-def open_detector(settings: Settings, runtime: Runtime) -> Detector:
-    """The detector of all experiments; it tells of elements that it is less sure of, too.
-
-    Raises:
-        ModelError: it is missing or damaged.
-    """
-    lowest = min(SEEN, settings.detect.confidence)
-    own = settings.detect.model_copy(update={"confidence": lowest})
-    return load_yolo(detector_directory(settings.generalize.detector), runtime, own)
+    yield from conduct_on_cluster(address, due, settings, runtime.out, on_gpu)
 
 
 def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:

@@ -11,7 +11,7 @@ experiments/NAME/plan.json       what it is; another experiment of this name is 
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,8 @@ import numpy as np
 from PIL import Image
 
 from origcli.detection.detector import Detection, Detector
+from origcli.detection.survey import detector_directory
+from origcli.detection.yolo import load_yolo
 from origcli.experiments.diversity import Experiment
 from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import load_pipeline
@@ -28,7 +30,6 @@ from origcli.reports.writers import read_report
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
-from origcli.runtime.plan import record_plan
 from origcli.runtime.run_directory import (
     RunDirectory,
     make_directory,
@@ -49,6 +50,7 @@ from origcli.training import unet, vae
 Condition = Literal["empty", "prompted"]
 CONDITIONS: tuple[Condition, ...] = ("empty", "prompted")
 EXPERIMENTS = "experiments"
+SEEN = 0.5  # ours: a deformed element is one that the detector is less sure of, not one that is not there
 _CHUNK = 4  # drawing batches between two looks at what is there
 
 Found = dict[Condition, list[list[Detection]]]
@@ -94,14 +96,23 @@ class Bench:
         return "" if condition == "empty" else self.experiment.held_out.phrase
 
 
-def conduct(bench: Bench, facts: Mapping[str, Any], detector: Detector) -> Found:
+def open_detector(settings: Settings, runtime: Runtime) -> Detector:
+    """The detector of all experiments; it tells of elements that it is less sure of, too.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    lowest = min(SEEN, settings.detect.confidence)
+    own = settings.detect.model_copy(update={"confidence": lowest})
+    return load_yolo(detector_directory(settings.generalize.detector), runtime, own)
+
+
+def conduct(bench: Bench, detector: Detector) -> Found:
     """Does the stages that are not done, and gives what was seen in the drawings.
 
     Raises:
-        UsageError: the directory holds an experiment with other settings.
         Interrupted: a signal came; what was finished is kept.
     """
-    record_plan(make_directory(bench.directory), dict(facts))
     train(bench)
     draw_all(bench)
     return detect_all(bench, detector)
@@ -114,33 +125,45 @@ def is_detected(directory: Path) -> bool:
 
 def train(bench: Bench) -> None:
     """Data, VAE and UNet, as far as they are not there."""
-    directory, runtime = bench.directory, bench.runtime
+    train_model(bench.directory, Recipe(bench.synth, bench.seed), bench.settings, bench.runtime)
+
+
+def train_model(
+    directory: Path, recipe: Recipe, settings: Settings, runtime: Runtime, init_from: Path | None = None
+) -> None:
+    """Trains a model on the data of a recipe, seeded by it, in `data/`, `vae/` and `unet/`.
+
+    Args:
+        init_from: a pipeline to start from: its VAE is kept, its UNet is trained on.
+    """
     if (directory / "unet" / "report.json").is_file():
         return
+    runtime = replace(runtime, seed=recipe.seed)
     with timed(directory, "data"):
         write_dataset(
-            Recipe(bench.synth, bench.seed),
+            recipe,
             directory / "data",
-            workers=bench.settings.runtime.threads or available_cores(),
+            workers=settings.runtime.threads or available_cores(),
             existing="use",
             progress=runtime.progress,
         )
-    if not (directory / "vae" / "report.json").is_file():
-        with timed(directory, "vae"), own_runtime(bench, "vae") as inner:
-            vae.run(directory / "data", bench.settings, inner, resume=True)
-    with timed(directory, "unet"), own_runtime(bench, "unet") as inner:
-        unet.run(directory / "data", directory / "vae", bench.settings, inner, resume=True)
-    if not bench.settings.generalize.keep_data:
+    if init_from is None and not (directory / "vae" / "report.json").is_file():
+        with timed(directory, "vae"), inner(runtime, directory / "vae") as own:
+            vae.run(directory / "data", settings, own, resume=True)
+    with timed(directory, "unet"), inner(runtime, directory / "unet") as own:
+        latents = init_from or directory / "vae"
+        unet.run(directory / "data", latents, settings, own, resume=True, init_from=init_from)
+    if not settings.generalize.keep_data:
         # The data can be made again from the recipe; checkpoints are of no use to a trained model.
         for name in ("data", "vae/checkpoints", "unet/checkpoints"):
             remove(directory / name)
 
 
 @contextmanager
-def own_runtime(bench: Bench, name: str) -> Iterator[Runtime]:
-    """The run's runtime with a directory and the seed of a stage."""
-    with RunDirectory(bench.directory / name) as run:
-        yield replace(bench.runtime, directory=run, seed=bench.seed)
+def inner(runtime: Runtime, directory: Path) -> Iterator[Runtime]:
+    """A runtime with a directory of its own."""
+    with RunDirectory(directory) as run:
+        yield replace(runtime, directory=run)
 
 
 def remove(path: Path) -> None:

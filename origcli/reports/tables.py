@@ -4,16 +4,16 @@ A column is never renamed or moved within a schema's version; new ones come at t
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from html import escape
-from itertools import islice
 from typing import Any
 
 from origcli.reports.envelope import Estimate, Failure, Report
 from origcli.reports.schema import (
     CalibrateResult,
     DetectResult,
+    GeneralizeReport,
     GeneralizeResult,
     InvertResult,
+    LevelSummary,
     SynthResult,
     TrainResult,
 )
@@ -140,6 +140,18 @@ def generalize_rows(result: GeneralizeResult) -> Iterator[Row]:
     }
 
 
+def level_row(average: LevelSummary) -> Row:
+    """The average over the symmetric experiments of a level."""
+    return {
+        "experiment": f"mean of {average.experiments}",
+        "level": average.level,
+        "condition": average.condition,
+        **spread("frequency", average.frequency),
+        **spread("lift", average.lift),
+        **spread("confidence", average.confidence),
+    }
+
+
 _ROWS: dict[type, Callable[[Any], Iterator[Row]]] = {
     ScoreResult: score_rows,
     InvertResult: invert_rows,
@@ -177,7 +189,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "generalize": (
         *("experiment", "level", "held_out", "condition", "images", "detections", "held_out_detections"),
         *(f"{name}{end}" for name in ("frequency", "lift", "confidence") for end in _INTERVAL),
-        "hash",
+        *("hash", "error"),
     ),
 }
 
@@ -193,34 +205,24 @@ def result_rows(result: Any) -> Iterator[Row]:
     return _ROWS[type(result)](result)
 
 
-def failure_row(failure: Failure) -> Row:
-    """The row of an input that could not be used."""
-    return {"path": failure.path, "error": f"{failure.code}: {failure.message}"}
+def failure_row(failure: Failure, column: str = "path") -> Row:
+    """The row of an input, or of what `column` names, that came to nothing."""
+    return {column: failure.path, "error": f"{failure.code}: {failure.message}"}
+
+
+def last_rows(report: Report[Any]) -> Iterator[Row]:
+    """The rows after those of the results: averages, then failures."""
+    if not isinstance(report, GeneralizeReport):
+        yield from map(failure_row, report.errors)
+        return
+    if report.summary is not None:
+        yield from map(level_row, report.summary.levels)
+    for failure in report.errors:
+        yield failure_row(failure, "experiment")
 
 
 def report_rows(report: Report[Any], results: Iterable[Any] | None = None) -> Iterator[Row]:
-    """All rows: those of the results (the report's own unless others are given), then the failures."""
+    """All rows: those of the results (the report's own unless others are given), then the last ones."""
     for result in report.results if results is None else results:
         yield from result_rows(result)
-    yield from map(failure_row, report.errors)
-
-
-_SHOWN_ROWS = 50
-
-
-def html_table(report: Report[Any]) -> str:
-    """The first rows of a report as an HTML table, without the columns that are empty in all of them."""
-    listed = list(islice(report_rows(report), _SHOWN_ROWS))
-    names = [name for name in (*columns(report), "error") if any(row.get(name) is not None for row in listed)]
-    names = list(dict.fromkeys(names))
-    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_html_cell(row.get(name))}</td>' for name in names)}</tr>" for row in listed
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _html_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+    yield from last_rows(report)

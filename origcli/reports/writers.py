@@ -19,7 +19,7 @@ from origcli.errors import InputError
 from origcli.reports.envelope import Record, Report
 from origcli.reports.schema import SCHEMAS
 from origcli.reports.spreadsheet import csv_text as csv_text
-from origcli.reports.tables import columns, failure_row, result_rows
+from origcli.reports.tables import columns, last_rows, result_rows
 from origcli.runtime.run_directory import atomic_file, read_json, storage_error
 
 _NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]")
@@ -87,7 +87,7 @@ def write_report(
 
         for chunk in json_chunks(report, tabulated()):
             json_file.write(chunk.encode())
-        csv_file.write(csv_text(map(failure_row, report.errors), names, header=False).encode())
+        csv_file.write(csv_text(last_rows(report), names, header=False).encode())
 
 
 def read_report(path: Path, expected: str | None = None) -> Report[Any]:

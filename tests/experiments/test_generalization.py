@@ -1,0 +1,253 @@
+"""The generalization study from end to end, on toys: stages that resume, failures that stay alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from origcli.detection.detector import Detection
+from origcli.errors import Interrupted, ModelError, NonFiniteError, UsageError
+from origcli.experiments import stages
+from origcli.experiments.generalization import count, run
+from origcli.reports.schema import GeneralizeReport, Status
+from origcli.reports.writers import read_report
+from origcli.scenes.elements import ALL_ELEMENTS, Element
+from tests.detection.tiny import write_tiny_detector
+from tests.experiments.toys import toy_runtime, toy_settings
+
+FIRST, SECOND = "04-01-no-big-red-full-circle", "04-02-no-big-blue-empty-square"
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_detector(tmp_path_factory.mktemp("detector"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORIGCLI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, detector: Path) -> Path:
+    """The directory of a finished study. Do not write into it."""
+    directory = tmp_path_factory.mktemp("study") / "run"
+    run(toy_settings(detector), toy_runtime(directory))
+    return directory
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stages that compute, as they are called."""
+    made: list[str] = []
+
+    def watch(owner: Any, name: str, label: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            made.append(label)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, called)
+
+    watch(stages, "write_dataset", "data")
+    watch(stages.vae, "run", "vae")
+    watch(stages.unet, "run", "unet")
+    watch(stages, "draw_prompts", "draw")
+    return made
+
+
+def report_of(directory: Path) -> GeneralizeReport:
+    report = read_report(directory, "generalize")
+    assert isinstance(report, GeneralizeReport)
+    return report
+
+
+def test_a_study_leaves_its_report_figures_and_models(finished: Path) -> None:
+    report = report_of(finished)
+    assert report.status is Status.complete and not report.errors
+    assert [(one.experiment, one.condition) for one in report.results] == [
+        (name, condition) for name in (FIRST, SECOND) for condition in ("empty", "prompted")
+    ]
+    for one in report.results:
+        assert one.images == 10 and one.detections >= one.held_out_detections
+        assert one.frequency.value == one.held_out_detections / one.detections
+        assert one.lift.value == pytest.approx(4 * one.frequency.value)
+        assert one.sheet is not None and (finished / one.sheet).is_file()
+        assert len(one.spanning) == 3 and one.held_out not in one.spanning
+        assert one.prompt == ("" if one.condition == "empty" else one.held_out)
+    assert report.summary is not None
+    assert [(one.level, one.condition, one.experiments) for one in report.summary.levels] == [
+        (4, "empty", 2),
+        (4, "prompted", 2),
+    ]
+    assert all((finished / name).stat().st_size for name in report.figures)
+    assert {"figures/frequency.png", "figures/held-out.png", "figures/samples.png"} <= set(report.figures)
+    for name in (FIRST, SECOND):
+        directory = finished / "experiments" / name
+        assert (directory / "unet" / "pipeline" / "model_index.json").is_file()
+        assert not (directory / "data").exists()
+        assert len(list((directory / "drawings" / "prompted").glob("*.png"))) == 10
+        assert set(json.loads((directory / "times.json").read_text())) == {
+            "data",
+            "vae",
+            "unet",
+            "drawings",
+            "detections",
+        }
+
+
+def test_no_model_saw_its_held_out_element(finished: Path) -> None:
+    for name in (FIRST, SECOND):
+        directory = finished / "experiments" / name
+        plan = json.loads((directory / "plan.json").read_text())
+        assert plan["held_out"] not in plan["trained_on"]
+        trained = read_report(directory / "unet", "train-unet")
+        assert trained.results[0].dataset_hash == read_report(directory / "vae").results[0].dataset_hash
+
+
+def test_the_conditions_differ_in_nothing_but_the_prompt(finished: Path) -> None:
+    """The same seeds: at a guidance that says nothing the pictures would be the same."""
+    folder = finished / "experiments" / FIRST / "drawings"
+    for number in range(10):
+        files = [folder / condition / f"{number:05d}.png" for condition in ("empty", "prompted")]
+        empty, prompted = (Image.open(file) for file in files)
+        assert empty.size == prompted.size == (64, 64)
+
+
+def test_csv_has_a_row_for_each_experiment_and_condition_and_the_averages(finished: Path) -> None:
+    lines = (finished / "report.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4 + 2
+    assert lines[-1].startswith("mean of 2,4,,prompted,")
+
+
+def test_what_is_done_is_not_done_again(copy: Path, detector: Path, calls: list[str]) -> None:
+    before = (copy / "report.json").read_bytes()
+    run(toy_settings(detector), toy_runtime(copy))
+    assert calls == []
+    assert (copy / "report.json").read_bytes() == before
+
+
+def test_more_pictures_and_experiments_go_on_with_what_is_there(
+    copy: Path, detector: Path, calls: list[str]
+) -> None:
+    kept = (copy / "experiments" / FIRST / "drawings" / "empty" / "00003.png").read_bytes()
+    settings = toy_settings(detector, images=18, repeats=1)
+    report = run(settings, toy_runtime(copy))
+    assert calls == ["draw", "draw", "draw", "draw"]  # pictures 8 to 15 and 16 to 17 of each condition
+    assert {one.images for one in report.results} == {18}
+    assert (copy / "experiments" / FIRST / "drawings" / "empty" / "00003.png").read_bytes() == kept
+
+
+def test_a_stopped_study_goes_on_and_comes_to_the_same_bytes(
+    finished: Path, tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    """Stopped after the VAE, then after some drawings."""
+    settings, runtime = toy_settings(detector, repeats=1), toy_runtime(tmp_path)
+
+    def stop(*arguments: Any, **options: Any) -> Any:
+        raise Interrupted(15)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(stages.unet, "run", stop)
+        run(settings, runtime)
+    assert calls == ["data", "vae"]
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        written = iter(range(5))
+        encode = stages.encode_png
+        patch.setattr(stages, "encode_png", lambda picture: stop() if next(written) == 4 else encode(picture))
+        run(settings, runtime)
+    drawn = len(list((tmp_path / "experiments" / FIRST / "drawings" / "empty").glob("*.png")))
+    assert drawn == 4
+    run(settings, runtime)
+    assert calls.count("vae") == 1 and calls.count("unet") == 1
+    for name in ("detections.json", "drawings/prompted/00009.png", "prompted.png"):
+        ours, unbroken = (root / "experiments" / FIRST / name for root in (tmp_path, finished))
+        if name == "detections.json":
+            assert json.loads(ours.read_text())["prompted"] == json.loads(unbroken.read_text())["prompted"]
+        else:
+            assert ours.read_bytes() == unbroken.read_bytes()
+
+
+def test_a_failed_experiment_does_not_stop_the_others(
+    copy: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copy / "experiments" / FIRST / "unet")
+    shutil.rmtree(copy / "experiments" / FIRST / "vae")
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise NonFiniteError("train-vae: the loss of step 3 is nan")
+
+    monkeypatch.setattr(stages.vae, "run", fail)
+    report = run(toy_settings(detector), toy_runtime(copy))
+    assert report.status is Status.partial
+    assert [(one.path, one.code) for one in report.errors] == [(FIRST, "non-finite")]
+    assert {one.experiment for one in report.results} == {SECOND}
+    assert (
+        f"{FIRST},,,,,,,,,,,,,,,,,non-finite: train-vae: the loss of step 3 is nan"
+        in (copy / "report.csv").read_text()
+    )
+
+
+def test_one_experiment_alone_leaves_a_partial_report(tmp_path: Path, finished: Path, detector: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    shutil.copytree(finished / "experiments" / SECOND, tmp_path / "experiments" / SECOND)
+    shutil.copytree(finished / "text-encoder", tmp_path / "text-encoder")
+    report = run(toy_settings(detector), toy_runtime(tmp_path), only=["*-02-*"])
+    assert report.status is Status.partial and not report.errors
+    assert {one.experiment for one in report.results} == {SECOND}
+
+
+def test_other_settings_are_refused_before_anything_is_computed(
+    copy: Path, detector: Path, calls: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="max_elements was 2, is 3"):
+        run(toy_settings(detector, max_elements=3), toy_runtime(copy))
+    assert calls == []
+
+
+def test_another_detector_looks_again_and_nothing_is_drawn_again(
+    copy: Path, tmp_path: Path, calls: list[str]
+) -> None:
+    import torch
+
+    from origcli.detection.card import save_detector
+    from tests.detection.tiny import tiny_card, tiny_model
+
+    save_detector(tmp_path / "other", tiny_card(), tiny_model(seed=5).state_dict())
+    torch.manual_seed(0)
+    before = report_of(copy)
+    report = run(toy_settings(tmp_path / "other"), toy_runtime(copy))
+    assert calls == []
+    assert [one.detections for one in report.results] != [one.detections for one in before.results]
+
+
+def test_without_a_detector_nothing_is_trained(tmp_path: Path, calls: list[str]) -> None:
+    with pytest.raises(ModelError):
+        run(toy_settings(tmp_path / "none"), toy_runtime(tmp_path / "run"))
+    assert calls == []
+
+
+def test_counting_knows_both_thresholds() -> None:
+    held_out, other = ALL_ELEMENTS[3], ALL_ELEMENTS[4]
+
+    def seen(element: Element, confidence: float) -> Detection:
+        return Detection(element, confidence, (0, 0, 1, 1))
+
+    pictures = [[seen(held_out, 0.95), seen(held_out, 0.6), seen(other, 0.9)], [], [seen(other, 0.7)]]
+    counts = count(pictures, held_out, 0.9)
+    assert counts.held_out.tolist() == [1, 0, 0]
+    assert counts.total.tolist() == [2, 0, 0]
+    assert counts.seen.tolist() == [2, 0, 0]
+    assert counts.confidence.tolist() == pytest.approx([1.55, 0, 0])
