@@ -64,6 +64,7 @@ def _bert(vocabulary_size: int) -> Any:
             num_attention_heads=2,
             intermediate_size=32,
             max_position_embeddings=MAX_LENGTH,
+            use_attention_mask=True,  # as the bundled model's
         )
     )
 

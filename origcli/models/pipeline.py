@@ -265,6 +265,9 @@ def text_states(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor) ->
     masked = getattr(text_encoder.config, "use_attention_mask", False)
     device = text_encoder.get_input_embeddings().weight.device
     mask = attention_mask.to(device) if masked else None
+    if mask is not None and text_encoder.config.model_type == "bert":
+        # In its final form already: from a flat one, transformers asks the device whether it is all ones.
+        mask = mask[:, None, None, :].bool()  # (n, 1, 1, L)
     states: Tensor = text_encoder(input_ids.to(device), attention_mask=mask)[0]
     return states
 

@@ -71,8 +71,10 @@ def plain_step(model: DiffusionModel, image: Image.Image, vectors: Tensor) -> tu
     scheduler = DDPMScheduler.from_config(model.scheduler.config)
     noisy = scheduler.add_noise(latents, drawn.noise, drawn.timesteps)
     prompts = [TEMPLATES[i].replace("{S}", " ".join(names)) for i in drawn.templates.tolist()]
-    ids = tokenizer(prompts, padding="max_length", max_length=model.max_length, return_tensors="pt").input_ids
-    predicted = model.unet(noisy, drawn.timesteps, encoder(ids)[0]).sample
+    words = tokenizer(prompts, padding="max_length", max_length=model.max_length, return_tensors="pt")
+    mask = words.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+    states = encoder(words.input_ids, attention_mask=mask)[0]
+    predicted = model.unet(noisy, drawn.timesteps, states).sample
     if scheduler.config.prediction_type == "epsilon":
         target = drawn.noise
     else:
