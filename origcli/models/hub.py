@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from origcli.errors import InputError, ModelError, UsageError
+from origcli.errors import InputError, ModelError, OrigError, UsageError
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.progress import Progress, Task
 from origcli.runtime.provenance import hash_file
@@ -155,18 +155,17 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
         ModelError: the hub refuses, is out of reach, lacks the model or its safetensors, or sends other bytes
             than it announces.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
 
     from origcli.models.pipeline import hash_pipeline  # needs torch, which listing and checking do not
 
     info = _tried(lambda: _info(model), model, progress)
     offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    for variant in variants:
-        if not (lacking := model.lacking(list(offered), variant)):
-            break
-    else:
+    lacking = {variant: model.lacking(list(offered), variant) for variant in variants}
+    variant = min(lacking, key=lambda variant: bool(lacking[variant]))  # the first that lacks nothing
+    if lacking[variant]:
         raise ModelError(
-            f"{model.id}: not a model that can be used here: it has no {lacking[0]}",
+            f"{model.id}: not a model that can be used here: it has no {lacking[variant][0]}",
             "only safetensors are read; choose a repository that has them",
         )
     patterns = model.patterns(variant)
@@ -183,7 +182,6 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
                     revision=info.sha,
                     allow_patterns=patterns,
                     tqdm_class=_bar(task),
-                    endpoint=constants.ENDPOINT,
                 ),
                 model,
                 progress,
@@ -299,12 +297,7 @@ def _bar(task: Task) -> Any:
 def _tried(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
     """Calls the hub, again after failures that may pass, and names what will not."""
     from huggingface_hub import constants
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]
-        HfHubHTTPError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -319,7 +312,9 @@ def _tried(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
             if status not in _WORTH_ANOTHER_TRY:
                 raise _refusal(model, error, status) from error
             failure: Exception = error
-        except (HTTPError, LocalEntryNotFoundError, OSError) as error:
+        except OrigError:
+            raise
+        except Exception as error:  # of many kinds: a connection that breaks while several threads use it
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
                 raise storage_error(Path(constants.HF_HUB_CACHE), error) from error
             failure = error

@@ -180,7 +180,7 @@ def resolve(name: str, runtime: "Runtime") -> ModelEntry:
         return _choose(runtime)
     if name == BUNDLED:
         return _local(BUNDLED, bundled_directory(), "package")
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return _local(Path(name).resolve().name, Path(name), name)
     base, _, revision = name.partition("@")
     if looks_like_path(name):

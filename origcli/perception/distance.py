@@ -35,6 +35,7 @@ def open_metric(name: str, runtime: Runtime, *, detector: Path | None, settings:
     """The distance called `name`.
 
     Args:
+        name: `elements`, `dreamsim`, or `dreamsim:BRANCH`, which is a metric of its own.
         detector: directory of the detector that `elements` counts with.
         settings: of detection, for `elements`.
 
@@ -42,12 +43,12 @@ def open_metric(name: str, runtime: Runtime, *, detector: Path | None, settings:
         UsageError: no metric has this name.
         ModelError: its weights are missing, damaged, or cannot be fetched.
     """
-    match name:
-        case "dreamsim":
-            from origcli.perception.dreamsim import load_dreamsim
+    match name.partition(":"):
+        case ("dreamsim", _, variant):
+            from origcli.perception.dreamsim import DEFAULT_VARIANT, load_dreamsim
 
-            return load_dreamsim(runtime)
-        case "elements":
+            return load_dreamsim(runtime, variant or DEFAULT_VARIANT)
+        case ("elements", "", _):
             from origcli.detection.yolo import load_yolo
             from origcli.perception.elements import ElementsDistance
 

@@ -1,5 +1,6 @@
 """The hub: fetched once and checked, over a connection that breaks and lies; no network afterwards."""
 
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from origcli.models.hub import HubModel, check_id, fetch, find, verify
 from origcli.models.pipeline import hash_pipeline, load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.runtime.progress import SilentProgress
-from tests.hub_server import COMMIT, Hub, Repository, hub_server
+from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
 
 MODEL = HubModel("someone/tiny-diffusion")
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -31,11 +32,15 @@ class Said(SilentProgress):
         self.lines.append(message)
 
 
-@pytest.fixture
-def server(tiny_clip_pipeline_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that has one pipeline, as such repositories are: with other formats and a safety checker too."""
-    repository = Repository.of(tiny_clip_pipeline_dir)
-    repository.files |= {
+def pipeline_files() -> dict[str, bytes]:
+    """A pipeline repository, with other formats and a safety checker as is usual; weights of noise."""
+    noise = random.Random(0)
+    files = {
+        "model_index.json": b'{"index": 0}',
+        "scheduler/scheduler_config.json": b'{"scheduler": 0}',
+        "tokenizer/tokenizer_config.json": b'{"tokenizer": 0}',
+        "tokenizer/vocab.json": b'{"vocabulary": 0}',
+        "tokenizer/merges.txt": b"#version: 0.2",
         "README.md": b"# tiny",
         "v1-5-pruned.ckpt": b"pickle",
         "v1-5-pruned.safetensors": b"x" * 1000,
@@ -44,8 +49,21 @@ def server(tiny_clip_pipeline_dir: Path, tmp_path: Path, monkeypatch: pytest.Mon
         "safety_checker/config.json": b"{}",
         "safety_checker/model.safetensors": b"x",
     }
+    for part, stem in (
+        ("vae", "diffusion_pytorch_model"),
+        ("unet", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+    ):
+        files[f"{part}/config.json"] = f'{{"part": "{part}"}}'.encode()
+        files[f"{part}/{stem}.safetensors"] = noise.randbytes(200_000)
+    return files
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    repository = Repository(pipeline_files())
     with hub_server({MODEL.id: repository}) as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        point_to(monkeypatch, server.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(hub, "FIRST_WAIT_S", 0.0)
         monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
@@ -67,8 +85,6 @@ def test_a_pipeline_is_fetched_without_what_is_not_needed(server: Hub) -> None:
     assert not [name for name in names if name.endswith((".bin", ".ckpt"))]
     assert snapshot.revision == COMMIT and " GB" in said.lines[0]
     assert snapshot.weights_hash == hash_pipeline(snapshot.path)
-    model = load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
-    assert model.resolution == 64
 
 
 def test_afterwards_no_network_is_asked(server: Hub) -> None:
@@ -124,7 +140,7 @@ def test_a_hub_that_is_busy_for_good(server: Hub) -> None:
 
 
 def test_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point_to(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub, "FIRST_WAIT_S", 0.0)
     with pytest.raises(ModelError, match="cannot be fetched"):
@@ -166,7 +182,6 @@ def test_variants(server: Hub) -> None:
     assert full.variant is None and full.path == half.path
     assert find(MODEL, (None, "fp16")) == full and find(MODEL, ("fp16", None)) == half
     assert verify(full) == verify(half) == ""
-    assert load_pipeline(half.path, Runtime(), variant="fp16", weights_hash=half.weights_hash)
 
 
 def test_changes_are_found(server: Hub) -> None:
@@ -176,13 +191,21 @@ def test_changes_are_found(server: Hub) -> None:
     data[-1] ^= 1
     blob.write_bytes(data)
     assert verify(snapshot) == f"{WEIGHTS} has changed"
-    with pytest.raises(ModelError, match="damaged"):
-        load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
     assert verify(fetch(MODEL, (None,), SilentProgress())) == ""  # fetching again mends it
     (snapshot.path / "vae/config.json").unlink()
     assert verify(snapshot) == "vae/config.json is missing"
     shutil.rmtree(Path(str(snapshot.path)).parents[3] / "cache" / "hub")
     assert "no hashes" in verify(snapshot)
+
+
+def test_a_fetched_pipeline_is_loaded(server: Hub, tiny_clip_pipeline_dir: Path) -> None:
+    server.repositories[MODEL.id] = Repository.of(tiny_clip_pipeline_dir)
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    model = load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
+    assert model.resolution == 64 and model.weights_hash == snapshot.weights_hash
+    (snapshot.path / "tokenizer" / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="damaged"):
+        load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
 
 
 def test_a_full_disk_is_said_as_such(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
