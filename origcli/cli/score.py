@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from origcli.cli import options, present
+from origcli.cli.invert import exit_code
 from origcli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ def score(
         )
         report = run(request, settings, runtime, output.see)
     output.end(report, target)
-    return int(ExitCode.INPUT if report.errors else ExitCode.OK)
+    return exit_code({failure.code for failure in report.errors})
 
 
 def _print_plan(

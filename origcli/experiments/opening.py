@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from origcli.detection.survey import detector_directory
 from origcli.errors import ModelError, UsageError
 from origcli.experiments.assessment import Reference, Scale
 from origcli.experiments.baseline import draw_undirected, drawing_facts, find_ceiling
@@ -59,7 +60,8 @@ def open_models(settings: Settings, runtime: Runtime) -> Models:
         raise ModelError(
             f"{entry.path}: these are not the weights that were published", "fetch or install the model again"
         )
-    detector = entry.detector if settings.score.detector is None else Path(settings.score.detector)
+    named = settings.score.detector
+    detector = entry.detector if named is None else detector_directory(named)
     name = settings.score.metric
     if name == "auto":
         name = entry.metric if detector is None else "elements"
@@ -179,12 +181,14 @@ def provenance(command: str, models: Models, settings: Settings) -> Provenance:
     model, metric = models.model, models.metric
     drawing = drawing_facts(model, settings.draw)
     values = {
-        section: getattr(settings, section).model_dump(mode="json", exclude=_OF_THE_MACHINE)
-        for section in SECTIONS
+        section: dict(
+            sorted(getattr(settings, section).model_dump(mode="json", exclude=_OF_THE_MACHINE).items())
+        )
+        for section in sorted(SECTIONS)  # sorted as in the file, so that a page drawn again has equal bytes
     }
     return Provenance(
         command=command,
-        versions=package_versions(),
+        versions=dict(sorted(package_versions().items())),
         settings=values,
         settings_hash=hash_value(values),
         seed=settings.runtime.seed,

@@ -217,7 +217,7 @@ def test_given_tokens_are_scored_without_learning_any(tmp_path, pictures, tiny_s
     (result,) = score(tiny_settings(), tmp_path / "out", pictures[:1], given=given).results
     assert not inverted and [point.m for point in result.curve] == [2]
     assert result.curve[0].stop_reason == ("given",) and result.curve[0].l_det.value is None
-    with pytest.raises(UsageError, match="wide"):
+    with pytest.raises(UsageError, match="width 3"):
         score(tiny_settings(), tmp_path / "wide", pictures[:1], given={1: torch.zeros(1, 3)})
 
 
@@ -229,7 +229,7 @@ def test_repeats_are_other_inversions(tmp_path, pictures, tiny_settings):
 
 def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tiny_settings):
     score(tiny_settings(), tmp_path / "reference", pictures)
-    settings = tiny_settings(score={"reference": str(tmp_path / "reference")})
+    settings = tiny_settings(score={"reference": str(tmp_path / "reference"), "force": True})
     (result,) = score(settings, tmp_path / "out", pictures[2:]).results
     assert result.percentile.count == 3 and 0 <= result.percentile.value.value <= 100
     assert result.threshold.source == "reference" and result.threshold.value > 0

@@ -1,0 +1,291 @@
+"""`origcli score`, and `report`, `cache` and `calibrate` beside it, as a user runs them."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from origcli.cli.app import main
+
+QUICK = (
+    *("--max-tokens", "2", "--images", "3", "--steps", "2", "--invert-steps", "2", "--edit-prompt", "none"),
+    *("--device", "cpu", "--threads", "1", "--quiet"),
+)
+
+SMALL = {
+    "ORIGCLI_INVERT_BATCH_SIZE": "2",
+    "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
+    "ORIGCLI_SCORE_CEILING_IMAGES": "4",
+    "ORIGCLI_SCORE_BOOTSTRAP": "30",
+}
+
+
+class Ran:
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys, pixel_metric):
+    """Runs a command in this process, in a directory of its own, with the metric of the tests."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"ORIGCLI_CACHE": str(tmp_path / "cache"), **SMALL}.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*words):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Ran(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def test_a_missing_file_is_told_at_once_and_without_torch(tmp_path):
+    program = (
+        "import sys\nfrom origcli.cli.app import main\n"
+        "try: main(['score', 'nosuch.jpg'])\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3 False\n"
+    assert done.stderr.splitlines()[0] == "origcli: nosuch.jpg: no such file"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--fail-if", "originality<<1"), "--fail-if"),
+        (("--max-tokens", "0"), "max_tokens"),
+        (("--max-tokens", "many"), "--max-tokens"),
+        (("--shard", "3/2"), "--shard"),
+        (("--scheduler", "best"), "scheduler"),
+        (("--model", "sd16"), "sd16"),
+        (("--metric", "lpips"), "lpips"),
+    ],
+)
+def test_wrong_words_are_usage_errors(run, pictures, tiny_bert_pipeline_dir, monkeypatch, words, told):
+    if "--metric" in words:
+        from origcli.perception.distance import open_metric
+
+        monkeypatch.setattr("origcli.experiments.opening.open_metric", open_metric)
+    model = () if "--model" in words else ("--model", tiny_bert_pipeline_dir)
+    done = run("score", pictures[0].path, *model, *QUICK, *words)
+    assert done.status == 2 and told in done.err and "Traceback" not in done.err and not done.out
+
+
+def test_one_image_as_a_table(run, pictures, tiny_bert_pipeline_dir):
+    done = run("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
+    assert done.status == 0 and not done.err
+    lines = done.out.splitlines()
+    assert lines[0].split()[:2] == ["m", "distance"]
+    assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
+    assert "originality" in done.out
+    assert {"report.html", "report.json", "report.csv", "run.json"} <= {
+        path.name for path in Path("runs/score-a").iterdir()
+    }
+    done = run("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
+    assert done.status == 0 and Path("runs/score-a-2/report.html").is_file()
+
+
+def test_many_images_in_every_format(run, pictures, tiny_bert_pipeline_dir):
+    Path("bad.png").write_bytes(b"")
+    words = ("score", "pictures", "bad.png", "--model", tiny_bert_pipeline_dir, *QUICK)
+
+    done = run(*words, "--format", "csv", "--out", "csv")
+    assert done.status == 3
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [(row["id"], row["m"]) for row in rows] == [*((i, m) for i in "abc" for m in "12"), ("", "")]
+    assert done.out == Path("csv/report.csv").read_text()
+
+    done = run(*words, "--format", "jsonl", "--out", "jsonl")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [next(iter(line)) for line in lines] == ["result"] * 3 + ["error"]
+    assert lines[2]["result"]["group"] == "pictures/original"
+
+    done = run(*words, "--format", "json", "--out", "json")
+    assert json.loads(done.out) == json.loads(Path("json/report.json").read_text())
+    assert json.loads(done.out)["status"] == "partial"
+
+    done = run(*words, "--out", "table")
+    assert done.status == 3 and "bad.png" in done.out and "0 bytes" in done.out
+    assert len({Path(form, "report.json").read_bytes() for form in ("csv", "jsonl", "json", "table")}) == 1
+
+
+def test_a_gate_has_an_exit_status_of_its_own(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
+    done = run(*words, "--out", "out", "--fail-if", "floor<0", "--fail-if", "floor>=0")
+    assert done.status == 10 and "'floor>=0' holds for" in done.err and "a.png" in done.err
+    assert Path("out/report.json").is_file()
+    assert run(*words, "--out", "other", "--fail-if", "floor<0").status == 0
+    # Also when everything was measured before.
+    assert run(*words, "--out", "out", "--resume", "--fail-if", "floor>=0").status == 10
+
+
+def test_a_directory_in_use_is_kept(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--out", "out")
+    assert run(*words).status == 0
+    before = Path("out/report.json").read_bytes()
+    assert run(*words).status == 2
+    done = run(*words, "--resume", "--images", "4")
+    assert done.status == 2 and "images was 3, is 4" in done.err
+    assert run(*words, "--resume").status == 0
+    assert Path("out/report.json").read_bytes() == before
+    assert run(*words, "--force", "--images", "4").status == 0
+    assert Path("out/report.json").read_bytes() != before
+
+
+def test_learned_tokens_can_be_scored_again(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
+    assert run(*words, "--out", "first").status == 0
+    files = [f"first/embeddings/a-m{m}.safetensors" for m in (1, 2)]
+    done = run(*words, "--out", "second", *(w for file in files for w in ("--embeddings", file)))
+    assert done.status == 0
+    curves = [
+        [point["distances"] for point in json.loads(Path(name, "results.jsonl").read_text())["curve"]]
+        for name in ("first", "second")
+    ]
+    assert curves[0] == curves[1]
+    done = run(*words, "--embeddings", files[0], "--embeddings", files[0])
+    assert done.status == 2 and "1 tokens too" in done.err
+    done = run("score", "pictures", "--embeddings", files[0], *QUICK)
+    assert done.status == 2 and "one image" in done.err
+
+
+def test_a_plan_costs_and_writes_nothing(run, pictures, tiny_bert_pipeline_dir):
+    done = run(
+        *("score", "pictures", "--model", tiny_bert_pipeline_dir, *QUICK, "--dry-run", "--format", "json")
+    )
+    assert done.status == 0, done.err
+    stages = {stage["stage"]: stage for stage in json.loads(done.out)}
+    # 3 images × 2 token counts × 2 steps × 2 samples, and L_det of 2 samples before, after and without tokens
+    assert stages["learn"]["count"] >= 3 * 2 * 2 * 2
+    assert stages["draw"]["count"] == (3 * 2 * 3 + 4 + 3) * 2 * 2
+    assert stages["decode"]["count"] == 3 * 2 * 3 + 4 + 3
+    assert all(stage["tflop"] > 0 and stage["minutes"] >= 0 for stage in stages.values())
+    assert stages["all"]["tflop"] == pytest.approx(
+        sum(stages[name]["tflop"] for name in ("learn", "draw", "decode"))
+    )
+    assert not Path("runs").exists()
+
+
+def test_shards_are_joined_and_reports_drawn_again(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", "pictures", "--model", tiny_bert_pipeline_dir, *QUICK)
+    assert run(*words, "--out", "whole").status == 0
+    for i in (1, 2):
+        assert run(*words, "--shard", f"{i}/2", "--out", f"shard-{i}").status == 0
+    done = run("report", "merge", "shard-1", "shard-2", "--out", "joined")
+    assert (done.status, done.out) == (0, "joined/report.html\n")
+    assert Path("joined/report.json").read_bytes() == Path("whole/report.json").read_bytes()
+    Path("joined/report.html").unlink()
+    assert run("report", "render", "joined").status == 0
+    assert Path("joined/report.html").read_bytes() == Path("whole/report.html").read_bytes()
+    done = run("report", "render", "pictures")
+    assert done.status == 3 and "not the directory of a finished score run" in done.err
+
+
+def test_the_cache_is_shown_and_cleared(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
+    assert run(*words, "--no-cache", "--out", "without").status == 0
+    assert not Path("cache/score").exists()
+    assert run(*words, "--out", "with").status == 0
+    (room,) = [r for r in json.loads(run("cache", "show", "--format", "json").out) if r["room"] == "score"]
+    assert room["files"] == 6  # two tokens, their drawings, the ceiling, drawings without tokens
+    assert run("cache", "clear").status == 0
+    assert not Path("cache/score").exists()
+    assert run("cache", "clear", "nothing").status == 2
+
+
+def test_calibration_writes_what_scores_stand_on(run, pictures, tiny_bert_pipeline_dir, tmp_path):
+    import shutil
+
+    from origcli.models.registry import read_registry
+
+    model = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model")
+    words = ("--device", "cpu", "--threads", "1", "--quiet", "--steps", "2", "--images", "2")
+    assert run("synth", "held-out", "--count", "6", "--seed", "3", "--quiet").status == 0
+    done = run(
+        *("calibrate", "held-out", "--model", model, "--queries", "2", "--write", "--format", "json", *words),
+        *("--guidance", "2", "--out", "calibrated"),
+    )
+    assert done.status == 0, done.err
+    (result,) = json.loads(done.out)["results"]
+    values = read_registry(model)
+    (scale,) = values.scales
+    assert (values.metric, values.guidance) == ("pixels", 2.0)
+    assert values.psnr_limit == result["psnr_limit"]["value"] and result["psnr_images"] == 6
+    assert scale.ceiling == result["ceiling"]["value"] > 0 and "2 held-out" in scale.threshold_how
+
+    done = run("score", pictures[0].path, "--model", model, *QUICK, "--format", "json", "--force")
+    assert done.status == 0, done.err
+    (scored,) = json.loads(done.out)["results"]
+    assert scored["threshold"]["source"] == "registry"
+    assert scored["threshold"]["value"] == result["threshold"]["value"]
+    assert scored["ceiling"]["value"] == result["ceiling"]["value"]
+    assert scored["domain_check"]["psnr_limit"] == values.psnr_limit
+
+    done = run("calibrate", "pictures", "--model", model, *words, "--format", "json", "--out", "plain")
+    (plain,) = json.loads(done.out)["results"]
+    assert plain["threshold"]["value"] is None and "captions" in plain["threshold"]["reason"]
+
+
+def test_stdin_names_images(run, pictures, tiny_bert_pipeline_dir, monkeypatch):
+    lines = io.TextIOWrapper(io.BytesIO(f"{pictures[0].path}\n{pictures[1].path}\n".encode()))
+    monkeypatch.setattr("sys.stdin", lines)
+    done = run("score", "-", "--model", tiny_bert_pipeline_dir, *QUICK, "--format", "csv")
+    assert done.status == 0 and {row["id"] for row in csv.DictReader(io.StringIO(done.out))} == {"a", "b"}
+
+
+def test_a_model_without_a_detector_has_no_elements(
+    tmp_path, monkeypatch, capsys, pictures, tiny_bert_pipeline_dir
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                "score",
+                str(pictures[0].path),
+                "--model",
+                str(tiny_bert_pipeline_dir),
+                "--metric",
+                "elements",
+                *QUICK,
+            ]
+        )
+    assert int(stopped.value.code) == 4 and "--detector DIR" in capsys.readouterr().err
+
+
+def test_killed_runs_go_on_to_the_same_bytes(run, tmp_path, pictures, tiny_bert_pipeline_dir):
+    """SIGKILL in the middle, in a process of its own, before the second drawing of a batch of two images."""
+    program = (
+        "import os, signal, sys\nfrom tests.measuring import PixelDistance\n"
+        "from origcli.experiments import drawing, measure, opening\n"
+        "opening.open_metric = lambda *_, **__: PixelDistance()\nmeasure.LEAST_RANGE = -10.0\n"
+        "draw, calls = drawing.draw, []\n"
+        "def once(*a, **k):\n"
+        "    calls.append(1)\n"
+        "    return os.kill(os.getpid(), signal.SIGKILL) if len(calls) > 1 else draw(*a, **k)\n"
+        "drawing.draw = once\n"
+        "from origcli.cli.app import main\nmain(sys.argv[1:])\n"
+    )
+    words = ("score", "pictures", "--model", tiny_bert_pipeline_dir, *QUICK, "--no-cache", "--together", "2")
+    killed = subprocess.run(
+        [sys.executable, "-c", program, *words, "--out", "killed"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert killed.returncode == -9 and not Path("killed/report.json").exists()
+    assert len(Path("killed/results.jsonl").read_text().splitlines()) == 1
+    assert run(*words, "--out", "killed", "--resume").status == 0
+    assert run(*words, "--out", "whole").status == 0
+    for name in ("report.json", "report.csv", "report.html", "results.jsonl"):
+        assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
