@@ -214,6 +214,25 @@ class GeneralizeSettings(Section):
     keep_data: bool = False
 
 
+class QuerySettings(Section):
+    """Query pictures that a study makes: common, rare and unseen pairs of `rarity` (supplement 6.1)."""
+
+    queries: int = Field(ge=2)
+    seed: int = Field(ge=0, lt=2**63)
+
+
+class FixedLocationSettings(QuerySettings):
+    """Common pairs at fixed places (supplement 3)."""
+
+    images: int = Field(ge=1)
+
+
+class PopularitySettings(QuerySettings):
+    """Pictures that were trained on against fresh ones (supplement 5)."""
+
+    margin: float = Field(gt=0)
+
+
 class Settings(Section):
     """All sections. Each command reads those that it needs."""
 
@@ -228,6 +247,9 @@ class Settings(Section):
     draw: DrawSettings
     score: ScoreSettings
     generalize: GeneralizeSettings
+    rarity: QuerySettings
+    fixed_location: FixedLocationSettings
+    popularity: PopularitySettings
 
 
 class Origins(dict[str, str]):

@@ -33,6 +33,8 @@ SUPPLEMENT = [
     ("6.1", "draw.steps", 50),
     ("6.2", "score.images", 20),
     ("6.2", "score.prompt", "a photo of {S}"),
+    ("figure 3", "fixed_location.images", 4),
+    ("5", "popularity.queries", 15),
     ("1", "score.edit_prompt", "cat with {S}"),
     ("1", "score.edit_tokens", 4),
 ]
@@ -83,7 +85,7 @@ def test_every_number_that_claims_a_section_is_asserted_here() -> None:
 CLAIMED_IN_PART = {"detector.architecture", "generalize.max_elements"}
 
 
-@pytest.mark.parametrize("name", ["small", "fast"])
+@pytest.mark.parametrize("name", ["small", "fast", "many"])
 def test_the_other_presets_say_that_they_are_ours(name: str) -> None:
     head = resources.files("origcli.presets").joinpath(f"{name}.toml").read_text("utf-8").split("[")[0]
     assert "All values are ours" in head

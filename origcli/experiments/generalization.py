@@ -44,6 +44,7 @@ from origcli.reports.schema import (
 )
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
+from origcli.runtime.paths import from_here
 from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.run_directory import make_directory
@@ -167,7 +168,7 @@ def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
         captions = caption_pool(generalize.max_elements, generalize.caption_pool, runtime.seed)
         templates = [*read_templates("object"), *read_templates("art")]
         pretrain(captions, templates, own, runtime, directory, resume=True)
-    source = own.model_copy(update={"source": str(directory)})
+    source = own.model_copy(update={"source": str(from_here(directory))})
     return settings.model_copy(update={"text_encoder": source})
 
 

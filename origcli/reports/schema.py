@@ -40,6 +40,7 @@ from origcli.reports.score import (
     Verdict,
     VerdictKind,
 )
+from origcli.reports.studies import FixedLocationReport, PopularityReport, RarityReport
 
 
 class LossPoint(Record):
@@ -268,6 +269,9 @@ SCHEMAS: dict[str, type[Report[Any]]] = {
     "train-detector": TrainDetectorReport,
     "calibrate": CalibrateReport,
     "generalize": GeneralizeReport,
+    "rarity": RarityReport,
+    "fixed-location": FixedLocationReport,
+    "popularity": PopularityReport,
 }
 
 
@@ -307,6 +311,7 @@ __all__ = [
     "DomainCheck",
     "Estimate",
     "Failure",
+    "FixedLocationReport",
     "GeneralizeReport",
     "GeneralizeResult",
     "GeneralizeSummary",
@@ -324,8 +329,10 @@ __all__ = [
     "Name",
     "Percentile",
     "PictureFiles",
+    "PopularityReport",
     "Provenance",
     "RankCorrelation",
+    "RarityReport",
     "Record",
     "Report",
     "ScoreReport",

@@ -18,6 +18,7 @@ from origcli.reports.schema import (
     TrainResult,
 )
 from origcli.reports.score import CurvePoint, ScoreResult
+from origcli.reports.studies import FixedLocationResult, PopularityResult, RarityResult
 
 Row = dict[str, Any]
 
@@ -152,6 +153,38 @@ def level_row(average: LevelSummary) -> Row:
     }
 
 
+def rarity_rows(result: RarityResult) -> Iterator[Row]:
+    """One row per category and token count."""
+    for point in result.curve:
+        yield {
+            "category": result.category,
+            "images": result.images,
+            "out_of_domain": result.out_of_domain,
+            "m": point.m,
+            **spread("distance", point.distance),
+            "l_det": point.l_det.value,
+            **spread("originality", result.originality),
+            "tokens_needed": "; ".join(f"{text}: {n}" for text, n in result.tokens_needed.items()),
+        }
+
+
+def fixed_location_rows(result: FixedLocationResult) -> Iterator[Row]:
+    """One row per query."""
+    yield {
+        **{name: getattr(result, name) for name in ("id", "caption", "drawings", "elements", "matched")},
+        **spread("distance", result.distance),
+        "chance": result.chance.value,
+    }
+
+
+def popularity_rows(result: PopularityResult) -> Iterator[Row]:
+    """One row per group."""
+    yield {
+        **{name: getattr(result, name) for name in ("group", "images", "out_of_domain")},
+        **spread("distance", result.distance),
+    }
+
+
 _ROWS: dict[type, Callable[[Any], Iterator[Row]]] = {
     ScoreResult: score_rows,
     InvertResult: invert_rows,
@@ -160,6 +193,9 @@ _ROWS: dict[type, Callable[[Any], Iterator[Row]]] = {
     TrainResult: train_rows,
     CalibrateResult: calibrate_rows,
     GeneralizeResult: generalize_rows,
+    RarityResult: rarity_rows,
+    FixedLocationResult: fixed_location_rows,
+    PopularityResult: popularity_rows,
 }
 
 _INTERVAL = ("", "_low", "_high")
@@ -190,6 +226,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("experiment", "level", "held_out", "condition", "images", "detections", "held_out_detections"),
         *(f"{name}{end}" for name in ("frequency", "lift", "confidence") for end in _INTERVAL),
         *("hash", "error"),
+    ),
+    "rarity": (
+        *("category", "images", "out_of_domain", "m", "distance", "distance_low", "distance_high", "l_det"),
+        *("originality", "originality_low", "originality_high", "tokens_needed", "path", "error"),
+    ),
+    "fixed-location": (
+        *("id", "caption", "drawings", "elements", "matched", "distance", "distance_low", "distance_high"),
+        *("chance", "path", "error"),
+    ),
+    "popularity": (
+        *("group", "images", "out_of_domain", "distance", "distance_low", "distance_high", "path", "error"),
     ),
 }
 

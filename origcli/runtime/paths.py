@@ -26,3 +26,9 @@ def path_of(text: str) -> Path:
         return Path(text)
     raw = urllib.parse.unquote_to_bytes(text.removeprefix(_SCHEME).removeprefix("//"))
     return Path(os.fsdecode(raw))
+
+
+def from_here(path: Path) -> Path:
+    """A path below the working directory relative to it, so that reports do not tell where that is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

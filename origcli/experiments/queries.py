@@ -1,0 +1,89 @@
+"""Query pictures of the shapes world, made from recipes, and measured by the one measure there is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from origcli.errors import InputError, ModelError
+from origcli.experiments.archive import RESULTS
+from origcli.experiments.originality import Request
+from origcli.experiments.originality import run as measure
+from origcli.experiments.stages import inner
+from origcli.models.registry import resolve
+from origcli.reports.schema import ScoreReport, ScoreResult
+from origcli.reports.writers import ResultLog
+from origcli.runtime.context import Runtime
+from origcli.runtime.inputs import Input
+from origcli.runtime.run_directory import read_json
+from origcli.scenes.dataset import Dataset
+from origcli.scenes.mixtures import Recipe
+from origcli.scenes.writing import write_dataset
+from origcli.settings import Settings, SynthSettings
+
+SCORE = "score"
+QUERIES = "queries"
+
+Category = Literal["common", "rare", "unseen"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score run over query pictures.
+
+    Attributes:
+        report: all but the results where there are several.
+        results: in the order of the pictures.
+    """
+
+    report: ScoreReport
+    results: tuple[ScoreResult, ...]
+
+
+def make_queries(
+    directory: Path, name: str, synth: SynthSettings, seed: int, runtime: Runtime
+) -> tuple[Dataset, list[Input]]:
+    """Writes a set of query pictures, or opens it where it is; its group is `name`."""
+    data = write_dataset(Recipe(synth, seed), directory / name, existing="use", progress=runtime.progress)
+    inputs = [
+        Input(data.path / record["file_name"], f"{name}-{number:03d}", name)
+        for number, record in enumerate(data.records)
+    ]
+    return data, inputs
+
+
+def query_recipe(settings: Settings, category: Category, count: int, resolution: int) -> SynthSettings:
+    """Pictures of one category whose elements stand apart from each other."""
+    return settings.synth.model_copy(
+        update={
+            "mixture": "originality",
+            "category": category,
+            "count": count,
+            "resolution": resolution,
+            "no_overlap": True,
+            "fixed_location": False,
+            "shards": None,
+        }
+    )
+
+
+def model_resolution(settings: Settings, runtime: Runtime) -> int:
+    """Pixels across a picture of the model that the settings name, read from its configuration.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    path = resolve(settings.score.model, runtime).path
+    try:
+        size = read_json(path / "unet" / "config.json")["sample_size"]
+        levels = len(read_json(path / "vae" / "config.json")["block_out_channels"])
+        return int(size) * 2 ** (levels - 1)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: cannot read how large its pictures are: {error}") from error
+
+
+def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> Measured:
+    """Measures pictures in `score/`; goes on where a stopped run was."""
+    with inner(runtime, runtime.out / SCORE) as own:
+        report = measure(Request(inputs, cache=cache), settings, own)
+        return Measured(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))

@@ -1,0 +1,119 @@
+"""The reports of the studies on one pipeline: rarity, fixed places, popularity (supplement 3, 5, 6.1)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from origcli.reports.envelope import Estimate, Name, Record, Report
+from origcli.reports.score import GroupPoint
+
+
+class RarityResult(Record):
+    """The query pictures of one category."""
+
+    category: Literal["common", "rare", "unseen"]
+    images: int = Field(ge=0, description="measured")
+    out_of_domain: int = Field(default=0, ge=0)
+    curve: tuple[GroupPoint, ...] = Field(description="mean d(m) and loss of the category")
+    originality: Estimate
+    tokens_needed: dict[str, int] = Field(description="images by tokens needed: `1`, `> 5`, `undecided` …")
+    dataset_hash: str = Field(description="of the recipe that the queries were made from")
+
+
+class PairTest(Record):
+    """Two categories by one score."""
+
+    lower: str
+    higher: str
+    auc: Estimate = Field(description="chance that an image of `higher` scores above one of `lower`")
+    p_value: float | None = Field(default=None, ge=0, le=1, description="two-sided, of the means' difference")
+
+
+class OrderTest(Record):
+    """Does a score rank common < rare < unseen?"""
+
+    score: Literal["originality", "tokens_needed", "distance_1", "l_det"]
+    images: int = Field(ge=0, description="that have this score")
+    means: dict[str, float] = Field(description="by category")
+    in_order: bool | None = Field(description="whether the means rise from common over rare to unseen")
+    kendall_tau: Estimate = Field(description="tau-b of category and score over images")
+    p_value: float | None = Field(default=None, ge=0, le=1)
+    test: str
+    pairs: tuple[PairTest, ...] = ()
+
+
+class RaritySummary(Record):
+    """What the categories say together."""
+
+    tests: tuple[OrderTest, ...]
+    score_report: str = Field(description="directory of the score run, relative to the report")
+
+
+class RarityReport(Report[RarityResult]):
+    """`origcli rarity`."""
+
+    schema_id: Literal["origcli/rarity/1"] = Field(default="origcli/rarity/1", alias="schema")
+    summary: RaritySummary | None = None
+    figures: tuple[str, ...] = ()
+
+
+class FixedLocationResult(Record):
+    """One query whose elements stand in fixed places, and its one-token drawings."""
+
+    id: Name
+    caption: str
+    drawings: int = Field(ge=0)
+    elements: int = Field(ge=0, description="elements of the query, times the drawings")
+    matched: int = Field(ge=0, description="of them, those that the detector found in the drawing")
+    distance: Estimate = Field(description="mean distance of matched elements from their place, in widths")
+    chance: Estimate = Field(description="that of the same elements at uniform places")
+
+
+class FixedLocationSummary(Record):
+    """All queries together."""
+
+    distance: Estimate
+    chance: Estimate
+    within: Estimate = Field(description="share of matched elements within a tenth of the width")
+    chance_within: Estimate
+    p_value: float | None = Field(
+        default=None, ge=0, le=1, description="one-sided: nearer to their places than uniform ones"
+    )
+    test: str
+    score_report: str
+
+
+class FixedLocationReport(Report[FixedLocationResult]):
+    """`origcli fixed-location`."""
+
+    schema_id: Literal["origcli/fixed-location/1"] = Field(default="origcli/fixed-location/1", alias="schema")
+    summary: FixedLocationSummary | None = None
+    figures: tuple[str, ...] = ()
+
+
+class PopularityResult(Record):
+    """Common pictures that the model was trained on, or fresh ones of the same recipe."""
+
+    group: Literal["trained", "fresh"]
+    images: int = Field(ge=0)
+    out_of_domain: int = Field(default=0, ge=0)
+    distance: Estimate = Field(description="mean d(1)")
+
+
+class PopularitySummary(Record):
+    """Are pictures that were trained on redrawn any better?"""
+
+    difference: Estimate = Field(description="mean d(1) of fresh less that of trained, 95 % interval")
+    low_90: float | None = Field(default=None, description="90 % interval: two one-sided tests at 5 %")
+    high_90: float | None = None
+    margin: float = Field(gt=0, description="differences under it are of no account; declared beforehand")
+    equivalent: bool | None = Field(description="the 90 % interval is within the margin; null: undecided")
+    words: str
+    score_report: str
+
+
+class PopularityReport(Report[PopularityResult]):
+    """`origcli popularity`."""
+
+    schema_id: Literal["origcli/popularity/1"] = Field(default="origcli/popularity/1", alias="schema")
+    summary: PopularitySummary | None = None

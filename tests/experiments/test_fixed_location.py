@@ -1,0 +1,129 @@
+"""The fixed-location study: how near is near, against uniform places."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from origcli.experiments import fixed_location
+from origcli.experiments.fixed_location import chance_distances, offsets, summarize
+from origcli.perception.elements import Layout
+from origcli.runtime.context import open_runtime
+from origcli.scenes.elements import Element
+from origcli.scenes.placement import fixed_place, place_freely
+from origcli.settings import Settings
+from tests.experiments.toys import TOY
+
+CIRCLE, SQUARE = Element.parse("big red full circle"), Element.parse("big blue full square")
+QUERY = Layout(((CIRCLE, fixed_place(CIRCLE)), (SQUARE, fixed_place(SQUARE))))
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def free(source: np.random.Generator) -> Layout:
+    return Layout(tuple((one, place_freely(one, source.random)) for one in (CIRCLE, SQUARE)))
+
+
+def test_distances_are_of_the_best_matching_and_of_one_class() -> None:
+    drawing = Layout(((CIRCLE, (0.9, 0.9)), (CIRCLE, (0.2, 0.3)), (SQUARE, (0.8, 0.7))))
+    one = offsets(QUERY, [drawing, Layout(())])
+    assert one.matched == (CIRCLE, SQUARE) and one.elements == 4
+    x, y = fixed_place(CIRCLE)
+    assert one.distances[0] == pytest.approx(np.hypot(x - 0.2, y - 0.3))
+    assert one.places[0] == pytest.approx([x, y])
+
+
+def test_chance_is_the_distance_of_uniform_places() -> None:
+    source = random(1)
+    one = offsets(QUERY, [free(source) for _ in range(400)])
+    chance = chance_distances(one, 50, random(2))
+    assert chance.shape == (50, 800)
+    assert chance.mean() == pytest.approx(one.distances.mean(), rel=0.05)
+
+
+def test_elements_in_their_places_are_told_from_free_ones() -> None:
+    fixed = [offsets(QUERY, [QUERY] * 4) for _ in range(3)]
+    summary = summarize(fixed, 100, random())
+    assert summary.distance.value == 0 and summary.within.value == 1
+    assert summary.chance.value is not None and summary.chance.value > 0.2
+    assert summary.p_value is not None and summary.p_value < 0.001
+
+    source = random(3)
+    loose = summarize([offsets(QUERY, [free(source) for _ in range(4)]) for _ in range(3)], 100, random())
+    assert loose.p_value is not None and loose.p_value > 0.01
+
+
+def test_nothing_found_is_told() -> None:
+    summary = summarize([offsets(QUERY, [Layout(())])], 10, random())
+    assert summary.distance.value is None and summary.p_value is None
+
+
+class InPlace:
+    """A metric whose detector sees a circle and a square in their places in every picture."""
+
+    name, version = "elements", "1"
+
+    def features(self, images: Sequence[Image.Image]) -> list[Layout]:
+        return [
+            Layout(
+                tuple(
+                    (one, fixed_place(one)) for one in (CIRCLE, SQUARE, Element.parse("big red full square"))
+                )
+            )
+            for _ in images
+        ]
+
+    def between(self, a: Layout, b: Layout) -> float:
+        return 0.5
+
+
+@pytest.fixture
+def in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("origcli.experiments.opening.open_metric", lambda *_, **__: InPlace())
+    monkeypatch.setattr("origcli.experiments.measure.LEAST_RANGE", -10.0)
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+
+
+def study(settings: Settings, directory: Path, **options: Any) -> Any:
+    with open_runtime(settings.runtime, directory) as runtime:
+        return fixed_location.run(settings, runtime, **options)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a scale without length
+@pytest.mark.usefixtures("in_place")
+def test_a_given_model_is_measured(
+    tmp_path: Path, tiny_bert_pipeline_dir: Path, tiny_settings: Callable[..., Settings]
+) -> None:
+    settings = tiny_settings(fixed_location={"queries": 6, "images": 4})
+    report = study(settings, tmp_path / "run", model=str(tiny_bert_pipeline_dir))
+    assert not (tmp_path / "run" / "model").exists()
+    assert len(report.results) == 6
+    found = [one for one in report.results if one.matched]
+    assert found and all(
+        one.drawings == 4 and one.distance.value == pytest.approx(0, abs=1e-6) for one in found
+    )
+    assert report.summary.p_value < 0.01
+    assert (tmp_path / "run" / report.figures[0]).stat().st_size
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a scale without length
+@pytest.mark.usefixtures("in_place")
+def test_a_model_is_trained_on_fixed_places_once(
+    tmp_path: Path, tiny_settings: Callable[..., Settings]
+) -> None:
+    changes = {name: TOY[name] for name in ("vae", "text_encoder", "unet")}
+    changes["text_encoder"] = {**TOY["text_encoder"], "max_length": 36}
+    settings = tiny_settings(
+        **changes, synth={"count": 24}, fixed_location={"queries": 2, "images": 2}, runtime={"threads": 1}
+    )
+    report = study(settings, tmp_path)
+    assert report.provenance.model.source.endswith("model/unet/pipeline")
+    weights = tmp_path / "model" / "unet" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    written = weights.stat().st_mtime_ns
+    assert study(settings, tmp_path).to_json() == report.to_json()
+    assert weights.stat().st_mtime_ns == written
