@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from origcli.runtime.inputs import Input
     from origcli.settings import Settings
 
-PLAN = ("stage", "count", "product", "tflop", "minutes")
+PLAN = ("stage", "count", "product", "tflop", "minutes", "batch", "gigabytes")
 CACHE = "score"  # the room of the cache
 MEASURE = "The measure"
 BATCH = "Many images"
@@ -365,7 +365,8 @@ def _print_plan(
     stages = [asdict(stage) for stage in plan(len(inputs), open_models(settings, runtime), settings, runtime)]
     whole = {"stage": "all", "count": None, "product": f"{len(inputs)} images on {runtime.device}"}
     sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}
-    present.rows([*stages, {**whole, **sums}], PLAN, form)
+    peak = {"batch": None, "gigabytes": max(stage["gigabytes"] for stage in stages)}
+    present.rows([*stages, {**whole, **sums, **peak}], PLAN, form)
 
 
 def _given(embeddings: Sequence[Path] | None) -> "dict[int, Tensor] | None":

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from origcli.experiments.footprint import Peak, count_footprint
 from origcli.experiments.opening import Models, drawing_seeds
-from origcli.generation.sampling import draw, guidance_scale, prompt_states
+from origcli.generation.sampling import DECODING_BATCH, draw, guidance_scale, prompt_states
 from origcli.inversion.cost import TIMED_BATCH, count_flops, sample_seconds, total_flops, work
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime
+from origcli.runtime.machine import available_bytes
 from origcli.runtime.progress import SilentProgress
 from origcli.settings import Settings
 
@@ -31,6 +33,8 @@ class Stage:
         count: samples through the UNet, a guided one twice; or pictures through the decoder.
         product: what the count is made of, in words.
         tflop, minutes: of all of them.
+        batch: how many samples, or pictures, are put through at once, as far as the free memory holds them.
+        gigabytes: on the device at the peak, weights included.
     """
 
     stage: str
@@ -38,6 +42,8 @@ class Stage:
     product: str
     tflop: float
     minutes: float
+    batch: int
+    gigabytes: float
 
 
 def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> list[Stage]:
@@ -53,6 +59,13 @@ def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> l
     batch = _CPU_BATCH if model.device.type == "cpu" else drawing.batch_size
     step_seconds, decode_seconds = drawing_seconds(model, settings, batch, runtime)
     learning_seconds = sample_seconds(model, min(TIMED_BATCH, settings.invert.batch_size))
+    footprint = count_footprint(model)
+    free = footprint.weights + available_bytes(model.device)  # the weights are loaded by now
+
+    def memory(kind: Peak, wanted: int) -> tuple[int, float]:
+        size = max(1, min(wanted, footprint.fitting(kind, free)))
+        return size, (footprint.weights + kind.bytes(size)) / 1e9
+
     return [
         Stage(
             "learn",
@@ -61,6 +74,7 @@ def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> l
             f"{settings.invert.batch_size} samples, and L_det",
             inversions * total_flops(flops, amount) / 1e12,
             inversions * amount.samples * learning_seconds / 60,
+            *memory(footprint.learning, settings.invert.micro_batch or settings.invert.batch_size * tokens),
         ),
         Stage(
             "draw",
@@ -69,6 +83,7 @@ def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> l
             f"{drawing.steps} steps × {passes}",
             forwards * flops.unet / 1e12,
             forwards * step_seconds / passes / 60,
+            *memory(footprint.drawing, drawing.batch_size),
         ),
         Stage(
             "decode",
@@ -76,6 +91,7 @@ def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> l
             "drawings",
             pictures * decoding_flops(model) / 1e12,
             pictures * decode_seconds / 60,
+            *memory(footprint.decoding, min(DECODING_BATCH, drawing.batch_size)),
         ),
     ]
 

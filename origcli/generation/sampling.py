@@ -20,6 +20,7 @@ from origcli.runtime.progress import Task
 from origcli.runtime.seeding import noise
 from origcli.settings import DrawSettings
 
+DECODING_BATCH = 16
 _SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "dpm": "DPMSolverMultistepScheduler",
@@ -116,7 +117,7 @@ def sample_latents(
     return latents
 
 
-def decode(model: DiffusionModel, latents: Tensor, batch_size: int = 16) -> list[Image.Image]:
+def decode(model: DiffusionModel, latents: Tensor, batch_size: int = DECODING_BATCH) -> list[Image.Image]:
     """Pictures of scaled latents (n, c, h, w), decoded a few at a time: decoding takes the most memory."""
     images: list[Image.Image] = []
     for part in slices(len(latents), batch_size):

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 
-import psutil
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
@@ -16,9 +15,11 @@ from origcli.inversion.placeholders import prompt_ids
 from origcli.inversion.templates import without_slot
 from origcli.models.pipeline import DiffusionModel, tokenize
 from origcli.models.vae import encode_moments, to_pixels
+from origcli.runtime.machine import available_bytes
 
 PREDICTIONS = ("epsilon", "v_prediction")
 _MEMORY_SHARE = 0.5
+_DEVICE_SHARE = 0.9
 
 
 def image_key(image: Image.Image) -> str:
@@ -132,14 +133,13 @@ def fixed_samples(
 
 
 def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:
-    """How many of `total` samples to put through the UNet at once, to begin with.
+    """How many of `total` samples to put through the UNet at once, to begin with: what the free memory holds.
 
-    On CUDA all of them: where that is too many, an error says so and the batch is halved. Host memory
-    gives no error but ends the process, so there it is what half of the free memory holds.
+    A GPU that is filled too far says so, and the batch is halved. Host memory gives no error but ends the
+    process, so there only half of it is used.
     """
-    if model.device.type == "cuda":
-        return total
-    free = psutil.virtual_memory().available * _MEMORY_SHARE
+    share = _DEVICE_SHARE if model.device.type == "cuda" else _MEMORY_SHARE
+    free = available_bytes(model.device) * share
     return max(1, min(total, int(free // saved_bytes(model, samples))))
 
 

@@ -3,7 +3,10 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def memory_facts() -> dict[str, int]:
@@ -31,6 +34,15 @@ def free_disk(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
+
+
+def available_bytes(device: "torch.device") -> int:
+    """Bytes free on a device that computes; of main memory for all but CUDA."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return memory_facts()["available"]
 
 
 def device_facts() -> list[dict[str, Any]]:

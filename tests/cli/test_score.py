@@ -174,6 +174,9 @@ def test_a_plan_costs_and_writes_nothing(run, pictures, tiny_bert_pipeline_dir):
     assert stages["all"]["tflop"] == pytest.approx(
         sum(stages[name]["tflop"] for name in ("learn", "draw", "decode"))
     )
+    assert stages["learn"]["batch"] == 2 * 2 and stages["draw"]["batch"] >= stages["decode"]["batch"] >= 1
+    peaks = [stages[name]["gigabytes"] for name in ("learn", "draw", "decode")]
+    assert min(peaks) > 0 and stages["all"]["gigabytes"] == max(peaks)
     assert not Path("runs").exists()
 
 
