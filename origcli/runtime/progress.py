@@ -56,20 +56,24 @@ class _PlainTask:
         self.done = self.start = start
         self.began = self.printed = time.monotonic()
         self.fields: dict[str, float | str] = {}
+        self.said = False  # whether the last line tells of the last step
 
     def advance(self, steps: int = 1, **fields: float | str) -> None:
         self.done += steps
         self.fields.update(fields)
+        self.said = False
         if time.monotonic() - self.printed >= PLAIN_INTERVAL_S:
             self.line()
 
     def line(self) -> None:
-        self.printed = time.monotonic()
+        self.printed, self.said = time.monotonic(), True
         elapsed = self.printed - self.began
         rate = (self.done - self.start) / elapsed if elapsed > 0 else 0.0
-        left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and rate else ""
+        ahead = (self.total or 0) - self.done
+        left = f", {ahead / rate:.0f} s left" if ahead > 0 and rate else ""
+        values = f"  {_shown(self.fields)}" if self.fields else ""
         print(
-            f"{self.description}: {self.done}/{self.total or '?'}  {_shown(self.fields)}"
+            f"{self.description}: {self.done}/{self.total or '?'}{values}"
             f"  [{elapsed:.0f} s, {rate:.4g}/s{left}]",
             file=self.stream,
             flush=True,
@@ -88,7 +92,8 @@ class PlainProgress:
         try:
             yield task
         finally:
-            task.line()
+            if not task.said:
+                task.line()
 
     def say(self, message: str) -> None:
         print(message, file=self.stream, flush=True)
