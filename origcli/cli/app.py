@@ -1,13 +1,33 @@
 """The `origcli` application: its commands, and how errors become exit statuses."""
 
-import importlib
 import os
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from origcli.cli import config, present
+from origcli.cli import (
+    cache,
+    calibrate,
+    config,
+    detect,
+    doctor,
+    draw,
+    fetch,
+    fixed_location,
+    generalize,
+    invert,
+    popularity,
+    present,
+    rarity,
+    report,
+    schema,
+    score,
+    synth,
+    train_detector,
+    train_unet,
+    train_vae,
+)
 from origcli.cli.help import WIDEST, Command, Group
 from origcli.errors import DeviceError, ExitCode, OrigError, UsageError
 
@@ -23,7 +43,7 @@ EPILOG = "The manual: man origcli, man origcli-score …"
 
 MEASURE = "Measure pictures"
 SHAPES = "The shapes world: data, models, experiments"
-HOUSE = "The house"
+HOUSE = "Housekeeping"
 
 app = typer.Typer(
     name="origcli",
@@ -35,23 +55,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": WIDEST},
 )
 
-# Until every command is there; plain imports follow.
-_COMMANDS = {
-    MEASURE: ("score", "invert", "draw", "detect", "calibrate"),
-    SHAPES: ("synth", "train-vae", "train-unet", "train-detector", "generalize"),
-    HOUSE: ("fetch", "doctor", "schema"),
-}
-for _panel, _names in _COMMANDS.items():
-    for _name in _names:
-        _module = _name.replace("-", "_")
-        try:
-            _function = getattr(importlib.import_module(f"origcli.cli.{_module}"), _module)
-        except Exception as _problem:
-            if "ORIGCLI_DEBUG" in os.environ:
-                sys.stderr.write(f"{_name}: {_problem!r}\n")
-        else:
-            app.command(_name, cls=Command, rich_help_panel=_panel)(_function)
+for function in (score.score, invert.invert, draw.draw, detect.detect, calibrate.calibrate):
+    app.command(cls=Command, rich_help_panel=MEASURE)(function)
+app.add_typer(report.app, rich_help_panel=MEASURE)
+for function in (
+    synth.synth,
+    train_vae.train_vae,
+    train_unet.train_unet,
+    train_detector.train_detector,
+    generalize.generalize,
+    rarity.rarity,
+    fixed_location.fixed_location,
+    popularity.popularity,
+):
+    app.command(cls=Command, rich_help_panel=SHAPES)(function)
+for function in (fetch.fetch, doctor.doctor, schema.schema):
+    app.command(cls=Command, rich_help_panel=HOUSE)(function)
 app.add_typer(config.app, rich_help_panel=HOUSE)
+app.add_typer(cache.app, rich_help_panel=HOUSE)
 
 
 def _version(asked: bool) -> None:
