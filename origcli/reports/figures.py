@@ -209,7 +209,8 @@ def frequency_curves(
         axes.axhline(1, color=_SOFT, linewidth=1, linestyle=":", label="chance")
     axes.set_xticks(levels)
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=_INK)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=_INK)
     return rendered(figure, form)
 
 

@@ -143,5 +143,6 @@ def _environment() -> jinja2.Environment:
         percent=numerals.percent,
         provenance_rows=views.provenance_rows,
         setting_rows=views.setting_rows,
+        visible=views.visible,
     )
     return environment

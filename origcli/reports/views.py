@@ -145,7 +145,7 @@ def overview_row(directory: Path, result: ScoreResult) -> dict[str, Any]:
     top = max([*values, result.ceiling.value or 0, result.threshold.value or 0, 1e-9])
     return {
         "name": file_name(result.image),
-        "group": result.group or "",
+        "group": visible(result.group or ""),
         "kind": str(result.verdict.kind),
         "verdict": VERDICTS[result.verdict.kind],
         "originality": result.originality,
@@ -206,18 +206,23 @@ def _failed(report: ScoreReport) -> list[tuple[str, int]]:
 
 def named(facts: ModelFacts | None, otherwise: str) -> str:
     """A model's name."""
-    return facts.name if facts else otherwise
+    return visible(facts.name) if facts else otherwise
 
 
 def file_name(image: ImageFacts) -> str:
     """The last part of a picture's path."""
-    return image.path.replace("\\", "/").rstrip("/").rpartition("/")[2] or image.path
+    return visible(image.path.rstrip("/").rpartition("/")[2] or image.path)
+
+
+def visible(text: str) -> str:
+    """Text in which no character hides, breaks the line or turns the reading direction."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def image_rows(result: ScoreResult) -> Iterator[tuple[str, str]]:
     """The facts of the picture that was read."""
     image = result.image
-    yield "Image", image.path
+    yield "Image", visible(image.path)
     yield "SHA-256 of the file", image.sha256
     kind = " ".join(filter(None, (image.format, image.mode)))
     yield "As stored", f"{image.width} × {image.height} pixels{f', {kind}' if kind else ''}"
