@@ -15,21 +15,26 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from origcli.cli import present
+from origcli.cli.options import COMPUTE, OUTPUT, RUN
 
 WIDEST = 100
 ARGUMENTS = "Arguments"
 OPTIONS = "Options"
 COMMANDS = "Commands"
+SHARED_GROUPS = (RUN, COMPUTE, OUTPUT)
 
 
 def parameter_groups(command: Any, context: Any) -> dict[str, list[Any]]:
-    """The visible parameters of a command by group, each group in the order of declaration."""
+    """The visible parameters of a command by group: its own groups first, then those that all share."""
     groups: dict[str, list[Any]] = {ARGUMENTS: [], OPTIONS: []}
     for parameter in command.get_params(context):
-        if getattr(parameter, "hidden", False):
-            continue
-        usual = ARGUMENTS if parameter.param_type_name == "argument" else OPTIONS
-        groups.setdefault(parameter.rich_help_panel or usual, []).append(parameter)
+        if not getattr(parameter, "hidden", False):
+            usual = ARGUMENTS if parameter.param_type_name == "argument" else OPTIONS
+            groups.setdefault(parameter.rich_help_panel or usual, []).append(parameter)
+    for name in SHARED_GROUPS:
+        groups[name] = groups.pop(name, [])
+    if groups[OUTPUT]:
+        groups[OUTPUT].append(groups[OPTIONS].pop())  # --help comes last of all
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 
