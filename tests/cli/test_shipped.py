@@ -98,7 +98,7 @@ def test_a_page_has_every_option() -> None:
     for words, command in commands().items():
         text = (ROOT / "man" / f"origcli-{words[0]}.1").read_text("utf-8").replace("\\-", "-")
         for parameter in command.params:
-            for name in parameter.opts:
+            for name in parameter.opts if parameter.param_type_name == "option" else ():
                 assert name in text, f"{words}: {name}"
 
 
