@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from origcli.errors import UsageError
-from origcli.reports import published, schema
+from origcli.reports import published, schema, studies
 from origcli.reports.schema import SCHEMAS, Estimate, LossPoint, Report, Status
 from tests.reports import samples
 
@@ -53,6 +53,15 @@ def _results() -> dict[str, Any]:
             held_out_detections=1, frequency=ESTIMATE,
             lift=ESTIMATE, confidence=Estimate.missing("none found"),
         ),
+        "rarity": studies.RarityResult(
+            category="rare", images=12, originality=ESTIMATE, tokens_needed={"1": 3, "> 5": 9},
+            dataset_hash="d", curve=(schema.GroupPoint(m=1, distance=ESTIMATE, l_det=ESTIMATE),),
+        ),
+        "fixed-location": studies.FixedLocationResult(
+            id="a", caption="big red full circle", drawings=4, elements=4, matched=3, distance=ESTIMATE,
+            chance=ESTIMATE,
+        ),
+        "popularity": studies.PopularityResult(group="fresh", images=15, distance=ESTIMATE),
     }  # fmt: skip
 
 
