@@ -1,0 +1,164 @@
+"""The score path on a device that this machine lacks: tensors without data, of which no two devices may mix.
+
+`python -m tests.placement cuda|gpu`: on `cuda` forward passes can run; `gpu` is a backend made of
+nothing, on which a step of learning can run, backward too.
+"""
+
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from origcli.generation import sampling
+from origcli.inversion.denoising import Lane, Samples, lane_losses
+from origcli.models.pipeline import DiffusionModel
+from origcli.models.vae import decode_latents, encode_moments
+from origcli.perception.dreamsim_towers import KINDS, Tower, _architecture
+from origcli.settings import resolve
+from tests.stable_diffusion import TEXT, UNET, VAE
+
+DTYPE = torch.float16
+
+
+class Steps:
+    """A scheduler of two steps; the real ones compute their factors on the host, which needs data."""
+
+    timesteps = (981, 1)
+    init_noise_sigma = 1.0
+
+    def scale_model_input(self, latents: Tensor, timestep: int) -> Tensor:
+        return latents
+
+    def step(self, predicted: Tensor, timestep: int, latents: Tensor) -> Any:
+        return SimpleNamespace(prev_sample=latents - 0.1 * predicted)
+
+
+def moved(module: torch.nn.Module, device: torch.device) -> Any:
+    """What `.to(device)` does, which cannot exchange tensors without data."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            weights = torch.empty_like(parameter, device=device, requires_grad=False)
+            setattr(part, name, torch.nn.Parameter(weights, requires_grad=False))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, torch.empty_like(buffer, device=device))
+    return module.eval()
+
+
+def narrow_model(device: torch.device) -> DiffusionModel:
+    """Stable Diffusion's parts, narrow and without data, in fp16."""
+    torch.set_default_dtype(DTYPE)
+    unet = {"block_out_channels": (20, 40, 80, 80), "norm_num_groups": 2, "attention_head_dim": 2}
+    text = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    parts = (
+        AutoencoderKL(**{**VAE, "block_out_channels": (8, 16, 32, 32), "norm_num_groups": 2}),
+        UNet2DConditionModel(**{**UNET, **unet, "cross_attention_dim": 48, "sample_size": 8}),
+        CLIPTextModel(CLIPTextConfig(**{**TEXT, **text, "projection_dim": 48})),
+    )
+    torch.set_default_dtype(torch.float32)  # what is made from here on has its dtype from the code
+    vae, unet_model, encoder = (moved(part, device) for part in parts)
+    return DiffusionModel(
+        name="narrow",
+        source="",
+        weights_hash="",
+        vae=vae,
+        unet=unet_model,
+        text_encoder=encoder,
+        tokenizer=SimpleNamespace(model_max_length=77),
+        scheduler=DDIMScheduler(),
+        device=device,
+        dtype=DTYPE,
+        guidance=7.5,
+    )
+
+
+def lane(device: torch.device, m: int) -> Lane:
+    """A lane of m tokens in three templates."""
+    return Lane(
+        query=0,
+        m=m,
+        vectors=torch.nn.Parameter(torch.zeros(m, 48, dtype=torch.float32, device=device)),
+        ids=torch.zeros(3, 77, dtype=torch.long, device=device),
+        mask=torch.ones(3, 77, dtype=torch.long, device=device),
+        slots=torch.arange(49408, 49408 + m, device=device),
+    )
+
+
+def samples(device: torch.device) -> Samples:
+    """Four samples in two prompts."""
+    latents = torch.zeros(4, 4, 8, 8, dtype=torch.float32, device=device)
+    return Samples(
+        noisy=latents,
+        target=latents,
+        timesteps=torch.zeros(4, dtype=torch.long, device=device),
+        prompts=torch.arange(2, device=device),
+        prompt_of=torch.zeros(4, dtype=torch.long, device=device),
+    )
+
+
+def check(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> None:
+    assert (tensor.device.type, tensor.dtype) == (device.type, dtype), tensor
+
+
+def learn(device: torch.device) -> None:
+    """A step of inversion, back to the vectors."""
+    model = narrow_model(device)
+    lanes = [lane(device, 1), lane(device, 3)]
+    check(lane_losses(model, lanes, {0: samples(device)}, 4, True), device, torch.float32)
+    for one in lanes:
+        assert one.vectors.grad is not None
+        check(one.vectors.grad, device, torch.float32)
+
+
+def measure(device: torch.device, towers: list[Tower]) -> None:
+    """Everything else: encoding, L_det, drawing, decoding, DreamSim's features."""
+    model = narrow_model(device)
+    mean, std = encode_moments(model.vae, torch.zeros(1, 3, 64, 64, dtype=DTYPE, device=device))
+    check(mean, device, DTYPE)
+    check(std, device, DTYPE)
+    check(lane_losses(model, [lane(device, 2)], {0: samples(device)}, 4, False), device, torch.float32)
+    states = torch.zeros(2, 77, 48, dtype=DTYPE, device=device)
+    with torch.no_grad():
+        latents = sampling.sample_latents(
+            model, states, states[0], [1, 2], resolve({}, environment={})[0].draw
+        )
+        check(latents, device, DTYPE)
+        check(decode_latents(model.vae, latents), device, DTYPE)
+        for tower in towers:
+            pixels = torch.zeros(2, 3, 224, 224, device=device)
+            check(moved(tower, device)(pixels), device, torch.float32)
+
+
+def run(kind: str) -> None:
+    """Goes through a score's work on a device.
+
+    Raises:
+        RuntimeError: tensors of two devices, or of two dtypes, met.
+    """
+    device = torch.device(kind, 0)
+    sampling.build_sampler = lambda *arguments: Steps()
+    sampling.autocast = lambda *arguments: nullcontext()  # nothing mends a wrong dtype on the way
+    kinds = (KINDS["dino_vitbase16_pretrain.pth"], KINDS["clip_vitb16_pretrain.pth.tar"])
+    towers = [
+        Tower(_architecture().vit_base(patch_size=16), torch.zeros(768, 512) if one.clip else None, one)
+        for one in kinds
+    ]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        if kind == "cuda":
+            measure(device, towers)
+        else:
+            learn(device)
+    sys.stdout.write(f"all on {device}\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] != "cuda":
+        from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+        _setup_privateuseone_for_python_backend(sys.argv[1])
+    run(sys.argv[1])
