@@ -182,11 +182,11 @@ def detect(images: Paths, *, detector: AnyPath = "shapes", **run: Unpack[Run]) -
         return survey.run(_inputs(images), str(detector), settings, runtime)
 
 
-def synth(out: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -> "Dataset":
+def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -> "Dataset":
     """Makes a data set of coloured shapes; `origcli synth`.
 
     Args:
-        out: its directory.
+        directory: where it goes.
         count: how many pictures.
 
     Raises:
@@ -199,7 +199,7 @@ def synth(out: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -> "Dat
     settings = _settings(run, synth={"count": count})
     return write_dataset(
         Recipe(settings.synth, settings.runtime.seed),
-        Path(out),
+        Path(directory),
         workers=settings.runtime.threads or available_cores(),
         existing=existing(run.get("resume", False), run.get("force", False)),
         progress=open_progress(run.get("quiet", False)),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -55,22 +56,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": WIDEST},
 )
 
-for function in (score.score, invert.invert, draw.draw, detect.detect, calibrate.calibrate):
-    app.command(cls=Command, rich_help_panel=MEASURE)(function)
+_COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
+    MEASURE: (score.score, invert.invert, draw.draw, detect.detect, calibrate.calibrate),
+    SHAPES: (
+        synth.synth,
+        train_vae.train_vae,
+        train_unet.train_unet,
+        train_detector.train_detector,
+        generalize.generalize,
+        rarity.rarity,
+        fixed_location.fixed_location,
+        popularity.popularity,
+    ),
+    HOUSE: (fetch.fetch, doctor.doctor, schema.schema),
+}
+for _panel, _functions in _COMMANDS.items():
+    for _function in _functions:
+        app.command(cls=Command, rich_help_panel=_panel)(_function)
 app.add_typer(report.app, rich_help_panel=MEASURE)
-for function in (
-    synth.synth,
-    train_vae.train_vae,
-    train_unet.train_unet,
-    train_detector.train_detector,
-    generalize.generalize,
-    rarity.rarity,
-    fixed_location.fixed_location,
-    popularity.popularity,
-):
-    app.command(cls=Command, rich_help_panel=SHAPES)(function)
-for function in (fetch.fetch, doctor.doctor, schema.schema):
-    app.command(cls=Command, rich_help_panel=HOUSE)(function)
 app.add_typer(config.app, rich_help_panel=HOUSE)
 app.add_typer(cache.app, rich_help_panel=HOUSE)
 
