@@ -1,0 +1,147 @@
+"""What scoring costs, on paper: the figures of docs/scale.md.
+
+    python benchmarks/cost_model.py [--peak 989] [--utilisation 0.4]
+    python benchmarks/cost_model.py --check MODEL_DIR
+
+The first counts the floating-point operations of Stable Diffusion 1.5, without weights, and carries them to
+hours on a GPU of a peak rate (TFLOP/s, dense, in bf16) at a utilisation that is an assumption. The second
+measures on this machine how far such a prediction is off: it times a matrix product and a few steps of
+learning and of drawing of a model that is here, and predicts longer runs of both from the counts.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from origcli.experiments.costs import decoding_flops
+from origcli.experiments.footprint import count_footprint
+from origcli.generation.sampling import prompt_states, sample_latents
+from origcli.inversion.cost import count_flops, sample_seconds, total_flops, work
+from origcli.inversion.templates import read_templates
+from origcli.models.pipeline import DiffusionModel, load_pipeline
+from origcli.runtime.context import Runtime
+from origcli.settings import Settings, resolve
+from tests.stable_diffusion import TEXT, UNET, VAE
+
+DREAMSIM_FLOPS = 3 * 35.1e9  # three ViT-B/16 at 224 px, 17.6 GMAC each
+GUIDED = 2
+
+
+def stable_diffusion() -> DiffusionModel:
+    """Stable Diffusion 1.5 in bf16, without weights."""
+    with torch.device("meta"):
+        parts = AutoencoderKL(**VAE), UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**TEXT))
+    vae, unet, encoder = parts
+    return DiffusionModel(
+        name="sd15",
+        source="",
+        weights_hash="",
+        vae=vae,
+        unet=unet,
+        text_encoder=encoder,
+        tokenizer=SimpleNamespace(model_max_length=77),
+        scheduler=None,
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16,
+        guidance=7.5,
+    )
+
+
+def petaflops(model: DiffusionModel, settings: Settings) -> dict[str, float]:
+    """10¹⁵ operations of scoring one picture, by stage, at most."""
+    flops = count_flops(model)
+    tokens, images = settings.score.max_tokens, settings.score.images
+    amount = work(settings.invert, tokens, len(read_templates(settings.invert.templates)))
+    drawings = tokens * images
+    return {
+        "learn": total_flops(flops, amount) / 1e15,
+        "draw": drawings * settings.draw.steps * GUIDED * flops.unet / 1e15,
+        "decode": drawings * decoding_flops(model) / 1e15,
+        "dreamsim": (drawings + 1) * DREAMSIM_FLOPS / 1e15,
+    }
+
+
+def on_paper(peak: float, utilisation: float) -> None:
+    """Prints the tables."""
+    model = stable_diffusion()
+    print("TFLOP a sample:", {k: round(v / 1e12, 3) for k, v in vars(count_flops(model)).items()})
+    print("decode:", round(decoding_flops(model) / 1e12, 3))
+    footprint = count_footprint(model)
+    for kind in ("learning", "drawing", "decoding"):
+        one = getattr(footprint, kind)
+        print(
+            f"{kind}: {one.fixed / 1e9:.2f} + {one.each / 1e9:.3f} GB each, 20: {one.bytes(20) / 1e9:.1f} GB"
+        )
+    for name, presets in (("paper", ("paper",)), ("fast", ("paper", "fast"))):
+        stages = petaflops(model, resolve({}, presets=presets, environment={})[0])
+        whole = sum(stages.values())
+        seconds = whole * 1e3 / (peak * utilisation)
+        shares = {k: f"{v:.2f} ({v / whole:.0%})" for k, v in stages.items()}
+        print(
+            f"{name}: {whole:.1f} PFLOP {shares}; {seconds:.0f} s an image at {peak} TFLOP/s × {utilisation}"
+        )
+        for count in (10**4, 10**5, 10**6, 10**7):
+            hours = count * seconds / 3600
+            print(f"  {count:>10,} images: {hours:>12,.0f} GPU hours, on 1,000 GPUs {hours / 1000:>9,.1f} h")
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """CPU seconds of the quickest of three calls: other work on the machine disturbs them least."""
+    run()
+    seconds = []
+    for _ in range(3):
+        began = time.process_time()
+        run()
+        seconds.append(time.process_time() - began)
+    return min(seconds)
+
+
+def check(directory: Path) -> None:
+    """Predicts longer runs from short ones and from the counts, and compares."""
+    torch.set_num_threads(1)  # so that CPU seconds are the seconds of the work
+    model = load_pipeline(directory, Runtime())
+    flops = count_flops(model)
+    a = torch.randn(1024, 1024)
+    product = 2 * 1024**3 / timed(lambda: a @ a)
+    learn = timed(lambda: sample_seconds(model, 8)) / 16  # it goes forward and back through two batches
+    rate = (flops.unet + flops.unet_backward) / learn
+    states = prompt_states(model, [""])
+    settings = resolve({}, environment={})[0].draw.model_copy(update={"guidance": 2.0})
+
+    def draw(steps: int) -> Callable[[], Any]:
+        short = settings.model_copy(update={"steps": steps})
+        return lambda: sample_latents(model, states.expand(4, -1, -1), states[0], [1, 2, 3, 4], short)
+
+    with torch.inference_mode():
+        short, long = timed(draw(4)), timed(draw(40))
+    counted = 40 * 4 * GUIDED * flops.unet / rate
+    print(f"matrix product: {product / 1e9:.0f} GFLOP/s on one thread")
+    print(f"learning: {rate / 1e9:.1f} GFLOP/s, {rate / product:.0%} of that")
+    print(f"4 drawings of 40 steps took {long:.2f} s; ten times 4 steps say {10 * short:.2f} s;")
+    print(f"the count at learning's rate says {counted:.2f} s ({counted / long - 1:+.0%})")
+
+
+def main() -> None:
+    """Reads the words of the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peak", type=float, default=989.0)
+    parser.add_argument("--utilisation", type=float, default=0.4)
+    parser.add_argument("--check", type=Path)
+    words = parser.parse_args()
+    if words.check:
+        check(words.check)
+    else:
+        on_paper(words.peak, words.utilisation)
+
+
+if __name__ == "__main__":
+    main()
