@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from origcli.experiments.groups import permutation_p_value, resampled, roc_auc
+from origcli.experiments.measure import Interval
 from origcli.experiments.occurrence import PERMUTATIONS, rise
 from origcli.experiments.queries import (
     QUERIES,
@@ -153,9 +154,9 @@ def order_test(name: str, scores: Scores, replicates: int, random: np.random.Gen
     tau = Estimate.missing("fewer than three images, or the score does not vary")
     if found is not None:
         span = resampled(kendall, lists, replicates, random) if complete else None
-        tau = Estimate.of(found.tau, span and span.low, span and span.high)
+        tau = _estimate(found.tau, span)
     return OrderTest(
-        score=name,  # type: ignore[arg-type]  # a key of SCORES
+        score=name,  # a key of SCORES
         images=len(ranks),
         means=means,
         in_order=means["common"] < means["rare"] < means["unseen"] if complete else None,
@@ -187,9 +188,13 @@ def _pair_test(
     return PairTest(
         lower=lower,
         higher=higher,
-        auc=Estimate.of(auc, span and span.low, span and span.high),
+        auc=_estimate(auc, span),
         p_value=permutation_p_value(above, below, random),
     )
+
+
+def _estimate(value: float, span: Interval | None) -> Estimate:
+    return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)
 
 
 def _write_figures(directory: Path, measured: Measured) -> list[str]:
@@ -203,7 +208,7 @@ def _write_figures(directory: Path, measured: Measured) -> list[str]:
     names = []
     for form in ("png", "pdf"):
         name = f"figures/rarity.{form}"
-        data = group_curves(groups, metric.name if metric else "perceptual", form)  # type: ignore[arg-type]
+        data = group_curves(groups, metric.name if metric else "perceptual", form)
         write_bytes(directory / name, data)
         names.append(name)
     return names
