@@ -24,8 +24,8 @@ def train_unet(
         typer.Option(
             "--text-encoder",
             metavar="SOURCE",
-            help="captions (a small BERT pre-trained on this data set's captions), a run that holds one, or a "
-            "BERT by hub id or directory. [default: small captions, paper google-bert/bert-base-uncased]",
+            help="captions (a small BERT pre-trained on this data set's captions), a run that holds one, or "
+            "a BERT by hub id or directory. [default: small captions, paper google-bert/bert-base-uncased]",
         ),
     ] = None,
     epochs: Annotated[
@@ -81,7 +81,7 @@ def train_unet(
         typer.Option(
             "--ema-decay",
             metavar="DECAY",
-            help="Of the average of the weights. [default: small 0.9995, paper 0.9999]",
+            help="Of the average of the weights. [default: small 0.998, paper 0.9999]",
         ),
     ] = None,
     sample_every: Annotated[

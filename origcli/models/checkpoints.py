@@ -6,7 +6,6 @@ only then are older ones removed. A run that is killed at any moment leaves the 
 
 import json
 import logging
-import os
 import secrets
 import shutil
 import warnings
@@ -36,7 +35,10 @@ _STATE, _TENSORS = "state.json", "tensors.safetensors"
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Writes tensors to a safetensors file in one step."""
-    ready = {name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    ready = {
+        name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     write_bytes(path, save(ready, metadata))
 
 
@@ -116,11 +118,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """The inverse of `optimizer_tensors`.
+
+    Moments get their parameter's memory format: fused kernels read both as they lie in memory.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
             states.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -128,12 +137,16 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Keeps the libraries' remarks and bars off the terminal, and puts their settings back."""
-    names = ("diffusers", "transformers")
-    loggers = [logging.getLogger(name) for name in names]
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
     levels = [logger.level for logger in loggers]
-    bars = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
     try:
+        for library in libraries:
+            library.disable_progress_bar()
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
@@ -142,7 +155,6 @@ def quiet_loading() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        if bars is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = bars
+        for library, shown in zip(libraries, bars, strict=True):
+            if shown:
+                library.enable_progress_bar()

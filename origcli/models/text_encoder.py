@@ -43,6 +43,9 @@ def build_bert_config(settings: TextEncoderSettings, vocabulary_size: int) -> An
         num_attention_heads=settings.heads,
         intermediate_size=4 * settings.width,
         max_position_embeddings=settings.max_length,
+        # Captions are drawn without end, and dropout would take numbers that no step's seed decides.
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         use_attention_mask=True,
     )
 
@@ -62,7 +65,6 @@ def load_bert(
         with quiet_loading():
             encoder, info = BertModel.from_pretrained(
                 source,
-                add_pooling_layer=True,
                 use_safetensors=True,
                 local_files_only=local,
                 output_loading_info=True,
@@ -73,9 +75,11 @@ def load_bert(
         raise ModelError(
             f"{source}: cannot load this text encoder: {reason}", "origcli fetch bert"
         ) from error
-    missing = [key for key in info["missing_keys"] if "pooler" not in key]
-    if missing:
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
         raise ModelError(f"{source}: {len(missing)} weights are missing, e.g. {missing[0]}")
+    for how in ("is_local", "local_files_only"):  # how it was loaded is not to be saved with it
+        words.init_kwargs.pop(how, None)
     encoder.config.use_attention_mask = True
     words.model_max_length = min(max_length, encoder.config.max_position_embeddings)
     return encoder.requires_grad_(False).eval(), words

@@ -283,8 +283,9 @@ class _Trainer:
                     "resume from the last checkpoint with a lower --learning-rate, or --dtype fp32",
                 )
             self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
-            if (step + 1) % _ROW_EVERY == 0:
-                means = {name: value / _ROW_EVERY for name, value in self.sums.items()}
+            over = (step + 1) % _ROW_EVERY or _ROW_EVERY
+            if over == _ROW_EVERY or step + 1 == self.steps:
+                means = {name: value / over for name, value in self.sums.items()}
                 rate = learning_rate(self.settings, step, self.steps)
                 self.history.append({"step": step + 1, "learning_rate": rate, **means})
                 self.sums = {}

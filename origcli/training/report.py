@@ -53,9 +53,9 @@ def loss_points(history: Sequence[Mapping[str, float]]) -> tuple[LossPoint, ...]
 
 def save_loss_figure(path: Path, history: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
     """Draws terms of the loss against steps, on a logarithmic scale."""
-    from origcli.reports.figures import loss_figure  # matplotlib is slow to import
+    from origcli.reports.figures import loss_curves  # matplotlib is slow to import
 
-    write_bytes(path, loss_figure(loss_points(history), names, log=True))
+    write_bytes(path, loss_curves(history, names, log=True))
 
 
 def save_sheet(path: Path, pictures: Sequence[Image.Image], columns: int, labels: Sequence[str] = ()) -> None:

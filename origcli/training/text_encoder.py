@@ -139,7 +139,7 @@ def pretrain(
         },
     )
     history = train(job, optimizer, settings.steps, runtime, resume=resume, directory=directory)
-    encoder = bert.bert.float().requires_grad_(False).eval()
+    encoder = _with_pooler(bert, runtime.seed)
     save_text_encoder(encoder, tokenizer, directory)
     last = history[-1] if history else {}
     write_json(
@@ -157,6 +157,21 @@ def pretrain(
         },
     )
     return encoder, tokenizer
+
+
+def _with_pooler(bert: Any, seed: int) -> Any:
+    """The trained encoder as a whole BertModel.
+
+    Nothing reads its pooler, which language modelling does not train, but a file without one would get
+    random weights, other ones each time, wherever it is loaded.
+    """
+    from transformers import BertModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "pooler"))
+        encoder = BertModel(bert.config)
+    encoder.load_state_dict(bert.bert.float().state_dict(), strict=False)
+    return encoder.requires_grad_(False).eval()
 
 
 def save_text_encoder(encoder: Any, tokenizer: Any, directory: Path) -> None:

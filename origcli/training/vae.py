@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from origcli.errors import InputError, UsageError
-from origcli.models.checkpoints import publish_directory
+from origcli.models.checkpoints import publish_directory, quiet_loading
 from origcli.models.vae import (
     build_vae,
     decode_latents,
@@ -167,7 +167,8 @@ def run(
     }
     partial = runtime.out / ".vae.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
+    with quiet_loading():
+        vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
     publish_directory(partial, runtime.out / "vae")
     _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
     save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))

@@ -44,25 +44,27 @@ def test_a_torn_state_is_noticed(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_adam_goes_on_as_if_it_had_not_stopped() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_adam_goes_on_as_if_it_had_not_stopped(layout: torch.memory_format) -> None:
     def run(steps: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         for _ in range(steps):
             optimizer.zero_grad()
-            model(torch.ones(1, 3)).square().sum().backward()
+            model(torch.arange(27.0).view(1, 3, 3, 3)).square().sum().backward()
             optimizer.step()
 
     torch.manual_seed(0)
-    model = torch.nn.Linear(3, 2)
+    model = torch.nn.Conv2d(3, 2, 3).to(memory_format=layout)
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
     run(3, model, optimizer)
-    saved = {k: v.clone() for k, v in optimizer_tensors(optimizer).items()}
+    saved = {
+        k: v.clone(memory_format=torch.contiguous_format) for k, v in optimizer_tensors(optimizer).items()
+    }
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     run(3, model, optimizer)
-    other = torch.nn.Linear(3, 2)
-    other.load_state_dict(start)
+    other = torch.nn.Conv2d(3, 2, 3).to(memory_format=layout)
     other.load_state_dict(weights)
-    again = torch.optim.AdamW(other.parameters(), lr=0.1)
+    again = torch.optim.AdamW(other.parameters(), lr=0.1, fused=True)
     restore_optimizer(again, saved)
     run(3, other, again)
     assert all(torch.equal(model.state_dict()[k], other.state_dict()[k]) for k in start)

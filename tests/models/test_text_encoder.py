@@ -38,6 +38,11 @@ def test_a_saved_bert_comes_back_frozen(tmp_path: Path) -> None:
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
     assert words.model_max_length == 20
     assert words("a cat")["input_ids"] == tokenizer("a cat")["input_ids"]
+    loaded, words = load_bert(str(tmp_path / "bert"), settings.max_length)
+    loaded.save_pretrained(tmp_path / "again")
+    words.save_pretrained(tmp_path / "again")
+    for path in (tmp_path / "bert").iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_no_bert_here_says_how_to_get_one(tmp_path: Path) -> None:
