@@ -1,0 +1,219 @@
+"""train-vae and train-unet from a data set to a pipeline directory, at toy size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.models.vae import encode_moments, to_pixels
+from origcli.runtime.context import Runtime, open_runtime
+from origcli.runtime.provenance import hash_file
+from origcli.scenes.dataset import Dataset
+from origcli.settings import Settings
+from origcli.training import features, unet, vae
+
+
+@pytest.fixture(scope="module")
+def vae_run(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Dataset, tiny_settings: Settings) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "vae"
+    with open_runtime(tiny_settings.runtime, out) as runtime:
+        vae.run(tiny_dataset.path, tiny_settings, runtime)
+    return out
+
+
+@pytest.fixture(scope="module")
+def unet_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Dataset, tiny_settings: Settings, vae_run: Path
+) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "unet"
+    with open_runtime(tiny_settings.runtime, out) as runtime:
+        unet.run(tiny_dataset.path, vae_run, tiny_settings, runtime)
+    return out
+
+
+def test_a_vae_run_reports_on_held_out_pictures(vae_run: Path) -> None:
+    report = json.loads((vae_run / "report.json").read_text())
+    result = report["results"][0]
+    assert (report["schema"], result["stage"], result["steps"]) == ("origcli/train-vae/1", "vae", 5)
+    assert 0 < result["metrics"]["psnr_db"]["value"] < 60
+    assert -1 <= result["metrics"]["ssim"]["value"] <= 1
+    with Image.open(vae_run / "reconstructions.png") as sheet:
+        assert sheet.width > 4 * 64
+    assert (vae_run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_its_latents_are_normalised(vae_run: Path, tiny_dataset: Dataset) -> None:
+    model = unet.load_vae(vae_run)
+    mean, std = vae.latent_statistics(model, tiny_dataset, range(54), Runtime())
+    assert torch.allclose(mean, torch.zeros(4), atol=0.02) and torch.allclose(std, torch.ones(4), atol=0.02)
+
+
+def test_a_trained_pipeline_draws_with_diffusers_alone(unet_run: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(unet_run / "pipeline", safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline("big red full circle", num_inference_steps=2).images[0]
+    assert image.size == (32, 32)
+    assert pipeline.text_encoder.config.use_attention_mask
+    assert pipeline.tokenizer.model_max_length == 40
+
+
+def test_a_unet_run_reports_and_shows_samples(unet_run: Path) -> None:
+    result = json.loads((unet_run / "report.json").read_text())["results"][0]
+    assert result["metrics"]["held_out_loss"]["value"] > 0
+    assert {"samples.png", "loss.png"} <= {path.name for path in unet_run.iterdir()}
+
+
+def test_the_caption_bert_knows_every_word_of_captions_and_templates(unet_run: Path) -> None:
+    from origcli.inversion.templates import read_templates
+    from origcli.models.text_encoder import load_bert
+
+    _, tokenizer = load_bert(
+        str(unet_run / "text_encoder/text_encoder"), 40, tokenizer=str(unet_run / "text_encoder/tokenizer")
+    )
+    for text in ("big red full circle and small blue empty star", *read_templates("object")):
+        assert tokenizer.unk_token_id not in tokenizer(text.replace("{S}", "thing"))["input_ids"]
+
+
+def test_the_decoder_alone_leaves_the_latents(
+    tmp_path: Path, tiny_dataset: Dataset, tiny_settings: Settings, vae_run: Path
+) -> None:
+    own = tiny_settings.vae.model_copy(update={"freeze_encoder": True})
+    settings = tiny_settings.model_copy(update={"vae": own})
+    with open_runtime(settings.runtime, tmp_path / "decoder") as runtime:
+        vae.run(tiny_dataset.path, settings, runtime, init_from=vae_run / "vae")
+    before, after = unet.load_vae(vae_run), unet.load_vae(tmp_path / "decoder")
+    pixels = to_pixels(tiny_dataset.images(range(3)))
+    assert torch.equal(encode_moments(before, pixels)[0], encode_moments(after, pixels)[0])
+    assert not torch.equal(before.decoder.conv_in.weight, after.decoder.conv_in.weight)
+    with (
+        open_runtime(settings.runtime, tmp_path / "none") as runtime,
+        pytest.raises(UsageError, match="keep"),
+    ):
+        vae.run(tiny_dataset.path, settings, runtime)
+
+
+def test_features_are_computed_once_and_stay_exact(
+    tiny_dataset: Dataset, vae_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = unet.load_vae(vae_run)
+    rows = features.latent_moments(model, tiny_dataset, 10, Runtime())
+    mean, std = encode_moments(model, to_pixels(tiny_dataset.images(range(10))))
+    assert np.allclose(rows[:, 0], mean, atol=1e-5) and np.allclose(rows[:, 1], std, atol=1e-5)
+    monkeypatch.setattr(features, "encode_moments", lambda *_: pytest.fail("computed twice"))
+    assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
+    assert not rows.flags.writeable
+
+
+def test_distinct_captions_are_encoded_once() -> None:
+    captions, index = features.distinct(["b", "a", "b", "", "a"])
+    assert captions == ["b", "a", ""] and index.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_dropped_captions_become_the_empty_one() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, x: torch.Tensor, t: torch.Tensor, encoder_hidden_states: torch.Tensor) -> object:
+            seen.append(encoder_hidden_states)
+            return type("Output", (), {"sample": torch.zeros_like(x)})
+
+    from origcli.models.unet import build_scheduler
+    from origcli.settings import resolve
+
+    own = resolve({"unet": {"caption_dropout": 0.5, "photo_probability": 0.5}}, environment={})[0].unet
+    empty = torch.full((3, 2), -1.0)
+    objective = unet.DenoisingObjective(Spy(), build_scheduler(own), own, empty, 1.0)
+    states = torch.stack([torch.zeros(4, 3, 2), torch.ones(4, 3, 2)], dim=1)  # bare, "a photo of"
+    terms = objective(
+        torch.zeros(4, 2, 1, 2, 2),
+        states,
+        torch.zeros(4, 1, 2, 2),
+        torch.ones(4, 1, 2, 2),
+        torch.tensor([0, 10, 500, 999]),
+        drop=torch.tensor([0.9, 0.9, 0.1, 0.1]),
+        way=torch.tensor([0.9, 0.1, 0.9, 0.1]),
+    )
+    assert seen[0][:, 0, 0].tolist() == [0.0, 1.0, -1.0, -1.0]
+    assert terms["loss"].shape == (4,)
+
+
+def test_no_vae_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no VAE"):
+        unet.load_vae(tmp_path)
+
+
+def test_a_data_set_that_is_too_small_is_refused(
+    tmp_path: Path, tiny_dataset: Dataset, tiny_settings: Settings
+) -> None:
+    with open_runtime(tiny_settings.runtime, tmp_path / "out") as runtime, pytest.raises(InputError):
+        vae.run(tmp_path / "nothing", tiny_settings, runtime)
+
+
+def test_captions_that_the_encoder_cannot_hold_are_refused(
+    tmp_path: Path, tiny_dataset: Dataset, tiny_settings: Settings, vae_run: Path
+) -> None:
+    own = tiny_settings.text_encoder.model_copy(update={"max_length": 8})
+    settings = tiny_settings.model_copy(update={"text_encoder": own})
+    with (
+        open_runtime(settings.runtime, tmp_path / "out") as runtime,
+        pytest.raises(UsageError, match="longer than the text encoder"),
+    ):
+        unet.run(tiny_dataset.path, vae_run, settings, runtime)
+
+
+CONFIG = """
+[synth]
+resolution = 32
+[text_encoder]
+width = 16
+layers = 1
+heads = 2
+steps = 4
+batch_size = 4
+max_length = 40
+[unet]
+epochs = 4
+batch_size = 6
+channels = [8, 16]
+norm_groups = 4
+attention_head_dim = 8
+checkpoint_every = 3
+sample_every = 0
+"""
+
+
+def test_a_killed_command_goes_on_to_the_same_bytes(
+    tmp_path: Path, tiny_dataset: Dataset, vae_run: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+
+    def command(out: str, *more: str) -> list[str]:
+        words = ["train-unet", str(tiny_dataset.path), "--vae", str(vae_run), "--out", str(tmp_path / out)]
+        options = ["--config", str(tmp_path / "tiny.toml"), "--quiet", *more]
+        return [sys.executable, "-m", "origcli", *words, *options]
+
+    environment = {**os.environ, "ORIGCLI_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command("whole"), env=environment, check=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command("killed"), env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "killed/checkpoints").glob("step-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed/report.json").exists()
+    subprocess.run(command("killed", "--resume"), env=environment, check=True, stdout=subprocess.DEVNULL)
+    for name in ("report.json", "history.csv", "pipeline/unet/diffusion_pytorch_model.safetensors"):
+        assert hash_file(tmp_path / "whole" / name) == hash_file(tmp_path / "killed" / name), name
+    assert not list((tmp_path / "killed").rglob("*.partial"))
