@@ -1,0 +1,204 @@
+"""`origcli synth` against the loop that one would write first, in one run: pictures per second, and memory.
+
+    python benchmarks/synth.py [--directory DIR] [--memory]
+
+The plain loop draws with Pillow's ImageDraw at four times the size, shrinks with a box filter (its
+fastest), saves with `Image.save`, and writes a line of JSON and a label file a picture. It knows no hidden
+elements, no shares and no resuming. Both write 64-pixel pictures of the uniform mixture to the same disk.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from origcli.scenes.captions import caption
+from origcli.scenes.elements import ALL_ELEMENTS, Element
+from origcli.scenes.geometry import half_extent, outline
+from origcli.scenes.mixtures import Recipe, Sampler
+from origcli.scenes.png import encode_png
+from origcli.scenes.records import record_line, yolo_labels
+from origcli.scenes.rendering import RGB, render
+from origcli.scenes.scene import Scene
+from origcli.scenes.writing import write_file
+from origcli.settings import resolve
+
+RESOLUTION = 64
+SUPERSAMPLING = 4
+
+
+def draw_plainly(draw: ImageDraw.ImageDraw, element: Element, x: float, y: float) -> None:
+    """Draws one element on the large picture."""
+    scale = RESOLUTION * SUPERSAMPLING
+    color = RGB[element.color]
+    fill, width = (color, 0) if element.texture == "full" else (None, 8 if element.size == "big" else 5)
+    polygon = outline(element.shape, element.size)
+    if polygon is None:
+        half, _ = half_extent(element.shape, element.size)
+        box = ((x - half) * scale, (y - half) * scale, (x + half) * scale, (y + half) * scale)
+        draw.ellipse(box, fill=fill, outline=color, width=width)
+    else:
+        points = [((x + px) * scale, (y + py) * scale) for px, py in polygon[0].tolist()]
+        draw.polygon(points, fill=fill, outline=color, width=width)
+
+
+def plain_loop(directory: Path, count: int) -> None:
+    """What a first script does, one process."""
+    (directory / "images").mkdir(parents=True)
+    (directory / "labels").mkdir()
+    generator = random.Random(0)
+    size = RESOLUTION * SUPERSAMPLING
+    with (directory / "metadata.jsonl").open("w") as metadata:
+        for index in range(count):
+            picture = Image.new("RGB", (size, size), "white")
+            draw = ImageDraw.Draw(picture)
+            number = 0 if generator.random() < 0.1 else generator.randint(1, 4)
+            items, labels = [], []
+            for _ in range(number):
+                element = generator.choice(ALL_ELEMENTS)
+                a, b = half_extent(element.shape, element.size)
+                x, y = generator.uniform(a, 1 - a), generator.uniform(b, 1 - b)
+                draw_plainly(draw, element, x, y)
+                items.append({"element": element.phrase, "x": x, "y": y, "box": [x - a, y - b, x + a, y + b]})
+                labels.append(f"{element.index} {x:.6f} {y:.6f} {2 * a:.6f} {2 * b:.6f}\n")
+            name = f"images/{index:06d}.png"
+            picture.reduce(SUPERSAMPLING).save(directory / name)
+            (directory / "labels" / f"{index:06d}.txt").write_text("".join(labels))
+            text = " and ".join(item["element"] for item in items)
+            metadata.write(json.dumps({"file_name": name, "text": text, "elements": items}) + "\n")
+
+
+def synth_command(directory: Path, count: int, workers: int) -> list[str]:
+    """The command line of a data set."""
+    words = ["--count", str(count), "--resolution", str(RESOLUTION), "--workers", str(workers), "--quiet"]
+    return [sys.executable, "-m", "origcli", "synth", str(directory), *words]
+
+
+def run(command: list[str]) -> tuple[float, float, int]:
+    """Runs a process: seconds on the clock, CPU seconds, and the peak KiB of its largest process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {command}")
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def compare(root: Path, count: int, plain_count: int, rounds: int) -> None:
+    """Both ways in turn, so that a busy machine is busy for both; prints the medians."""
+    rates: dict[str, list[float]] = {"plain": [], "synth": []}
+    costs: dict[str, list[float]] = {"plain": [], "synth": []}
+    for number in range(rounds):
+        plain = [
+            sys.executable,
+            __file__,
+            "--plain",
+            str(root / f"plain{number}"),
+            "--count",
+            str(plain_count),
+        ]
+        ours = synth_command(root / f"synth{number}", count, len(os.sched_getaffinity(0)))
+        for name, command, made in (("plain", plain, plain_count), ("synth", ours, count)):
+            seconds, cpu, _ = run(command)
+            rates[name].append(made / seconds)
+            costs[name].append(cpu / made * 1e6)
+            print(
+                f"{name}: {made / seconds:.0f} pictures/s, {cpu / made * 1e6:.0f} µs CPU a picture",
+                flush=True,
+            )
+    ratio = statistics.median(rates["synth"]) / statistics.median(rates["plain"])
+    work = statistics.median(costs["plain"]) / statistics.median(costs["synth"])
+    print(f"ratio of medians: {ratio:.1f} in pictures per second, {work:.1f} in CPU time a picture")
+
+
+def breakdown(root: Path, count: int) -> None:
+    """Where the time of one process goes. Stages take turns, 500 pictures each, to stay in the caches."""
+    settings, _ = resolve({"synth": {"count": count, "resolution": RESOLUTION}}, environment={})
+    sampler = Sampler(Recipe(settings.synth, 0))
+    spent: dict[str, float] = {}
+
+    def stage(name: str, work: Callable[[], list[Any]]) -> list[Any]:
+        began = time.process_time()
+        made = work()
+        spent[name] = spent.get(name, 0.0) + time.process_time() - began
+        return made
+
+    for index in range(count):
+        render(sampler.scene(index), RESOLUTION)  # fills the caches of stamps
+    for start in range(0, count, 500):
+        part = range(start, min(start + 500, count))
+        folder = root / f"files{start}"
+        folder.mkdir()
+        scenes = stage("scenes (elements, places, what is hidden)", lambda: [sampler.scene(i) for i in part])
+        pictures = stage("rendering", lambda: [render(scene, RESOLUTION) for scene in scenes])
+        files = stage("PNG encoding", lambda: [encode_png(pixels) for pixels in pictures])
+        lines = stage("metadata and labels", lambda: [_texts(scene) for scene in scenes])
+        stage("creating PNG files", lambda: _write_all(folder, "png", files))
+        stage("creating label files", lambda: _write_all(folder, "txt", [line[1] for line in lines]))
+    total = sum(spent.values())
+    for name, seconds in spent.items():
+        print(f"{name:45} {seconds / count * 1e6:6.1f} µs  {seconds / total:5.1%}")
+
+
+def _texts(scene: Scene) -> tuple[bytes, bytes]:
+    line = record_line(scene, "images/00000/000000.png", caption(scene.elements))
+    return line.encode(), yolo_labels(scene).encode()
+
+
+def _write_all(directory: Path, kind: str, contents: list[bytes]) -> list[Any]:
+    for index, data in enumerate(contents):
+        write_file(f"{directory}/{index:06d}.{kind}", data)
+    return []
+
+
+def memory(root: Path) -> None:
+    """The peak of the largest process for ten times as many pictures."""
+    peaks = {}
+    for layout, extra in (("files", []), ("shards", ["--shards", "4"])):
+        for count in (10_000, 100_000):
+            target = root / f"{layout}{count}"
+            _, _, peaks[count] = run([*synth_command(target, count, 2), *extra])
+            print(f"{layout}: {count} pictures, peak {peaks[count] / 1024:.1f} MiB", flush=True)
+        print(f"{layout}: {peaks[100_000] / peaks[10_000] - 1:+.1%} from 10,000 to 100,000")
+
+
+def main() -> None:
+    """Reads the words and runs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=100_000, help="pictures of synth a round")
+    parser.add_argument("--plain-count", type=int, default=10_000, help="pictures of the plain loop a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="measure the memory instead of the speed")
+    parser.add_argument("--directory", type=Path, default=Path(), help="where to write; emptied at the end")
+    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.plain is not None:
+        plain_loop(options.plain, options.count)
+        return
+    # All is removed at the end alone: some file systems make new files slowly right after a removal.
+    root = Path(tempfile.mkdtemp(prefix="synth-benchmark-", dir=options.directory))
+    try:
+        if options.memory:
+            memory(root)
+        else:
+            compare(root, options.count, options.plain_count, options.rounds)
+            breakdown(root, 4_000)
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
