@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from origcli.runtime.progress import Progress, open_progress
 if TYPE_CHECKING:
     from origcli.reports.envelope import Report
 
+_WIDEST_PARAGRAPH = 100
 _UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
 
 
@@ -128,6 +131,14 @@ def rows(
             write(_table_text(table, columns, title))
 
 
+def paragraph(text: str) -> None:
+    """Prints a paragraph: wrapped on a terminal, one line in a pipe."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        width = min(shutil.get_terminal_size().columns, _WIDEST_PARAGRAPH)
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    write(f"{text}\n")
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "–"
@@ -160,4 +171,4 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
     for row in table:
         grid.add_row(*(Text(_shown(row.get(column))) for column in columns))
     console.print(grid)
-    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
+    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().strip("\n").splitlines())

@@ -80,9 +80,9 @@ class ScoreOutput:
             if result.curve:
                 present.rows(list(tables.result_rows(result)), CURVE, Format.table)
                 present.write("\n")
-            present.write(f"{result.verdict.words}\n")
+            present.paragraph(result.verdict.words)
             if result.in_distribution is not None:
-                present.write(f"{result.in_distribution.words}\n")
+                present.paragraph(result.in_distribution.words)
             return
         shown = [name for name in (*OVERVIEW, "error") if any(row.get(name) is not None for row in self.rows)]
         present.rows(self.rows, shown, Format.table)

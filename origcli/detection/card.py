@@ -22,7 +22,16 @@ from origcli.scenes.elements import Element
 CARD, WEIGHTS = "detector.yaml", "detector.safetensors"
 SCHEMA = "origcli.detector/1"
 _SECTION = "origcli"
-_MAX_BYTES = 1 << 20  # of a card; a yaml bomb needs no more than that to fill the memory
+_MAX_BYTES = 1 << 18  # of a card
+_MAX_DEPTH = 16  # of its lists and mappings; the time that a yaml scanner takes grows with the square of it
+
+_STARTS = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_ENDS = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 class DetectorCard(BaseModel):
@@ -112,21 +121,31 @@ def read_card(directory: Path) -> DetectorCard:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A yaml file that is a mapping. Tags that would make Python objects are refused, as are aliases, with
-    which a short file can grow without bounds.
+    which a short file can grow without bounds, and deep nesting.
 
     Raises:
         ModelError: it is not yaml, or not a mapping.
     """
     text = path.read_bytes()
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ModelError(f"{path}: yaml aliases are not read here")
+        _refuse_bombs(text, path)
         value = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not valid yaml: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path}: not a yaml mapping")
     return value
+
+
+def _refuse_bombs(text: bytes, path: Path) -> None:
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise ModelError(f"{path}: yaml aliases are not read here")
+        depth += isinstance(token, _STARTS)
+        depth -= isinstance(token, _ENDS)
+        if depth > _MAX_DEPTH:
+            raise ModelError(f"{path}: yaml that is nested this deep is not read here")
 
 
 def read_weights(directory: Path, card: DetectorCard) -> dict[str, Tensor]:

@@ -89,7 +89,12 @@ def _switches() -> Iterator[None]:
     finally:
         np.set_printoptions(**{k: v for k, v in numpy_options.items() if k != "override_repr"})
         vars(torch._tensor_str.PRINT_OPTS).update(tensor_options)
-        torch.set_num_threads(torch_threads)
+        if torch.get_num_threads() != torch_threads:
+            torch.set_num_threads(torch_threads)
         cv2.setNumThreads(cv2_threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ) != (deterministic, warn_only):
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

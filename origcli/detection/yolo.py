@@ -91,7 +91,9 @@ def _published_architecture(name: str) -> dict[str, Any]:
             whole = dict(_ultralytics().yaml_model_load(f"{name}.yaml"))
         except (OSError, ValueError) as error:
             raise UsageError(f"no architecture is called {name!r}", wanted) from error
-    scale = whole.pop("scale") or "n"
+    scale = whole.pop("scale")
+    if not scale:
+        raise UsageError(f"no architecture is called {name!r}", wanted)
     whole.pop("yaml_file")
     # One scale alone, so that a card says which it is, to ultralytics, too.
     return {**whole, "scales": {scale: whole["scales"][scale]}, "scale": scale}
@@ -218,7 +220,8 @@ class YoloDetector:
             boxes = (boxes / scale).clamp(min=0)
             boxes[:, 0::2].clamp_(max=width)
             boxes[:, 1::2].clamp_(max=height)
-            found = (pictures + part.start, boxes, confidences, classes)
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # the others lie in what was added to the picture
+            found = [values[inside] for values in (pictures + part.start, boxes, confidences, classes)]
             for picture, box, confidence, kind in zip(*(values.tolist() for values in found), strict=True):
                 rows.append((picture, Detection(self.elements[kind], confidence, tuple(box))))
         return rows

@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from origcli.errors import InputError, UsageError
 from origcli.experiments.batches import Batch
 from origcli.experiments.summary import Tally
-from origcli.reports import figures
 from origcli.reports.gallery import write_html, write_page
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
 from origcli.reports.writers import ResultLog, write_report
@@ -35,12 +34,15 @@ from origcli.runtime.run_directory import (
 from origcli.runtime.seeding import derive_seed
 from origcli.settings import Settings
 
+if TYPE_CHECKING:
+    from origcli.reports.figures import Form
+
 IMAGES, PROVENANCE = "images.json", "provenance.json"
 RESULTS, ERRORS = "results.jsonl", "errors.jsonl"
 FOLDERS = ("pictures", "pages", "embeddings")
 _PLANNED = ("invert", "draw", "score", "detect")
 _SHOWN_IN_PRINT = 12
-FORMS: tuple[figures.Form, ...] = ("png", "pdf")
+_FORMS: "tuple[Form, ...]" = ("png", "pdf")
 
 
 def begin(directory: Path, batches: Sequence[Batch], places: Sequence[int], settings: Settings) -> None:
@@ -124,8 +126,12 @@ def _write_figures(directory: Path, report: ScoreReport, shown: Sequence[ScoreRe
     """Figures for print: groups where there are any, and single images where they are wanted."""
     metric = report.provenance.metric.name if report.provenance.metric else "perceptual"
     groups = report.summary.groups if report.summary else ()
+    if not groups and not shown:
+        return
+    from origcli.reports import figures  # matplotlib takes a second, which a single image can do without
+
     drawn: dict[str, bytes] = {}
-    for form in FORMS:
+    for form in _FORMS:
         if any(group.curve for group in groups):
             drawn[f"groups.{form}"] = figures.group_curves(groups, metric, form)
         measured = [result for result in shown if result.curve]

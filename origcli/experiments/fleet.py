@@ -14,7 +14,7 @@ from origcli.experiments.stages import EXPERIMENTS, Bench, Found, conduct, open_
 from origcli.experiments.study import PLAN
 from origcli.reports.schema import Failure
 from origcli.runtime.cluster import ray_cluster, ray_map
-from origcli.settings import Settings
+from origcli.settings import Section, Settings
 
 
 def open_worker(settings: Settings, out: Path) -> Callable[[Experiment], Found | Failure]:
@@ -44,6 +44,17 @@ def open_worker(settings: Settings, out: Path) -> Callable[[Experiment], Found |
     return work
 
 
+def from_anywhere(settings: Settings) -> Settings:
+    """The settings with whole paths: workers have working directories of their own."""
+    encoder, detector = Path(settings.text_encoder.source), Path(settings.generalize.detector)
+    changes: dict[str, Section] = {}
+    if encoder.is_dir():
+        changes["text_encoder"] = settings.text_encoder.model_copy(update={"source": str(encoder.absolute())})
+    if detector.is_dir():
+        changes["generalize"] = settings.generalize.model_copy(update={"detector": str(detector.absolute())})
+    return settings.model_copy(update=changes)
+
+
 def conduct_on_cluster(
     address: str, due: Sequence[Experiment], settings: Settings, out: Path, on_gpu: bool
 ) -> Iterator[tuple[Experiment, Found | Failure]]:
@@ -58,6 +69,7 @@ def conduct_on_cluster(
         UsageError: no cluster answers there.
     """
     threads = settings.runtime.threads or 1
+    settings = from_anywhere(settings)
     with ray_cluster(address) as ray:
         resources = ray.cluster_resources()
         if on_gpu:

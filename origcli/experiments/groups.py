@@ -1,10 +1,12 @@
-"""Sets of images against each other: intervals, ROC-AUC, permutation test, ranks (supplement 5)."""
+"""Sets of images against each other: intervals, ROC-AUC, permutation test, ranks (supplement 5).
+
+scipy.stats is imported where it is used: it takes a second, which a single image can do without.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from origcli.experiments.measure import Array, Interval, interval
 
@@ -37,6 +39,8 @@ def percentile(value: float, reference: Sequence[float]) -> float | None:
     """The place of a value in a reference set, 0 to 100, ties counting half; `None` for an empty set."""
     if not reference:
         return None
+    from scipy import stats
+
     return float(stats.percentileofscore(reference, value, kind="mean"))
 
 
@@ -48,6 +52,8 @@ def roc_auc(higher: Sequence[float], lower: Sequence[float]) -> float | None:
     """
     if not len(higher) or not len(lower):
         return None
+    from scipy import stats
+
     return float(stats.mannwhitneyu(higher, lower).statistic) / (len(higher) * len(lower))
 
 
@@ -58,6 +64,8 @@ def permutation_p_value(a: Sequence[float], b: Sequence[float], random: np.rando
     """
     if min(len(a), len(b)) < 2:
         return None
+    from scipy import stats
+
     result = stats.permutation_test(
         (np.asarray(a), np.asarray(b)),
         lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
@@ -73,6 +81,8 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Spearman's; `None` with fewer than three pairs, or where one side does not vary."""
     if len(a) < 3 or len(set(a)) == 1 or len(set(b)) == 1:
         return None
+    from scipy import stats
+
     return float(stats.spearmanr(a, b).statistic)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from origcli.detection.survey import detector_directory
 from origcli.errors import ModelError, UsageError
 from origcli.experiments.assessment import Reference, Scale
 from origcli.experiments.baseline import draw_undirected, drawing_facts, find_ceiling
@@ -61,12 +60,19 @@ def open_models(settings: Settings, runtime: Runtime) -> Models:
             f"{entry.path}: these are not the weights that were published", "fetch or install the model again"
         )
     named = settings.score.detector
-    detector = entry.detector if named is None else detector_directory(named)
+    detector = entry.detector if named is None else _detector(named)
     name = settings.score.metric
     if name == "auto":
         name = entry.metric if detector is None else "elements"
     metric = open_metric(name, runtime, detector=detector, settings=settings.detect)
     return Models(entry, model, metric, (entry.note,) if entry.note else ())
+
+
+def _detector(name: str) -> Path:
+    # With it come torchvision's operators and two seconds, which the model's own detector can do without.
+    from origcli.detection.survey import detector_directory
+
+    return detector_directory(name)
 
 
 def open_scorer(

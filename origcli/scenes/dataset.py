@@ -8,7 +8,7 @@ With shards, a unit is one tar (see `shards`).
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,20 +28,36 @@ SCHEMA = "origcli.dataset/1"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A finished data set. Pictures are read when asked for.
+    """A finished data set. Metadata and pictures are read when asked for.
 
     Args:
         path: its directory.
         facts: `dataset.json`.
-        records: a mapping a picture, in order: `file_name`, `text`, `category`, `elements`.
     """
 
     path: Path
     facts: dict[str, Any]
-    records: list[dict[str, Any]]
 
     def __len__(self) -> int:
-        return len(self.records)
+        return int(self.facts["count"])
+
+    def read_records(self) -> Iterator[dict[str, Any]]:
+        """The metadata of each picture in order, read line by line.
+
+        Raises:
+            InputError: a line is damaged.
+        """
+        path = self.path / METADATA_NAME
+        try:
+            with path.open("rb") as file:
+                yield from map(json.loads, file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot read: {error}") from error
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """All metadata: mappings of `file_name`, `text`, `category` and `elements`, a picture each."""
+        return list(self.read_records())
 
     @cached_property
     def captions(self) -> list[str]:
@@ -69,17 +85,24 @@ class Dataset:
         Raises:
             InputError: the file is missing or damaged.
         """
-        record = self.records[index]
+        return self.picture(self.records[index])
+
+    def picture(self, record: dict[str, Any]) -> Pixels:
+        """The picture of a record: uint8 (h, w, 3), RGB.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
         path = self.path / record.get("shard", record["file_name"])
+        name = record["file_name"]
         try:
             with path.open("rb") as file:
                 file.seek(record.get("offset", 0))
-                data = file.read(record.get("size", -1))
-            pixels = decode_png(data)
+                pixels = decode_png(file.read(record.get("size", -1)))
         except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path}: cannot read picture {index}: {error}") from error
+            raise InputError(f"{path}: cannot read the picture {name}: {error}") from error
         if pixels.shape != (self.resolution, self.resolution, 3):
-            raise InputError(f"{path}: picture {index} is not {self.resolution} pixels wide and high")
+            raise InputError(f"{path}: {name} is not {self.resolution} pixels wide and high")
         return pixels
 
     def images(self, indices: Sequence[int] | None = None, threads: int | None = None) -> Pixels:
@@ -113,12 +136,16 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     facts = read_json(directory / FACTS_NAME)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         raise InputError(f"{directory / FACTS_NAME}: not a data set of schema {SCHEMA}")
-    metadata = directory / METADATA_NAME
+    dataset = Dataset(directory, facts)
+    lines = _count_lines(directory / METADATA_NAME)
+    if lines != len(dataset):
+        raise InputError(f"{directory / METADATA_NAME}: {lines} lines, not {len(dataset)}")
+    return dataset
+
+
+def _count_lines(path: Path) -> int:
     try:
-        with metadata.open("rb") as file:
-            records = [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{metadata}: cannot read: {error}") from error
-    if len(records) != facts["count"]:
-        raise InputError(f"{metadata}: {len(records)} lines, not {facts['count']}")
-    return Dataset(directory, facts, records)
+        with path.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror or error}") from error

@@ -12,6 +12,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 from origcli.errors import UsageError
 from origcli.runtime.seeding import derive_seed
@@ -131,7 +132,7 @@ class Sampler:
         elements = self._elements(kind)
         scene = Scene(arrange(elements, self._places(kind, elements)), kind)
         if self.recipe.settings.caption_order == "fixed":
-            return scene, tuple(sorted(elements))
+            return scene, tuple(sorted(elements, key=attrgetter("index")))
         return scene, shuffled(elements, self._stream.below)
 
     def scene(self, index: int) -> Scene:

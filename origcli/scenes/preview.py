@@ -1,6 +1,7 @@
 """A contact sheet of a data set: pictures with the boxes of what can be seen, over their captions."""
 
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,11 @@ def contact_sheet(dataset: Dataset, most: int = _MOST) -> Image.Image:
     rows = max(-(-count // columns), 1)
     height = side + _LINES * (_TEXT_SIZE + 3) + _GAP
     sheet = Image.new("RGB", (_GAP + columns * (side + _GAP), _GAP + rows * height), (225, 225, 225))
-    for index in range(count):
+    for index, record in enumerate(islice(dataset.read_records(), count)):
         corner = (_GAP + index % columns * (side + _GAP), _GAP + index // columns * height)
-        picture = Image.fromarray(dataset.image(index))
+        picture = Image.fromarray(dataset.picture(record))
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), corner)
-        _annotate(sheet, corner, side, dataset.records[index])
+        _annotate(sheet, corner, side, record)
     return sheet
 
 

@@ -18,10 +18,12 @@ from origcli.scenes.scene import Placed, Scene
 Pixels = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint16]
 Kind = tuple[str, str, str]
+Rectangle = tuple[int, int, int, int]
 
 RGB = dict(zip(COLORS, ((255, 0, 0), (0, 170, 0), (0, 0, 255)), strict=True))
 _PARTS = 4  # parts of a pixel along each axis
 _MOST_STAMPS = 2048
+_SMALL = 128
 
 
 def steps_a_pixel(resolution: int) -> int:
@@ -30,8 +32,13 @@ def steps_a_pixel(resolution: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _fine_coverage(kind: Kind, resolution: int) -> npt.NDArray[np.float32]:
-    """Shares of parts of a pixel centred on a grid of `steps_a_pixel`, one pixel more than the box around."""
+def fine_coverage(kind: Kind, resolution: int) -> npt.NDArray[np.float32]:
+    """Shares of parts of a pixel, centred on the points of a grid of `steps_a_pixel`.
+
+    Returns:
+        fp32 (h, w), one pixel more than the element's box around; the point in row and column
+        `steps_a_pixel - 1` has the box's corner.
+    """
     size, _, shape = kind
     steps = steps_a_pixel(resolution)
     half_width, half_height = (half * resolution for half in half_extent(shape, size))
@@ -40,7 +47,7 @@ def _fine_coverage(kind: Kind, resolution: int) -> npt.NDArray[np.float32]:
     def distance(x: Floats, y: Floats) -> Floats:
         return signed_distance(x / resolution, y / resolution, *kind) * resolution  # in pixels
 
-    # The grid in blocks of a pixel. The first point is the centre of the part in a corner of the pixel.
+    # The grid in blocks of a pixel; the first point is the centre of the part in a corner of the pixel.
     within_x, within_y = np.meshgrid(*[np.arange(steps) / steps + 0.5 / _PARTS] * 2)  # (steps, steps)
     x0, y0 = np.meshgrid(np.arange(width) - 1 - half_width, np.arange(height) - 1 - half_height)
     middle = within_x.mean()
@@ -72,13 +79,12 @@ def coverage(kind: Kind, resolution: int, left: int, top: int) -> Pixels:
     width = int(np.ceil(left / steps + 2 * half_width * resolution - 1e-9))
     height = int(np.ceil(top / steps + 2 * half_height * resolution - 1e-9))
     stride = steps // _PARTS
-    fine = _fine_coverage(kind, resolution)[steps - top :: stride, steps - left :: stride]
+    fine = fine_coverage(kind, resolution)[steps - top :: stride, steps - left :: stride]
     parts = fine[: height * _PARTS, : width * _PARTS].reshape(height, _PARTS, width, _PARTS)
     # The nudge keeps halves from being rounded by the last bit of the arithmetic of one machine.
     return np.rint(parts.mean(axis=(1, 3)) * 255 + 1e-3).astype(np.uint8)
 
 
-@lru_cache(maxsize=_MOST_STAMPS)
 def _kept(kind: Kind, resolution: int, left: int, top: int) -> Words:
     """What is kept of the picture below, times 255, once a channel: (h, 3 w)."""
     return np.repeat(255 - coverage(kind, resolution, left, top).astype(np.uint16), 3, axis=1)
@@ -88,6 +94,21 @@ def _kept(kind: Kind, resolution: int, left: int, top: int) -> Words:
 def _colors(color: str, width: int) -> Words:
     """A row of one color: (3 w,)."""
     return np.tile(np.array(RGB[color], dtype=np.uint16), width)
+
+
+def _blend(below: Pixels | int, kept: Words, color: str) -> Pixels:
+    """An element over what is below it. At most 255 × 255 + 127, which fits 16 bits."""
+    added = (255 - kept) * _colors(color, kept.shape[1] // 3)
+    return ((below * kept + added + np.uint16(127)) // 255).astype(np.uint8)
+
+
+def _on_white(kind: Kind, color: str, resolution: int, left: int, top: int) -> Pixels:
+    """An element over white: (h, 3 w)."""
+    return _blend(255, _kept(kind, resolution, left, top), color)
+
+
+# Most elements of small pictures stand on white, and there are few different ones: 5 MB at 64 pixels.
+_cached_on_white = cache(_on_white)
 
 
 def _first_pixel(centre: float, half: float, resolution: int) -> tuple[int, int]:
@@ -112,12 +133,21 @@ def render(scene: Scene, resolution: int) -> Pixels:
         uint8 (resolution, resolution, 3), RGB.
     """
     picture: Pixels = np.full((resolution, 3 * resolution), 255, dtype=np.uint8)
+    on_white = _cached_on_white if resolution <= _SMALL else _on_white
+    painted: list[Rectangle] = []
     for placed in scene.placed:
+        element = placed.element
         column, row, left, top = stamp_place(placed, resolution)
-        kept = _kept(placed.element.kind, resolution, left, top)
-        height, width = kept.shape
-        below = picture[row : row + height, 3 * column : 3 * column + width]
-        # At most 255 × 255 + 127, which fits 16 bits.
-        color = (255 - kept) * _colors(placed.element.color, width // 3)
-        below[...] = (below * kept + color + 127) // 255
+        stamp = on_white(element.kind, element.color, resolution, left, top)
+        bottom, right = row + stamp.shape[0], 3 * column + stamp.shape[1]
+        below = picture[row:bottom, 3 * column : right]
+        rectangle = (row, 3 * column, bottom, right)
+        if any(_meet(rectangle, other) for other in painted):
+            stamp = _blend(below, _kept(element.kind, resolution, left, top), element.color)
+        below[...] = stamp
+        painted.append(rectangle)
     return picture.reshape(resolution, resolution, 3)
+
+
+def _meet(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,49 +1,47 @@
 """WebDataset tars: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (the record) a picture."""
 
 import tarfile
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from origcli.runtime.run_directory import atomic_file
-from origcli.scenes.frequencies import Tally, tally
 from origcli.scenes.pictures import Picture
-from origcli.scenes.records import record_line, scene_record
+from origcli.scenes.records import record_line
 
 FOLDER = "shards"
 
 
-def write_shard(
-    directory: Path, number: int, pictures: Iterable[Picture]
-) -> tuple[list[dict[str, Any]], Tally]:
-    """Writes one tar.
+@contextmanager
+def open_shard(directory: Path, number: int) -> Iterator[Callable[[Picture], str]]:
+    """A tar that appears whole when the context ends.
 
-    Returns:
-        the records of its pictures, with the tar's name and the place of each PNG in it, and what
-        came up how often.
+    Yields:
+        a function that adds a picture and gives its line of metadata, with the tar's name and the
+        place of the PNG file in it.
     """
     name = f"{FOLDER}/{number:05d}.tar"
     (directory / FOLDER).mkdir(exist_ok=True)
-    records, counts = [], Counter[str]()
     with (
         atomic_file(directory / name) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        for picture in pictures:
+
+        def add(picture: Picture) -> str:
             key = f"{picture.index:06d}"
-            record = scene_record(picture.scene, f"{key}.png", picture.caption)
+            told = picture.scene, f"{key}.png", picture.caption
             offset = tar.offset + tarfile.BLOCKSIZE
             _add(tar, f"{key}.png", picture.png)
             _add(tar, f"{key}.txt", picture.caption.encode())
-            _add(tar, f"{key}.json", record_line(record).encode())
-            records.append({**record, "shard": name, "offset": offset, "size": len(picture.png)})
-            tally(counts, picture.scene)
-    return records, counts
+            _add(tar, f"{key}.json", record_line(*told).encode())
+            return record_line(*told, f', "shard": "{name}", "offset": {offset}, "size": {len(picture.png)}')
+
+        yield add
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)  # of no time and no owner: equal pictures are equal bytes
     member.size = len(data)
     tar.addfile(member, BytesIO(data))
+    tar.getmembers().clear()  # it keeps them for readers, and they would fill the memory

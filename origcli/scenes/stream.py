@@ -27,7 +27,8 @@ class Stream:
     def unit(self) -> float:
         """Uniform in [0, 1)."""
         if not self._ready:
-            self._ready.extend(self._generator.random(_BUFFER).tolist()[::-1])
+            self._ready = self._generator.random(_BUFFER).tolist()
+            self._ready.reverse()
         return self._ready.pop()
 
     def below(self, bound: int) -> int:

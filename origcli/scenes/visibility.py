@@ -13,93 +13,107 @@ import numpy as np
 import numpy.typing as npt
 
 from origcli.scenes.elements import Element
-from origcli.scenes.geometry import half_extent, signed_distance
+from origcli.scenes.geometry import half_extent
 from origcli.scenes.placement import Place
+from origcli.scenes.rendering import Kind, fine_coverage, steps_a_pixel
 from origcli.scenes.scene import Box, Placed, boxes_meet, whole_box
 
 GRID = 1024
-Mask = npt.NDArray[np.bool_]
+_RESOLUTION = 128
+_MARGIN = steps_a_pixel(_RESOLUTION) - 1  # points before the corner of the element's box
+Bits = npt.NDArray[np.uint8]
 Span = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Silhouette:
-    """The grid points that an element covers whose centre is a grid point.
+    """The grid points that an element covers, eight to a byte.
 
     Args:
-        mask: (2 b + 1, 2 a + 1), the centre in the middle.
+        bits: (h, w / 8); its first bit is that of a column whose number in the grid divides by eight.
         area: the number of covered points.
-        span: x0, y0, x1, y1 of the covered points in the mask.
+        span: x0, y0, x1, y1 of the covered points.
     """
 
-    mask: Mask
+    bits: Bits
     area: int
     span: Span
 
-    def corner(self, item: Placed) -> tuple[int, int]:
-        """The column and the row of the mask's corner where the element stands."""
-        height, width = self.mask.shape
-        return round(item.x * GRID) - width // 2, round(item.y * GRID) - height // 2
-
 
 @cache
-def silhouette(kind: tuple[str, str, str]) -> Silhouette:
-    """The silhouette of a size, texture and shape."""
-    size, _, shape = kind
-    half_width, half_height = (int(half * GRID) for half in half_extent(shape, size))
-    x = np.arange(-half_width, half_width + 1) / GRID
-    y = np.arange(-half_height, half_height + 1) / GRID
-    mask: Mask = signed_distance(*np.meshgrid(x, y), *kind) <= 0
-    return Silhouette(mask, int(np.count_nonzero(mask)), _span(mask))
+def silhouette(kind: Kind, shift: int) -> Silhouette:
+    """The silhouette of a size, texture and shape.
+
+    Args:
+        shift: the columns between its first one and the last one before that divides by eight.
+    """
+    covered = fine_coverage(kind, _RESOLUTION) >= 0.5
+    filler = -(covered.shape[1] + shift) % 64  # whole words a row, which are counted at once
+    bits = np.packbits(np.pad(covered, ((0, 0), (shift, filler))), axis=1)
+    return Silhouette(bits, _area(bits), _span(bits))
 
 
-def _span(points: Mask) -> Span:
-    """The first and last columns and rows with a true point: x0, y0, x1, y1."""
-    columns = np.flatnonzero(np.logical_or.reduce(points, axis=0))
-    rows = np.flatnonzero(np.logical_or.reduce(points, axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+def _stand(item: Placed) -> tuple[Silhouette, int, int]:
+    """An element's silhouette, and the byte and the row of the grid where it begins."""
+    half_width, half_height = half_extent(item.element.shape, item.element.size)
+    column, shift = divmod(round((item.x - half_width) * GRID) - _MARGIN, 8)
+    return silhouette(item.element.kind, shift), column, round((item.y - half_height) * GRID) - _MARGIN
+
+
+def _area(bits: Bits) -> int:
+    return int(np.bitwise_count(bits.view(np.uint64)).sum())
+
+
+def _span(bits: Bits) -> Span:
+    """The first and last columns and rows with a point: x0, y0, x1, y1."""
+    width = bits.shape[1]
+    points = bits.tobytes()
+    first, last = len(points) - len(points.lstrip(b"\0")), len(points.rstrip(b"\0")) - 1
+    columns = np.unpackbits(np.bitwise_or.reduce(bits, axis=0)).tobytes()
+    return columns.index(1), first // width, columns.rindex(1), last // width
 
 
 def arrange(elements: Sequence[Element], places: Sequence[Place]) -> tuple[Placed, ...]:
     """Puts elements at their places, in the order of painting, and finds what can be seen of them."""
-    boxes = [whole_box(element, *place) for element, place in zip(elements, places, strict=True)]
+    boxes = [whole_box(element, x, y) for element, (x, y) in zip(elements, places, strict=True)]
     placed = [
-        Placed(element, *place, box) for element, place, box in zip(elements, places, boxes, strict=True)
+        Placed(element, x, y, box) for element, (x, y), box in zip(elements, places, boxes, strict=True)
     ]
-    for i, item in enumerate(placed):
-        above = [placed[j] for j in range(i + 1, len(placed)) if boxes_meet(boxes[i], boxes[j])]
+    for i, box in enumerate(boxes[:-1]):
+        above = [placed[j] for j in range(i + 1, len(placed)) if boxes_meet(box, boxes[j])]
         if above:
-            placed[i] = Placed(item.element, item.x, item.y, *_seen(item, above, boxes[i]))
+            item = placed[i]
+            placed[i] = Placed(item.element, item.x, item.y, *_seen(item, above, box))
     return tuple(placed)
 
 
 def _seen(item: Placed, above: Sequence[Placed], box: Box) -> tuple[Box | None, float]:
     """The visible box of an element under others and the share of it that they hide."""
-    whole = silhouette(item.element.kind)
-    column, row = whole.corner(item)
-    seen = whole.mask.copy()
+    whole, column, row = _stand(item)
+    seen = whole.bits.copy()
     for other in above:
         _hide(seen, column, row, other)
-    area = int(np.count_nonzero(seen))
+    area = _area(seen)
     if area == whole.area:
         return box, 0.0
     if area == 0:
         return None, 1.0
-    sides = [
-        exact if at == end else (first + at) / GRID
-        for exact, at, end, first in zip(box, _span(seen), whole.span, (column, row) * 2, strict=True)
-    ]
-    return (sides[0], sides[1], sides[2], sides[3]), 1 - area / whole.area
+    x0, y0, x1, y1 = _span(seen)
+    whole_x0, whole_y0, whole_x1, whole_y1 = whole.span
+    shown = (
+        box[0] if x0 == whole_x0 else (8 * column + x0) / GRID,
+        box[1] if y0 == whole_y0 else (row + y0) / GRID,
+        box[2] if x1 == whole_x1 else (8 * column + x1) / GRID,
+        box[3] if y1 == whole_y1 else (row + y1) / GRID,
+    )
+    return shown, 1 - area / whole.area
 
 
-def _hide(seen: Mask, column: int, row: int, above: Placed) -> None:
+def _hide(seen: Bits, column: int, row: int, above: Placed) -> None:
     """Takes from the seen points of an element what another one hides of it."""
-    cover = silhouette(above.element.kind)
-    above_column, above_row = cover.corner(above)
+    cover, above_column, above_row = _stand(above)
     dx, dy = above_column - column, above_row - row
-    top, bottom = max(dy, 0), min(dy + cover.mask.shape[0], seen.shape[0])
-    left, right = max(dx, 0), min(dx + cover.mask.shape[1], seen.shape[1])
+    top, bottom = max(dy, 0), min(dy + cover.bits.shape[0], seen.shape[0])
+    left, right = max(dx, 0), min(dx + cover.bits.shape[1], seen.shape[1])
     if top < bottom and left < right:
-        part = seen[top:bottom, left:right]
-        # Seen and not covered, in one pass: of two truth values one is greater where it alone is true.
-        np.greater(part, cover.mask[top - dy : bottom - dy, left - dx : right - dx], out=part)
+        seen[top:bottom, left:right] &= ~cover.bits[top - dy : bottom - dy, left - dx : right - dx]

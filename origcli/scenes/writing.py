@@ -8,7 +8,8 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +35,7 @@ from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, r
 from origcli.scenes.frequencies import Tally, frequency_facts, tally
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.pictures import Picture, make_pictures
-from origcli.scenes.records import data_yaml, record_line, scene_record, yolo_labels
+from origcli.scenes.records import data_yaml, record_line, yolo_labels
 from origcli.scenes.workers import Check, run_units
 
 UNIT = 1000
@@ -81,37 +82,38 @@ def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    pictures = make_pictures(recipe, range(unit.start, unit.stop), check)
+    opened = _open_folder if recipe.settings.shards is None else shards.open_shard
+    counts: Tally = Counter()
     try:
-        if recipe.settings.shards is None:
-            records, counts = _write_folder(directory, unit, pictures)
-        else:
-            records, counts = shards.write_shard(directory, unit.number, pictures)
+        with atomic_file(_part(directory, unit, "jsonl")) as part:
+            with opened(directory, unit.number) as add:
+                for picture in make_pictures(recipe, range(unit.start, unit.stop), check):
+                    part.write(add(picture).encode())
+                    tally(counts, picture.scene)
+            write_json(_part(directory, unit, "json"), counts)
     except OSError as error:
         raise storage_error(directory, error) from error
-    write_json(_part(directory, unit, "json"), counts)
-    write_text(_part(directory, unit, "jsonl"), "".join(map(record_line, records)))
     return len(unit)
 
 
-def _write_folder(
-    directory: Path, unit: Unit, pictures: Iterator[Picture]
-) -> tuple[list[dict[str, Any]], Tally]:
-    images, labels = (f"{kind}/{unit.number:05d}" for kind in ("images", "labels"))
+@contextmanager
+def _open_folder(directory: Path, number: int) -> Iterator[Callable[[Picture], str]]:
+    """A function that writes a picture and its labels and gives its line of metadata."""
+    images, labels = (f"{kind}/{number:05d}" for kind in ("images", "labels"))
     for folder in (images, labels):
         (directory / folder).mkdir(parents=True, exist_ok=True)
-    records, counts = [], Counter[str]()
-    for picture in pictures:
+
+    def add(picture: Picture) -> str:
         name = f"{images}/{picture.index:06d}.png"
-        _write(f"{directory}/{name}", picture.png)
-        _write(f"{directory}/{labels}/{picture.index:06d}.txt", yolo_labels(picture.scene).encode())
-        records.append(scene_record(picture.scene, name, picture.caption))
-        tally(counts, picture.scene)
-    return records, counts
+        write_file(f"{directory}/{name}", picture.png)
+        write_file(f"{directory}/{labels}/{picture.index:06d}.txt", yolo_labels(picture.scene).encode())
+        return record_line(picture.scene, name, picture.caption)
+
+    yield add
 
 
-def _write(path: str, data: bytes) -> None:
-    """A file in three system calls. A unit that is cut short is made again, so it need not be atomic."""
+def write_file(path: str, data: bytes) -> None:
+    """Writes a file in three system calls. It need not be atomic: a unit that is cut short is made again."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         written = os.write(descriptor, data)

@@ -14,16 +14,19 @@ from torch import Tensor
 WARP = 0.016  # largest shift of a point, as a fraction of the width: 1 pixel in 64
 BLUR = 0.014  # largest standard deviation of the blur, as a fraction of the width
 TINT = 0.12  # largest share of a common, uneven tint
-NOISE = 0.06  # largest standard deviation of the noise about edges, of the range of values
+RIPPLE = 0.008  # standard deviation of the shifts that make edges wavy, as a fraction of the width
+NOISE = 0.20  # largest standard deviation of the noise in what is drawn, of the range of values
 _KNOTS = 5  # a side: the warp bends, but not within an element
+_FINE = 16  # knots a side of ripple and noise: a latent of the bundled model is 8 pixels wide
 
 
 def draw_randoms(generator: torch.Generator, count: int, share: float) -> dict[str, Tensor]:
     """The random numbers of `count` pictures, of which a share is hardened.
 
     Returns:
-        `hard` (n,) 0 or 1; `warp` (n, 2, k, k), `tint` (n, 3, 3, 3), `noise` (n, 3, 16, 16), about normal;
-        `blur`, `amount_warp`, `amount_tint` and `amount_noise` (n,) in [0, 1]; `mirror` (n,) 0 or 1.
+        `mirror` and `hard` (n,), 0 or 1; `blur` and `amount_…` (n,) in [0, 1]; normal knots of fields: `warp`
+        and `ripple` (n, 2, k, k) of shifts, `tint` (n, 3, k, k) of colours, `noise` (n, 4, k, k) of light and
+        of colours.
     """
 
     def uniform() -> Tensor:
@@ -39,9 +42,11 @@ def draw_randoms(generator: torch.Generator, count: int, share: float) -> dict[s
         "amount_warp": uniform(),
         "amount_tint": uniform(),
         "amount_noise": uniform(),
+        "amount_ripple": uniform(),
         "warp": normal(2, _KNOTS, _KNOTS),
+        "ripple": normal(2, _FINE, _FINE),
         "tint": normal(3, 3, 3),
-        "noise": normal(3, 16, 16),
+        "noise": normal(4, _FINE, _FINE),
     }
 
 
@@ -67,7 +72,8 @@ def augment(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tup
 def harden(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Bends, blurs, tints and stains every picture by its own amounts; arguments as in `augment`."""
     shift = WARP / 2 * randoms["amount_warp"][:, None, None, None] * randoms["warp"].clamp(-2, 2)
-    pixels, boxes = warp(pixels, boxes, shift)
+    ripple = RIPPLE * randoms["amount_ripple"][:, None, None, None] * randoms["ripple"].clamp(-2, 2)
+    pixels, boxes = warp(pixels, boxes, shift, ripple)
     pixels = blur(pixels, BLUR * pixels.shape[-1] * randoms["blur"])
     pixels = tint(pixels, TINT / 2 * randoms["amount_tint"], randoms["tint"])
     return add_noise(pixels, NOISE * randoms["amount_noise"], randoms["noise"]), boxes
@@ -81,16 +87,20 @@ def mirror(pixels: Tensor, boxes: Tensor, flags: Tensor) -> tuple[Tensor, Tensor
     return pixels, torch.where(flags[:, None, None] > 0, mirrored, boxes)
 
 
-def warp(pixels: Tensor, boxes: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def warp(
+    pixels: Tensor, boxes: Tensor, shift: Tensor, ripple: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Bends pictures: each pixel is taken from a place that a smooth field of shifts leads to.
 
     Args:
         shift: (n, 2, k, k) knots of the field over the picture, x and y, as fractions of it.
+        ripple: of a finer field, which no box follows: it shifts as much to one side as to the other.
     """
     n, _, height, width = pixels.shape
     field = F.interpolate(shift, size=(height, width), mode="bicubic", align_corners=True)  # (n, 2, h, w)
+    fine = 0 if ripple is None else F.interpolate(ripple, size=(height, width), mode="bicubic")
     still = torch.eye(2, 3, device=pixels.device, dtype=pixels.dtype).expand(n, 2, 3)
-    grid = F.affine_grid(still, [n, 3, height, width], align_corners=False) + 2 * field.permute(0, 2, 3, 1)
+    grid = F.affine_grid(still, [n, 3, height, width], align_corners=False) + 2 * (field + fine).permute(0, 2, 3, 1)
     # White beyond the edge: a padding of zeros is white once the picture is inverted.
     pixels = 1 - F.grid_sample(1 - pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return pixels, _warped_boxes(boxes, field)
@@ -129,7 +139,13 @@ def tint(pixels: Tensor, amount: Tensor, knots: Tensor) -> Tensor:
 
 
 def add_noise(pixels: Tensor, amount: Tensor, coarse: Tensor) -> Tensor:
-    """Blotches where something is drawn, as autoencoders leave: by `amount` (n,) of noise (n, 3, k, k)."""
-    noise = F.interpolate(coarse, size=pixels.shape[2:], mode="bilinear", align_corners=False)
+    """Blotches where something is drawn, as autoencoders leave.
+
+    Args:
+        amount: (n,) of the noise.
+        coarse: (n, 4, k, k) knots: of what makes all channels lighter or darker, and of each channel's own.
+    """
+    knots = 0.8 * coarse[:, :1] + 0.6 * coarse[:, 1:]  # (n, 3, k, k), of variance 1 again
+    noise = F.interpolate(knots, size=pixels.shape[2:], mode="bicubic", align_corners=False)
     ink = F.max_pool2d((1 - pixels).amax(1, keepdim=True), 5, stride=1, padding=2)  # (n, 1, h, w)
     return (pixels + amount[:, None, None, None] * ink * noise).clamp(0, 1)

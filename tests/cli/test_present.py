@@ -77,6 +77,20 @@ def test_a_table_on_a_terminal_fits_it(width: int, no_color: bool, monkeypatch: 
     assert max(map(len, plain.splitlines())) <= width
 
 
+def test_a_paragraph_is_wrapped_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "one two-three " * 30
+    present.paragraph(text.strip())
+    assert capsys.readouterr().out == f"{text.strip()}\n"
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    present.paragraph(text)
+    lines = terminal.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60 and " ".join(lines) == text.strip()
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(start: str) -> None:
     assert safe_cell(f"{start}cmd()") == f"'{start}cmd()"

@@ -1,6 +1,7 @@
 """The generalization study from end to end, on toys: stages that resume, failures that stay alone."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,15 @@ import pytest
 from PIL import Image
 
 from origcli.detection.detector import Detection
-from origcli.errors import Interrupted, ModelError, NonFiniteError, UsageError
-from origcli.experiments import stages
+from origcli.errors import Interrupted, ModelError, NonFiniteError, StorageError, UsageError
+from origcli.experiments import fleet, stages
 from origcli.experiments.generalization import count, run
-from origcli.reports.schema import GeneralizeReport, Status
+from origcli.experiments.study import planned
+from origcli.models.unet import build_unet
+from origcli.reports.schema import Failure, GeneralizeReport, Status
 from origcli.reports.writers import read_report
 from origcli.scenes.elements import ALL_ELEMENTS, Element
+from origcli.settings import resolve
 from tests.detection.tiny import write_tiny_detector
 from tests.experiments.toys import toy_runtime, toy_settings
 
@@ -66,6 +70,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     watch(stages.unet, "run", "unet")
     watch(stages, "draw_prompts", "draw")
     return made
+
+
+def report_of_bytes(data: bytes) -> GeneralizeReport:
+    return GeneralizeReport.model_validate_json(data)
 
 
 def report_of(directory: Path) -> GeneralizeReport:
@@ -233,6 +241,44 @@ def test_another_detector_looks_again_and_nothing_is_drawn_again(
     assert [one.detections for one in report.results] != [one.detections for one in before.results]
 
 
+def test_a_cluster_comes_to_the_same_report(
+    copy: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left is to look at the drawings again; the worker is a process with another directory."""
+    pytest.importorskip("ray")
+    before = (copy / "report.json").read_bytes()
+    for name in (FIRST, SECOND):
+        (copy / "experiments" / name / "detections.json").unlink()
+    monkeypatch.chdir(copy)
+    settings = toy_settings(Path(os.path.relpath(detector, copy)))
+    report = run(settings, toy_runtime(copy), ray="auto")
+    assert not report.errors
+    assert report.results == report_of_bytes(before).results
+    assert all((copy / "experiments" / name / "detections.json").is_file() for name in (FIRST, SECOND))
+
+
+def test_a_machine_that_does_not_see_the_run_directory_says_so(tmp_path: Path, detector: Path) -> None:
+    with pytest.raises(StorageError, match="not seen"):
+        fleet.open_worker(toy_settings(detector), tmp_path)
+
+
+def test_a_worker_gives_the_failure_of_its_experiment(
+    copy: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copy / "experiments" / FIRST / "unet")
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise NonFiniteError("train-unet: the loss of step 3 is nan")
+
+    monkeypatch.setattr(stages.unet, "run", fail)
+    settings = toy_settings(detector)
+    work = fleet.open_worker(settings, copy)
+    first, second = planned(settings)
+    failed, found = work(first), work(second)
+    assert isinstance(failed, Failure) and (failed.path, failed.code) == (FIRST, "non-finite")
+    assert not isinstance(found, Failure) and len(found["prompted"]) == 10
+
+
 def test_without_a_detector_nothing_is_trained(tmp_path: Path, calls: list[str]) -> None:
     with pytest.raises(ModelError):
         run(toy_settings(tmp_path / "none"), toy_runtime(tmp_path / "run"))
@@ -251,3 +297,11 @@ def test_counting_knows_both_thresholds() -> None:
     assert counts.total.tolist() == [2, 0, 0]
     assert counts.seen.tolist() == [2, 0, 0]
     assert counts.confidence.tolist() == pytest.approx([1.55, 0, 0])
+
+
+def test_the_small_studys_unet_has_at_most_two_million_weights() -> None:
+    settings = resolve(presets=("small", "many"), environment={})[0]
+    unet = build_unet(settings.unet, (4, 8, 8), settings.text_encoder.width)
+    assert sum(weight.numel() for weight in unet.parameters()) <= 2_000_000
+    assert settings.generalize.max_elements <= 2 and settings.synth.resolution == 64
+    assert (settings.generalize.levels, settings.generalize.repeats) == ((4, 30, 60), 3)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from origcli.scenes.elements import ALL_ELEMENTS, Element
-from origcli.scenes.records import LABELLED_SHARE, data_yaml, record_line, scene_of, scene_record, yolo_labels
+from origcli.scenes.records import LABELLED_SHARE, data_yaml, record_line, scene_of, yolo_labels
 from origcli.scenes.scene import Placed, Scene
 
 STAR, SQUARE = Element.parse("big red full star"), Element.parse("small blue empty square")
@@ -20,9 +20,9 @@ SCENE = Scene(
 
 
 def test_a_record_is_a_line_of_json_that_tells_the_scene() -> None:
-    record = scene_record(SCENE, "images/00000/000007.png", "a caption")
-    line = record_line(record)
-    assert line.count("\n") == 1 and json.loads(line) == record
+    line = record_line(SCENE, "images/00000/000007.png", "a caption", ', "offset": 7')
+    record = json.loads(line)
+    assert line.count("\n") == 1 and line.endswith("\n") and record["offset"] == 7
     assert (record["file_name"], record["text"]) == ("images/00000/000007.png", "a caption")
     assert scene_of(record) == SCENE
 

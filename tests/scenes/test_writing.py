@@ -216,7 +216,7 @@ def test_a_damaged_set_is_named(small: Path, tmp_path: Path, damage: object, nam
     shutil.copytree(small, path)
     damage(path)  # type: ignore[operator]
     with pytest.raises(InputError, match=named):
-        read_dataset(path)
+        _ = read_dataset(path).records
 
 
 def test_a_damaged_picture_is_named(small: Path, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_full_disk_is_told_and_resumed(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "set"
-    write = writing._write
+    write = writing.write_file
 
     def no_room(name: str, data: bytes) -> None:
         if "000047.png" in name:
@@ -315,7 +315,7 @@ def test_a_full_disk_is_told_and_resumed(
         write(name, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "_write", no_room)
+        patch.setattr(writing, "write_file", no_room)
         with pytest.raises(StorageError, match="No space left"):
             write_dataset(recipe(count=COUNT), path)
     write_dataset(recipe(count=COUNT), path, existing="use")

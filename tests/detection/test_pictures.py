@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from origcli.detection.detector import Detection
+from origcli.detection.pictures import Seen, Unreadable, detect_files
+from origcli.runtime.inputs import Input
+from origcli.scenes.elements import ALL_ELEMENTS
+
+
+class Widths:
+    """Finds in each picture one thing as wide as the picture; remembers the batches that it was given."""
+
+    weights_hash, confidence = "", 0.5
+
+    def __init__(self):
+        self.batches = []
+
+    def detect(self, images):
+        self.batches.append(len(images))
+        return [[Detection(ALL_ELEMENTS[0], 0.9, (0.0, 0.0, float(i.width), 1.0))] for i in images]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Input]:
+    inputs = []
+    for number in range(7):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (10 + number, 8)).save(path)
+        inputs.append(Input(path, f"picture-{number}"))
+    return inputs
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_each_file_gets_its_own_detections_in_order(files, batch_size, threads):
+    detector = Widths()
+    seen = list(detect_files(files, detector, batch_size, threads))
+    assert [s.input for s in seen] == files
+    assert [s.detections[0].box[2] for s in seen] == [10.0 + number for number in range(7)]
+    assert max(detector.batches) <= batch_size
+
+
+def test_a_bad_file_costs_only_itself(files, tmp_path):
+    files[2].path.write_bytes(files[2].path.read_bytes()[:40])
+    files[4].path.unlink()
+    (tmp_path / "5.png").write_bytes(b"")
+    seen = list(detect_files(files, Widths(), 3, 2))
+    assert [isinstance(s, Unreadable) for s in seen] == [i in (2, 4, 5) for i in range(7)]
+    assert [s.input for s in seen] == files
+    assert all(str(s.input.path) in s.problem.message for s in seen if isinstance(s, Unreadable))
+    assert [s.detections[0].box[2] for s in seen if isinstance(s, Seen)] == [10.0, 11.0, 13.0, 16.0]
+
+
+def test_large_pictures_go_in_smaller_batches(tmp_path):
+    inputs = []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        Image.new("1", (4000, 3000)).save(path)
+        inputs.append(Input(path, f"picture-{number}"))
+    detector = Widths()
+    assert len(list(detect_files(inputs, detector, 32, 1))) == 4
+    assert detector.batches[0] == 2  # 12 of 16 million pixels are not enough to stop at, 24 are
+
+
+def test_few_files_are_read_ahead(files, monkeypatch):
+    from origcli.detection import pictures
+
+    read = []
+    original = pictures._read
+    monkeypatch.setattr(pictures, "_read", lambda entry: read.append(entry) or original(entry))
+    stream = detect_files(files, Widths(), 1, 1)
+    next(stream)
+    assert len(read) <= 5
+    stream.close()
+
+
+def test_no_files_are_no_batches():
+    assert list(detect_files([], Widths(), 4)) == []

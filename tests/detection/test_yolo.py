@@ -1,0 +1,215 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from origcli.detection import yolo
+from origcli.detection.card import read_card
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.runtime.context import Runtime
+from origcli.settings import DetectSettings
+from tests.detection.tiny import tiny_model
+
+SETTINGS = DetectSettings(confidence=0.4, iou=0.7, batch_size=4)
+
+
+def pictures(count, size=(64, 64), seed=0):
+    random = np.random.default_rng(seed)
+    return [
+        Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)) for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_detector_dir):
+    return yolo.load_yolo(tiny_detector_dir, Runtime(), SETTINGS)
+
+
+def near(found, wanted):
+    """Whether two lists of detections are the same but for rounding, which may turn round two of one confidence."""
+
+    def same(a, b):
+        return (
+            a.element == b.element
+            and a.confidence == pytest.approx(b.confidence, abs=1e-4)
+            and a.box == pytest.approx(b.box, abs=1e-2)
+        )
+
+    assert len(found) == len(wanted)
+    return all(any(same(a, b) for b in wanted) for a in found)
+
+
+def test_pictures_do_not_depend_on_their_neighbours(detector):
+    mixed = [
+        *pictures(5),
+        *pictures(2, (100, 40), 1),
+        *pictures(1, (20, 30), 2),
+        *pictures(3, seed=3),
+        *pictures(1, (100, 40), 4),
+    ]
+    together = detector.detect(mixed)
+    assert sum(map(len, together)) > 5
+    for picture, found in zip(mixed, together, strict=True):
+        assert near(detector.detect([picture])[0], found)
+
+
+def test_detections_reach_the_threshold_and_fall(detector):
+    for found in detector.detect(pictures(6)):
+        confidences = [d.confidence for d in found]
+        assert confidences == sorted(confidences, reverse=True)
+        assert all(SETTINGS.confidence <= c <= 1 for c in confidences)
+
+
+def test_boxes_are_inside_their_pictures(detector):
+    for size in ((64, 64), (200, 50), (31, 77)):
+        for found in detector.detect(pictures(3, size)):
+            for x0, y0, x1, y1 in (d.box for d in found):
+                assert 0 <= x0 <= x1 <= size[0]
+                assert 0 <= y0 <= y1 <= size[1]
+
+
+def test_no_pictures_and_no_pixels(detector):
+    assert detector.detect([]) == []
+    with pytest.raises(InputError, match="no pixels"):
+        detector.detect([Image.new("RGB", (0, 5))])
+
+
+def test_folding_the_normalisation_changes_nothing(tiny_detector_dir):
+    model = yolo.load_model(tiny_detector_dir, read_card(tiny_detector_dir)).eval()
+    x = torch.rand(2, 3, 64, 64)
+    before = model(x)[0]
+    yolo.fuse(model)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    assert torch.allclose(model(x)[0], before, atol=1e-3)
+
+
+def test_memory_that_runs_out_halves_the_batch(tiny_detector_dir, monkeypatch):
+    detector = yolo.load_yolo(tiny_detector_dir, Runtime(), SETTINGS)
+    wanted = detector.detect(pictures(6))
+    infer, sizes = detector._infer, []
+
+    def short_of_memory(array):
+        sizes.append(len(array))
+        if len(array) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return infer(array)
+
+    monkeypatch.setattr(detector, "_infer", short_of_memory)
+    found = detector.detect(pictures(6))
+    assert sizes == [4, 2, 2, 2]
+    for a, b in zip(found, wanted, strict=True):
+        assert near(a, b)
+
+
+def test_a_picture_of_another_size_is_scaled_onto_white():
+    pixels = torch.zeros(1, 3, 20, 40)
+    fitted = yolo.fit(pixels, 64)
+    assert fitted.shape == (1, 3, 64, 64)
+    assert (fitted[..., :32, :] == 0).all()
+    assert (fitted[..., 32:, :] == 1).all()
+    same = torch.rand(1, 3, 64, 64)
+    assert yolo.fit(same, 64) is same
+
+
+def test_pixels_are_fractions_in_channel_order():
+    picture = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
+    picture[0, 0, 1] = torch.tensor([255, 51, 0])
+    pixels = yolo.to_pixels(picture)
+    assert pixels[0, :, 0, 1].tolist() == pytest.approx([1.0, 0.2, 0.0])
+
+
+@pytest.mark.parametrize(
+    "name, strides", [("yolov8-shapes", [4]), ("yolov8n", [8, 16, 32]), ("yolov8n-p2", [4, 8, 16, 32])]
+)
+def test_architectures_by_name(name, strides):
+    architecture = yolo.read_architecture(name, 60)
+    model = yolo.build(architecture)
+    assert model.stride.tolist() == strides
+    assert {layer.out_channels for layer in yolo.class_layers(model)} == {60}
+
+
+def test_ours_is_small():
+    model = yolo.build(yolo.read_architecture("yolov8-shapes", 60))
+    assert 2 * sum(value.numel() for value in model.state_dict().values()) < 7_000_000
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov9c", "resnet", "yolov8", "yolov8q", "yolov8n-x", "../x", "nowhere.yaml"]
+)
+def test_unknown_architectures_are_named(name):
+    with pytest.raises(UsageError) as caught:
+        yolo.build(yolo.read_architecture(name, 60))
+    assert name in caught.value.message
+
+
+def test_a_model_file_of_ones_own(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 2]]\n"
+        "head:\n- [-1, 1, Conv, [16, 3, 2]]\n- [[1], 1, Detect, [nc]]\n"
+    )
+    assert yolo.class_layers(yolo.build(yolo.read_architecture(str(path), 60)))[0].out_channels == 60
+    path.write_text("nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 2]]\nhead:\n- [-1, 1, Conv, [16, 3, 2]]\n")
+    with pytest.raises(ModelError, match="Detect"):
+        yolo.build(yolo.read_architecture(str(path), 60))
+
+
+class Touch:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+def write_checkpoint(path, model):
+    torch.save({"model": model, "ema": None, "train_args": {}}, path)
+
+
+def test_a_checkpoint_of_ultralytics_is_read(tmp_path):
+    model = tiny_model()
+    write_checkpoint(tmp_path / "good.pt", model)
+    state = yolo.published_weights(tmp_path / "good.pt")
+    other = tiny_model(seed=1)
+    assert yolo.load_matching(other, state) == len(model.state_dict())
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value.float() if value.is_floating_point() else value)
+
+
+def test_a_hostile_checkpoint_runs_nothing(tmp_path):
+    marker = tmp_path / "marker"
+    write_checkpoint(tmp_path / "torch.pt", Touch(marker))
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Touch(marker)))
+    pickle.loads(pickle.dumps(Touch(marker)))  # noqa: S301 - it would
+    assert marker.exists()
+    marker.unlink()
+    for name in ("torch.pt", "pickle.pt"):
+        with pytest.raises(ModelError, match="without running code"):
+            yolo.published_weights(tmp_path / name)
+        assert not marker.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x89PNG"])
+def test_a_damaged_checkpoint_is_named(tmp_path, data):
+    (tmp_path / "bad.pt").write_bytes(data)
+    with pytest.raises(ModelError, match=r"bad\.pt"):
+        yolo.published_weights(tmp_path / "bad.pt")
+
+
+def test_a_missing_checkpoint_is_not_fetched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="no such checkpoint"):
+        yolo.published_weights(Path("yolov8n.pt"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_another_shape_stay_out():
+    model = tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert yolo.load_matching(model, {"model.0.conv.weight": torch.zeros(1), "other": torch.zeros(2)}) == 0
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

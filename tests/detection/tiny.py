@@ -1,0 +1,50 @@
+"""A detector with fixed random weights, small enough to be built in every test."""
+
+from pathlib import Path
+
+import torch
+
+from origcli.detection import yolo
+from origcli.detection.card import DetectorCard, save_detector
+from origcli.scenes.elements import ALL_ELEMENTS
+
+ARCHITECTURE = {
+    "nc": 60,
+    "backbone": [
+        [-1, 1, "Conv", [16, 3, 2]],
+        [-1, 1, "C2f", [16, True]],
+        [-1, 1, "Conv", [32, 3, 2]],
+        [-1, 1, "SPPF", [32, 5]],
+    ],
+    "head": [[-1, 1, "C2f", [32]], [[4], 1, "Detect", ["nc"]]],
+}
+
+
+def tiny_model(seed: int = 0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = yolo.build(ARCHITECTURE)
+        for layer in yolo.class_layers(model):
+            layer.bias.data.fill_(-4)  # so that few confidences are high, and no two alike
+            layer.weight.data.normal_(0, 0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.1)
+            if name.endswith("running_var"):
+                buffer.uniform_(0.01, 0.03)  # small, so that places differ
+    return model
+
+
+def tiny_card(**changes) -> DetectorCard:
+    facts = {
+        "architecture": ARCHITECTURE,
+        "names": tuple(element.phrase for element in ALL_ELEMENTS),
+        "input_size": 64,
+        **changes,
+    }
+    return DetectorCard(**facts)
+
+
+def write_tiny_detector(directory: Path, **changes) -> Path:
+    save_detector(directory, tiny_card(**changes), tiny_model().state_dict())
+    return directory

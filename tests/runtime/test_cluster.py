@@ -1,0 +1,75 @@
+"""Units of work over a local Ray cluster of two workers. Ray is an extra: without it these are skipped."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from origcli.errors import DeviceError, InputError, ModelError
+from origcli.runtime.cluster import ray_cluster, ray_map
+
+ray_module = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray_module.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray_module
+    ray_module.shutdown()
+
+
+def test_results_come_in_the_order_of_the_units_from_two_processes(cluster):
+    def open_worker():
+        import time
+
+        def work(unit):
+            time.sleep(0.2 if unit == 0 else 0)  # the first is the last to be done
+            return unit, os.getpid()
+
+        return work
+
+    found = list(ray_map(cluster, open_worker, range(6), workers=2))
+    assert [unit for unit, _ in found] == list(range(6))
+    assert len({process for _, process in found}) == 2 and os.getpid() not in {p for _, p in found}
+
+
+def test_a_worker_that_dies_is_replaced_and_its_unit_done_again(cluster, tmp_path):
+    def open_worker(marks=tmp_path):
+        def work(unit):
+            mark = Path(marks, str(unit))
+            if unit == 3 and not mark.exists():
+                mark.touch()
+                os._exit(1)
+            return unit * 10
+
+        return work
+
+    assert list(ray_map(cluster, open_worker, range(6), workers=2)) == [0, 10, 20, 30, 40, 50]
+    assert (tmp_path / "3").exists()
+
+
+def test_a_unit_that_kills_every_worker_ends_the_run(cluster):
+    def open_worker():
+        return lambda unit: os._exit(1)
+
+    with pytest.raises(DeviceError, match="died"):
+        list(ray_map(cluster, open_worker, range(1), workers=1))
+
+
+def test_errors_of_ours_come_through(cluster):
+    def open_worker():
+        def work(unit):
+            raise InputError(f"{unit}: no picture", "a hint")
+
+        return work
+
+    with pytest.raises(InputError, match="7: no picture") as caught:
+        list(ray_map(cluster, open_worker, [7], workers=1))
+    assert caught.value.hint == "a hint"
+
+
+def test_without_ray_the_remedy_is_told(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ModelError, match="not installed") as caught, ray_cluster("auto"):
+        pass
+    assert "origcli[ray]" in caught.value.hint
