@@ -94,6 +94,6 @@ def popularity(
     if report.summary is not None and form is options.Format.table:
         difference = report.summary.difference
         if difference.value is not None:
-            present.write(f"fresh less trained: {difference.value:+.3f}. {report.summary.words}\n")
+            present.paragraph(f"fresh less trained: {difference.value:+.3f}. {report.summary.words}")
     progress.say(f"report: {target / 'report.json'}; every picture: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

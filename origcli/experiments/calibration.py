@@ -177,7 +177,7 @@ def register(models: Models, result: CalibrateResult) -> None:
             "guidance": float(str(result.draw_settings["guidance"])),
             "weights_hash": models.model.weights_hash,
             "psnr_limit": result.psnr_limit.value,
-            "psnr_how": f"{PSNR_QUANTILE:.0%} quantile over {result.psnr_images} held-out pictures' round trips",
+            "psnr_how": f"{PSNR_QUANTILE:.0%} quantile over {result.psnr_images} held-out round trips",
             "scales": (*others, scale),
         }
     )

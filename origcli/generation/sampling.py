@@ -92,7 +92,7 @@ def sample_latents(
     settings: DrawSettings,
     bar: Task | None = None,
 ) -> Tensor:
-    """Scaled latents (n, c, h, w) for text states (n, L, d): classifier-free guidance (Ho and Salimans 2022)."""
+    """Scaled latents (n, c, h, w) of text states (n, L, d), guided as Ho and Salimans 2022 do."""
     sampler = build_sampler(model, settings.scheduler, settings.steps)
     scale = guidance_scale(model, settings)
     guided = scale != 1

@@ -40,7 +40,7 @@ def read_image(
         crop: what to do with a picture that is not square (see `fit`).
 
     Returns:
-        The (resolution, resolution) RGB picture, and the facts of `read_picture` with `crop` and `resolution`.
+        The (resolution, resolution) RGB picture; the facts of `read_picture`, `crop` and `resolution`.
 
     Raises:
         InputError: as `read_picture`.
@@ -53,8 +53,8 @@ def read_picture(path: Path) -> tuple[Image.Image, dict[str, Any]]:
     """Reads a picture file as it is.
 
     Returns:
-        The RGB picture, and what was read and done: `path`, `sha256` (of the file), `format`, `mode`, `width`,
-        `height` (as stored), `conversions` in order.
+        The RGB picture, and what was read and done: `path`, `sha256` (of the file), `format`, `mode`,
+        `width`, `height` (as stored), `conversions` in order.
 
     Raises:
         InputError: missing, empty, a directory, no picture of these formats, truncated, or too large.

@@ -87,9 +87,7 @@ def mirror(pixels: Tensor, boxes: Tensor, flags: Tensor) -> tuple[Tensor, Tensor
     return pixels, torch.where(flags[:, None, None] > 0, mirrored, boxes)
 
 
-def warp(
-    pixels: Tensor, boxes: Tensor, shift: Tensor, ripple: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def warp(pixels: Tensor, boxes: Tensor, shift: Tensor, ripple: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Bends pictures: each pixel is taken from a place that a smooth field of shifts leads to.
 
     Args:
@@ -100,7 +98,9 @@ def warp(
     field = F.interpolate(shift, size=(height, width), mode="bicubic", align_corners=True)  # (n, 2, h, w)
     fine = 0 if ripple is None else F.interpolate(ripple, size=(height, width), mode="bicubic")
     still = torch.eye(2, 3, device=pixels.device, dtype=pixels.dtype).expand(n, 2, 3)
-    grid = F.affine_grid(still, [n, 3, height, width], align_corners=False) + 2 * (field + fine).permute(0, 2, 3, 1)
+    grid = F.affine_grid(still, [n, 3, height, width], align_corners=False) + 2 * (field + fine).permute(
+        0, 2, 3, 1
+    )
     # White beyond the edge: a padding of zeros is white once the picture is inverted.
     pixels = 1 - F.grid_sample(1 - pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return pixels, _warped_boxes(boxes, field)

@@ -29,7 +29,7 @@ def detector(tiny_detector_dir):
 
 
 def near(found, wanted):
-    """Whether two lists of detections are the same but for rounding, which may turn round two of one confidence."""
+    """Whether two lists of detections are the same but for rounding, which may swap equal confidences."""
 
     def same(a, b):
         return (

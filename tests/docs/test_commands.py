@@ -110,7 +110,9 @@ def test_the_commands_that_install_are_right(page: Path) -> None:
         for line in block.commands:
             words = line.split()
             if words[0] == "make":
-                assert subprocess.run([*words, "-n"], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
+                assert (
+                    subprocess.run([*words, "-n"], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
+                )
             for word in words:
                 if word.endswith(".txt"):
                     assert (ROOT / word).is_file()

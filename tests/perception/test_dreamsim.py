@@ -15,8 +15,8 @@ from torch import nn
 
 from origcli.errors import ExitCode, ModelError, UsageError
 from origcli.models import dreamsim_release
-from origcli.perception.dreamsim import DreamSim, load_dreamsim
 from origcli.models.dreamsim_release import RELEASES, fetch_release, metric_name, verified
+from origcli.perception.dreamsim import DreamSim, load_dreamsim
 from origcli.perception.dreamsim_towers import _architecture, load_towers, resize_positions
 from origcli.runtime.context import Runtime
 from origcli.runtime.downloads import RemoteFile
