@@ -202,8 +202,10 @@ def invert(
     table: list[dict[str, Any]] = []
 
     def see(outcome: "InvertResult | Failure") -> None:
-        failed = isinstance(outcome, Failure)
-        table.extend([tables.failure_row(outcome)] if failed else tables.result_rows(outcome))
+        if isinstance(outcome, Failure):
+            table.append(tables.failure_row(outcome))
+        else:
+            table.extend(tables.result_rows(outcome))
 
     with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
         report = sweep.run(inputs, counts, settings, runtime, see)

@@ -87,7 +87,8 @@ def _switches() -> Iterator[None]:
     try:
         yield
     finally:
-        np.set_printoptions(**{k: v for k, v in numpy_options.items() if k != "override_repr"})
+        shown: dict[str, Any] = {k: v for k, v in numpy_options.items() if k != "override_repr"}
+        np.set_printoptions(**shown)
         vars(torch._tensor_str.PRINT_OPTS).update(tensor_options)
         if torch.get_num_threads() != torch_threads:
             torch.set_num_threads(torch_threads)

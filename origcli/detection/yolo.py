@@ -111,7 +111,8 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
             model = parts.DetectionModel(copy.deepcopy(dict(architecture)), ch=3, verbose=False)
         except Exception as error:  # whatever the words of a model file lead its parser to
             raise ModelError(f"not a detector's architecture: {' '.join(str(error).split())}") from error
-    if not isinstance(model, nn.Module) or not hasattr(model.model[-1], "cv3"):
+    layers: Any = getattr(model, "model", None)
+    if not isinstance(model, nn.Module) or not hasattr(layers[-1], "cv3"):
         raise ModelError("not a detector's architecture: its last layer is not Detect")
     model.args = parts.IterableSimpleNamespace(**_GAINS)
     return model
@@ -204,7 +205,7 @@ class YoloDetector:
             while done < len(numbers):
                 part = numbers[done : done + self._batch.size]
                 array = np.stack([np.asarray(images[number].convert("RGB")) for number in part])
-                rows = self._batch.attempt(lambda size, array=array: self._detect_in(array, size))
+                rows = self._batch.attempt(lambda size, array=array: self._detect_in(array, size))  # type: ignore[misc]
                 for picture, detection in rows:
                     found[part[picture]].append(detection)
                 done += len(part)

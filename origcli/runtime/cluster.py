@@ -29,10 +29,10 @@ def ray_cluster(address: str) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise ModelError("--ray needs Ray, which is not installed", "pip install 'origcli[ray]'") from error
-    options = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
     try:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, **{k: options[k] for k in ("log_to_driver", "logging_level")})
         except ConnectionError:
             if address != AUTO:
                 raise
@@ -84,7 +84,7 @@ def ray_map(
     actor = ray.remote(Worker).options(
         num_gpus=gpus, num_cpus=cpus, max_restarts=-1, max_task_retries=RETRIES
     )
-    pool = ActorPool([actor.remote() for _ in range(workers)])
+    pool: Any = ActorPool([actor.remote() for _ in range(workers)])
     try:
         yield from pool.map(lambda worker, unit: worker.run.remote(unit), units)
     except ray.exceptions.RayTaskError as error:

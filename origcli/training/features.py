@@ -110,7 +110,7 @@ def _computed_once(
 def _fill(
     name: str, path: Path, size: int, compute: Callable[[int, int], Rows], batch: BatchSize, runtime: Runtime
 ) -> None:
-    rows: Rows | None = None
+    rows: np.memmap[Any, Any] | None = None
     done = 0
     with runtime.progress.task(f"compute {name}", size) as bar:
         while done < size:

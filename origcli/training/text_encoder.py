@@ -33,6 +33,7 @@ class MaskedLanguageObjective(nn.Module):
     def __init__(self, bert: Any, tokenizer: Any, mask_probability: float) -> None:
         super().__init__()
         self.bert, self.mask_probability = bert, mask_probability
+        self.special: Tensor
         self.mask_id, self.vocabulary = tokenizer.mask_token_id, len(tokenizer)
         self.register_buffer("special", torch.tensor(tokenizer.all_special_ids), persistent=False)
 
@@ -73,10 +74,10 @@ class TemplatedCaptions(Dataset[Any]):
     def sentence(self, index: int) -> str:
         """Half the sentences stand in a template, where they fit."""
         choose = np.random.default_rng(derive_seed(self.seed, "sentence", index))
-        caption = self.captions[choose.integers(len(self.captions))]
+        caption = self.captions[int(choose.integers(len(self.captions)))]
         if choose.random() < 0.5:
             return caption
-        return self.templates[choose.integers(len(self.templates))].replace(_SLOT, caption)
+        return self.templates[int(choose.integers(len(self.templates)))].replace(_SLOT, caption)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Token ids and mask, (n, L)."""

@@ -102,6 +102,8 @@ class DenoisingObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.unet, self.settings, self.scale = unet, settings, scale
+        self.alphas_cumprod: Tensor
+        self.empty: Tensor
         self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod.clone(), persistent=False)
         self.register_buffer("empty", empty, persistent=False)  # (L, d)
 
