@@ -238,6 +238,8 @@ class _Trainer:
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """One optimiser step on the global batch."""
         seed, size = self.runtime.seed, self.settings.batch_size
+        # Layers that draw random numbers themselves (dropout) take them from torch's own generator.
+        torch.manual_seed(derive_seed(seed, self.job.name, "layers", step))
         randoms = self.job.randoms(generator(seed, self.job.name, step), size)
         part = self.part()
         whole = {**batch, **{name: values[part] for name, values in randoms.items()}}
