@@ -140,14 +140,16 @@ def bundled_directory() -> Path:
 
 
 def read_registry(directory: Path) -> RegistryValues:
-    """The registry values beside a pipeline; the defaults where there are none.
+    """The registry values beside a pipeline; where there are none, the defaults.
+
+    A model that has a detector is one of the shapes world, and its default metric is `elements`.
 
     Raises:
         ModelError: the file is damaged.
     """
     path = directory / REGISTRY_FILE
     if not path.is_file():
-        return RegistryValues()
+        return RegistryValues(metric="elements" if (directory / DETECTOR).is_dir() else "dreamsim")
     try:
         return RegistryValues.model_validate(read_json(path))
     except InputError as error:

@@ -129,6 +129,9 @@ def values() -> RegistryValues:
 
 def test_what_is_known_is_read_back(pipeline: Path) -> None:
     (pipeline / "detector").mkdir()
+    assert (
+        resolve(str(pipeline), OFFLINE).metric == "elements"
+    )  # of the shapes world, though nothing is recorded
     write_registry(pipeline, values())
     entry = resolve(str(pipeline), OFFLINE)
     assert entry.values == values() == read_registry(pipeline)
