@@ -1,37 +1,48 @@
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from origcli.detection import yolo
+from origcli.detection import survey, yolo
 from origcli.detection.card import read_card
 from origcli.errors import InputError, ModelError, UsageError
 from origcli.runtime.context import Runtime
-from origcli.settings import DetectSettings
+from origcli.runtime.memory import BatchSize
+from origcli.scenes.mixtures import Recipe, Sampler
+from origcli.scenes.rendering import render
+from origcli.settings import DetectSettings, resolve
 from tests.detection.tiny import tiny_model
 
-SETTINGS = DetectSettings(confidence=0.4, iou=0.7, batch_size=4)
+SETTINGS = DetectSettings(confidence=0.1, iou=0.7, batch_size=4)
 
 
 def pictures(count, size=(64, 64), seed=0):
-    random = np.random.default_rng(seed)
-    return [
-        Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)) for _ in range(count)
-    ]
+    """Scenes of the shapes world in the middle of pictures of a size."""
+    settings, _ = resolve(
+        {"synth": {"sizes": ("big", "small"), "textures": ("full", "empty"), "resolution": 64}},
+        environment={},
+    )
+    sampler = Sampler(Recipe(settings.synth, seed))
+    found = []
+    for number in range(count):
+        picture = Image.new("RGB", size, "white")
+        scene = Image.fromarray(render(sampler.scene(number), 64))
+        picture.paste(scene, ((size[0] - 64) // 2, (size[1] - 64) // 2))
+        found.append(picture)
+    return found
 
 
 @pytest.fixture(scope="module")
-def detector(tiny_detector_dir):
-    return yolo.load_yolo(tiny_detector_dir, Runtime(), SETTINGS)
+def detector():
+    return yolo.load_yolo(survey.detector_directory("shapes"), Runtime(), SETTINGS)
 
 
 def near(found, wanted):
     """Whether two lists of detections are the same but for rounding, which may swap equal confidences."""
 
-    def same(a, b):
+    def alike(a, b):
         return (
             a.element == b.element
             and a.confidence == pytest.approx(b.confidence, abs=1e-4)
@@ -39,7 +50,7 @@ def near(found, wanted):
         )
 
     assert len(found) == len(wanted)
-    return all(any(same(a, b) for b in wanted) for a in found)
+    return all(any(alike(a, b) for b in wanted) for a in found)
 
 
 def test_pictures_do_not_depend_on_their_neighbours(detector):
@@ -86,8 +97,8 @@ def test_folding_the_normalisation_changes_nothing(tiny_detector_dir):
     assert torch.allclose(model(x)[0], before, atol=1e-3)
 
 
-def test_memory_that_runs_out_halves_the_batch(tiny_detector_dir, monkeypatch):
-    detector = yolo.load_yolo(tiny_detector_dir, Runtime(), SETTINGS)
+def test_memory_that_runs_out_halves_the_batch(detector, monkeypatch):
+    monkeypatch.setattr(detector, "_batch", BatchSize(4))
     wanted = detector.detect(pictures(6))
     infer, sizes = detector._infer, []
 

@@ -77,8 +77,8 @@ def test_bent_boxes_follow_what_is_bent():
         randoms = draw_randoms(generator(seed), 1, 1.0)
         shift = hardening.WARP / 2 * randoms["warp"].clamp(-2, 2)
         warped, moved = warp(pixels, boxes, shift)
-        # A square's sides bend, and a box follows their middles: within a pixel.
-        assert (ink_box(warped) - moved[0, 0]).abs().max() < 1.0 / RESOLUTION
+        # A square's sides bend, and a box follows their middles: its corners may go further.
+        assert (ink_box(warped) - moved[0, 0]).abs().max() < 1.25 / RESOLUTION
 
 
 def test_beyond_the_edge_it_is_white():
