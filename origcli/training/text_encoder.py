@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from origcli.models.checkpoints import publish_directory, quiet_loading
-from origcli.models.text_encoder import build_bert_config, build_tokenizer
+from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import make_directory, write_json
@@ -157,7 +157,13 @@ def pretrain(
             "seed": runtime.seed,
         },
     )
-    return encoder, tokenizer
+    # As a resumed run reads it: a tokenizer that has worked remembers how it padded.
+    return load_bert(
+        str(directory / "text_encoder"),
+        settings.max_length,
+        offline=True,
+        tokenizer=str(directory / "tokenizer"),
+    )
 
 
 def _with_pooler(bert: Any, seed: int) -> Any:
