@@ -4,6 +4,7 @@ Latent z of pixels x: z ~ N(mean(x), std(x)²), times the model's scaling factor
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from origcli.errors import NonFiniteError
+from origcli.errors import ModelError, NonFiniteError
+from origcli.models.checkpoints import quiet_loading
 from origcli.settings import VaeSettings
 
 
@@ -30,6 +32,29 @@ def build_vae(settings: VaeSettings, resolution: int) -> Any:
         norm_num_groups=settings.norm_groups,
         scaling_factor=1.0,
     )
+
+
+def load_vae(path: Path) -> Any:
+    """A frozen AutoencoderKL, from its directory or from a run or pipeline that holds it in `vae/`.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    from diffusers import AutoencoderKL
+
+    directory = path / "vae" if (path / "vae").is_dir() else path
+    if not (directory / "config.json").is_file():
+        raise ModelError(f"{path}: no VAE is here", "make one with: origcli train-vae")
+    try:
+        with quiet_loading():
+            vae, info = AutoencoderKL.from_pretrained(
+                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+    except Exception as error:
+        raise ModelError(f"{directory}: cannot load the VAE: {error}") from error
+    if info["missing_keys"] or info["unexpected_keys"]:
+        raise ModelError(f"{directory}: the weights are not this VAE's")
+    return vae.requires_grad_(False).eval()
 
 
 def encode_moments(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:

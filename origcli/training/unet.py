@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.errors import ModelError
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import publish_directory, quiet_loading
@@ -25,6 +24,7 @@ from origcli.models.unet import (
     prediction_target,
     signal_and_noise,
 )
+from origcli.models.vae import load_vae
 from origcli.reports.envelope import Estimate, Status
 from origcli.reports.schema import TrainResult, TrainUnetReport
 from origcli.reports.writers import write_report
@@ -260,29 +260,6 @@ def run(
     )
     write_report(runtime.out, report)
     return report
-
-
-def load_vae(path: Path) -> Any:
-    """A frozen AutoencoderKL, from its directory or from a run or pipeline that holds it in `vae/`.
-
-    Raises:
-        ModelError: there is none, or it is damaged.
-    """
-    from diffusers import AutoencoderKL
-
-    directory = path / "vae" if (path / "vae").is_dir() else path
-    if not (directory / "config.json").is_file():
-        raise ModelError(f"{path}: no VAE is here", "make one with: origcli train-vae")
-    try:
-        with quiet_loading():
-            vae, info = AutoencoderKL.from_pretrained(
-                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-    except Exception as error:
-        raise ModelError(f"{directory}: cannot load the VAE: {error}") from error
-    if info["missing_keys"] or info["unexpected_keys"]:
-        raise ModelError(f"{directory}: the weights are not this VAE's")
-    return vae.requires_grad_(False).eval()
 
 
 def open_text_encoder(
