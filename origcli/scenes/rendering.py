@@ -133,6 +133,17 @@ def render(scene: Scene, resolution: int) -> Pixels:
         uint8 (resolution, resolution, 3), RGB.
     """
     picture: Pixels = np.full((resolution, 3 * resolution), 255, dtype=np.uint8)
+    paint(scene, picture)
+    return picture.reshape(resolution, resolution, 3)
+
+
+def paint(scene: Scene, picture: Pixels) -> None:
+    """Paints a scene on a white picture.
+
+    Args:
+        picture: uint8 (h, 3 w), RGB.
+    """
+    resolution = len(picture)
     on_white = _cached_on_white if resolution <= _SMALL else _on_white
     painted: list[Rectangle] = []
     for placed in scene.placed:
@@ -146,7 +157,6 @@ def render(scene: Scene, resolution: int) -> Pixels:
             stamp = _blend(below, _kept(element.kind, resolution, left, top), element.color)
         below[...] = stamp
         painted.append(rectangle)
-    return picture.reshape(resolution, resolution, 3)
 
 
 def _meet(a: Rectangle, b: Rectangle) -> bool:
