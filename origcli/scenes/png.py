@@ -80,7 +80,7 @@ def _decode_plainly(data: bytes, width: int, height: int) -> Pixels | None:
     size = height * (1 + 3 * width)
     try:
         found = isal_zlib.decompressobj().decompress(body, size + 1)
-    except isal_zlib.error as error:
+    except zlib.error as error:
         raise OSError(f"the pixels are damaged: {error}") from error
     if len(found) != size:
         return None
