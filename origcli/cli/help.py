@@ -67,7 +67,17 @@ def _section(formatter: Any, name: str) -> Iterator[None]:
 def _write_parameters(command: Any, context: Any, formatter: Any) -> None:
     for name, parameters in parameter_groups(command, context).items():
         with _section(formatter, name):
-            formatter.write_dl([parameter.get_help_record(context) for parameter in parameters])
+            formatter.write_dl([_record(parameter, context) for parameter in parameters])
+
+
+def argument_name(argument: Any) -> str:
+    """An argument as the usage line and the list of arguments call it."""
+    return argument.display_name_raw.rstrip("…").upper() + ("..." if argument.nargs != 1 else "")
+
+
+def _record(parameter: Any, context: Any) -> tuple[str, str]:
+    names, text = parameter.get_help_record(context)
+    return (argument_name(parameter) if parameter.param_type_name == "argument" else names), text
 
 
 def _write_commands(commands: Iterable[Any], formatter: Any, column: int) -> None:
@@ -90,6 +100,17 @@ class Command(TyperCommand):
         if option is not None:
             option.callback = _show_help
         return option
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The words of the usage line after the command's."""
+        pieces = ["[OPTIONS]"]
+        for parameter in self.get_params(ctx):
+            if parameter.param_type_name == "argument":
+                name = argument_name(parameter)
+                pieces.append(name if parameter.required else f"[{name}]")
+            elif parameter.required:
+                pieces.append(f"{max(parameter.opts, key=len)} {parameter.display_type_rich(ctx)}")
+        return pieces
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the groups of arguments and options."""

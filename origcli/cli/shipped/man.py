@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 import origcli
-from origcli.cli.help import command_groups, parameter_groups, summary
+from origcli.cli.help import argument_name, command_groups, parameter_groups, summary
 from origcli.cli.shipped import roff
 from origcli.errors import ExitCode
 from origcli.settings import VARIABLES
@@ -153,7 +153,7 @@ def _entry(parameter: Any, context: Any) -> tuple[str, str]:
     """The tag and the text of an option or argument; the text is what `--help` says of it."""
     _, text = parameter.get_help_record(context)
     if parameter.param_type_name == "argument":
-        return roff.italic(parameter.display_name_raw), text
+        return roff.italic(argument_name(parameter)), text
     names = sorted(parameter.opts, key=len) + parameter.secondary_opts
     kind = "" if parameter.is_flag or parameter.count else parameter.display_type_rich(context).strip("<>")
     return f"{', '.join(map(roff.bold, names))}{f' {roff.italic(kind)}' if kind else ''}", text
