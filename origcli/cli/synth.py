@@ -204,7 +204,6 @@ def synth(
     if dry_run:
         _present_plan(recipe, form)
         return
-    from origcli.scenes.preview import write_preview
     from origcli.scenes.workers import available_cores
     from origcli.scenes.writing import write_dataset
 
@@ -216,6 +215,8 @@ def synth(
         progress=present.progress(quiet),
     )
     if preview is not None:
+        from origcli.scenes.preview import write_preview
+
         write_preview(dataset, preview)
     kinds = dataset.facts["frequencies"]["kinds"]
     present.rows(_rows(kinds), COLUMNS, form, title=f"{len(dataset)} pictures in {out}", whole=dataset.facts)

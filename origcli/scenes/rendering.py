@@ -23,7 +23,7 @@ Rectangle = tuple[int, int, int, int]
 RGB = dict(zip(COLORS, ((255, 0, 0), (0, 170, 0), (0, 0, 255)), strict=True))
 _PARTS = 4  # parts of a pixel along each axis
 _MOST_STAMPS = 2048
-_SMALL = 128
+_SMALL = 64  # pictures whose stamps are all kept: 20 MB; in larger ones other work takes the time
 
 
 def steps_a_pixel(resolution: int) -> int:
@@ -85,45 +85,40 @@ def coverage(kind: Kind, resolution: int, left: int, top: int) -> Pixels:
     return np.rint(parts.mean(axis=(1, 3)) * 255 + 1e-3).astype(np.uint8)
 
 
-def _kept(kind: Kind, resolution: int, left: int, top: int) -> Words:
-    """What is kept of the picture below, times 255, once a channel: (h, 3 w)."""
-    return np.repeat(255 - coverage(kind, resolution, left, top).astype(np.uint16), 3, axis=1)
+def _stamp(kind: Kind, color: str, resolution: int, left: int, top: int) -> tuple[Words, Words, Pixels]:
+    """An element in its color: what is kept of the picture below, what is added, and both over white.
+
+    Returns:
+        (h, 3 w) each, the first two times 255.
+    """
+    kept = np.repeat(255 - coverage(kind, resolution, left, top).astype(np.uint16), 3, axis=1)
+    row = np.tile(np.array(RGB[color], dtype=np.uint16), kept.shape[1] // 3)
+    added = (255 - kept) * row + np.uint16(127)  # 127 rounds the division
+    # At most 255 × 255 + 127, which fits 16 bits.
+    return kept, added, ((255 * kept + added) // 255).astype(np.uint8)
+
+
+_cached_stamp = cache(_stamp)
 
 
 @cache
-def _colors(color: str, width: int) -> Words:
-    """A row of one color: (3 w,)."""
-    return np.tile(np.array(RGB[color], dtype=np.uint16), width)
-
-
-def _blend(below: Pixels | int, kept: Words, color: str) -> Pixels:
-    """An element over what is below it. At most 255 × 255 + 127, which fits 16 bits."""
-    added = (255 - kept) * _colors(color, kept.shape[1] // 3)
-    return ((below * kept + added + np.uint16(127)) // 255).astype(np.uint8)
-
-
-def _on_white(kind: Kind, color: str, resolution: int, left: int, top: int) -> Pixels:
-    """An element over white: (h, 3 w)."""
-    return _blend(255, _kept(kind, resolution, left, top), color)
-
-
-# Most elements of small pictures stand on white, and there are few different ones: 5 MB at 64 pixels.
-_cached_on_white = cache(_on_white)
-
-
-def _first_pixel(centre: float, half: float, resolution: int) -> tuple[int, int]:
-    """The first pixel of an element along an axis and its place inside that pixel, in steps."""
-    steps = steps_a_pixel(resolution)
-    last = int((1 - 2 * half) * resolution * steps + 1e-9)
-    return divmod(min(max(round((centre - half) * resolution * steps), 0), last), steps)
+def _bounds(shape: str, size: str, resolution: int) -> tuple[float, int, float, int]:
+    """Half a width and the last place from the left, half a height and the last from the top, in steps."""
+    steps = steps_a_pixel(resolution) * resolution
+    half_width, half_height = half_extent(shape, size)
+    last_left, last_top = (int((1 - 2 * half) * steps + 1e-9) for half in (half_width, half_height))
+    return half_width * steps, last_left, half_height * steps, last_top
 
 
 def stamp_place(placed: Placed, resolution: int) -> tuple[int, int, int, int]:
     """Where an element's stamp goes: its first column and row, and the steps inside that pixel."""
-    half_width, half_height = half_extent(placed.element.shape, placed.element.size)
-    column, left = _first_pixel(placed.x, half_width, resolution)
-    row, top = _first_pixel(placed.y, half_height, resolution)
-    return column, row, left, top
+    half_width, last_left, half_height, last_top = _bounds(
+        placed.element.shape, placed.element.size, resolution
+    )
+    steps = steps_a_pixel(resolution)
+    left = min(max(round(placed.x * steps * resolution - half_width), 0), last_left)
+    top = min(max(round(placed.y * steps * resolution - half_height), 0), last_top)
+    return left // steps, top // steps, left % steps, top % steps
 
 
 def render(scene: Scene, resolution: int) -> Pixels:
@@ -144,18 +139,18 @@ def paint(scene: Scene, picture: Pixels) -> None:
         picture: uint8 (h, 3 w), RGB.
     """
     resolution = len(picture)
-    on_white = _cached_on_white if resolution <= _SMALL else _on_white
+    stamp_of = _cached_stamp if resolution <= _SMALL else _stamp
     painted: list[Rectangle] = []
     for placed in scene.placed:
         element = placed.element
         column, row, left, top = stamp_place(placed, resolution)
-        stamp = on_white(element.kind, element.color, resolution, left, top)
-        bottom, right = row + stamp.shape[0], 3 * column + stamp.shape[1]
-        below = picture[row:bottom, 3 * column : right]
-        rectangle = (row, 3 * column, bottom, right)
+        kept, added, on_white = stamp_of(element.kind, element.color, resolution, left, top)
+        rectangle = row, 3 * column, row + kept.shape[0], 3 * column + kept.shape[1]
+        below = picture[rectangle[0] : rectangle[2], rectangle[1] : rectangle[3]]
         if any(_meet(rectangle, other) for other in painted):
-            stamp = _blend(below, _kept(element.kind, resolution, left, top), element.color)
-        below[...] = stamp
+            np.floor_divide(below * kept + added, 255, out=below, casting="unsafe")
+        else:
+            below[...] = on_white
         painted.append(rectangle)
 
 

@@ -31,11 +31,13 @@ class Silhouette:
 
     Args:
         bits: (h, w / 8); its first bit is that of a column whose number in the grid divides by eight.
+        others: the other points, the complement of `bits`.
         area: the number of covered points.
         span: x0, y0, x1, y1 of the covered points.
     """
 
     bits: Bits
+    others: Bits
     area: int
     span: Span
 
@@ -50,7 +52,7 @@ def silhouette(kind: Kind, shift: int) -> Silhouette:
     covered = fine_coverage(kind, _RESOLUTION) >= 0.5
     filler = -(covered.shape[1] + shift) % 64  # whole words a row, which are counted at once
     bits = np.packbits(np.pad(covered, ((0, 0), (shift, filler))), axis=1)
-    return Silhouette(bits, _area(bits), _span(bits))
+    return Silhouette(bits, ~bits, _area(bits), _span(bits))
 
 
 def _stand(item: Placed) -> tuple[Silhouette, int, int]:
@@ -113,7 +115,8 @@ def _hide(seen: Bits, column: int, row: int, above: Placed) -> None:
     """Takes from the seen points of an element what another one hides of it."""
     cover, above_column, above_row = _stand(above)
     dx, dy = above_column - column, above_row - row
-    top, bottom = max(dy, 0), min(dy + cover.bits.shape[0], seen.shape[0])
-    left, right = max(dx, 0), min(dx + cover.bits.shape[1], seen.shape[1])
+    height, width = cover.others.shape
+    top, bottom = max(dy, 0), min(dy + height, seen.shape[0])
+    left, right = max(dx, 0), min(dx + width, seen.shape[1])
     if top < bottom and left < right:
-        seen[top:bottom, left:right] &= ~cover.bits[top - dy : bottom - dy, left - dx : right - dx]
+        seen[top:bottom, left:right] &= cover.others[top - dy : bottom - dy, left - dx : right - dx]

