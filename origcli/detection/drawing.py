@@ -83,7 +83,7 @@ class AuditSheet:
         for number, band in enumerate(bands):
             top = 34 + number * row
             low, high = BANDS[band], BANDS[band + 1]
-            draw.text((_GAP, top + 18), f"{low:g} – {high:g}", fill=_TEXT, font=big)
+            draw.text((_GAP, top + 18), f"{low:g} to {high:g}", fill=_TEXT, font=big)
             draw.text((_GAP, top + 40), f"{self.counts[band]} detections", fill=_TEXT, font=small)
             shown = sorted(self.kept[band], key=lambda pair: -pair[0].confidence)
             for column, (found, crop) in enumerate(shown):

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.ops import box_area, box_iou
 
+from origcli.detection.boxes import areas, intersections, overlaps
 from origcli.detection.counting import multiset
 from origcli.detection.detector import Detection
 from origcli.detection.yolo import metrics_parts
@@ -57,7 +57,7 @@ class Evaluation:
         truth = _truth(scene, resolution)
         boxes = torch.tensor([d.box for d in detections]).view(-1, 4)
         classes = torch.tensor([d.element.index for d in detections], dtype=torch.long)
-        iou = box_iou(truth.boxes, boxes)  # (true, found)
+        iou = overlaps(truth.boxes, boxes)  # (true, found)
         correct = _match(classes, truth.classes, iou)  # (found, 10)
         excused = _excused(boxes, classes, truth) & ~correct[:, 0]
         boxes, classes, correct, iou = boxes[~excused], classes[~excused], correct[~excused], iou[:, ~excused]
@@ -158,8 +158,6 @@ def _excused(boxes: Tensor, classes: Tensor, truth: _Truth) -> Tensor:
     """Which detections stand for an ignored element: its class, and at least half of the box in its own."""
     if not len(boxes) or not truth.ignored_classes.numel():
         return torch.zeros(len(boxes), dtype=torch.bool)
-    corner = torch.maximum(boxes[:, None, :2], truth.ignored_boxes[None, :, :2])
-    other = torch.minimum(boxes[:, None, 2:], truth.ignored_boxes[None, :, 2:])
-    shared = (other - corner).clamp(min=0).prod(-1)  # (found, ignored)
-    inside = shared >= 0.5 * box_area(boxes)[:, None].clamp(min=1e-9)
+    shared = intersections(boxes, truth.ignored_boxes)  # (found, ignored)
+    inside = shared >= 0.5 * areas(boxes)[:, None].clamp(min=1e-9)
     return (inside & (classes[:, None] == truth.ignored_classes)).any(1)

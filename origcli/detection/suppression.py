@@ -7,8 +7,10 @@ other is not. Two elements that really stand in one place, one in front of the o
 are more than half covered; only an empty one over another of the same size and place is lost.
 """
 
+import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+
+from origcli.detection.boxes import overlaps
 
 
 def keep_one_each(boxes: Tensor, confidences: Tensor, pictures: Tensor, iou: float) -> Tensor:
@@ -23,4 +25,23 @@ def keep_one_each(boxes: Tensor, confidences: Tensor, pictures: Tensor, iou: flo
     Returns:
         (k,) indices, by falling confidence.
     """
-    return batched_nms(boxes.float(), confidences.float(), pictures, iou)
+    order = confidences.argsort(descending=True, stable=True)
+    kept = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+    for picture in pictures.unique():
+        places = (pictures[order] == picture).nonzero().view(-1)
+        kept[places] = _taken(overlaps(*(boxes[order[places]],) * 2) > iou)
+    return order[kept]
+
+
+def _taken(claims: Tensor) -> Tensor:
+    """Which of n detections, the most confident first, are taken, given which claim the same object (n, n).
+
+    One is taken if none that is taken stands before it: started from all, this settles from the front.
+    """
+    before = claims.tril(-1)
+    taken = torch.ones(len(claims), dtype=torch.bool, device=claims.device)
+    while True:
+        now = ~(before & taken).any(1)
+        if torch.equal(now, taken):
+            return taken
+        taken = now

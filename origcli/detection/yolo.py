@@ -236,9 +236,10 @@ class YoloDetector:
         picture, place = (confidences >= self.confidence).nonzero(as_tuple=True)
         x, y, w, h = output[picture, :4, place].unbind(1)
         boxes = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1)
-        chosen, kinds = confidences[picture, place], classes[picture, place]
+        found = (picture, boxes, confidences[picture, place], classes[picture, place])
+        picture, boxes, chosen, kinds = (values.cpu() for values in found)
         kept = keep_one_each(boxes, chosen, picture, self.iou)
-        return picture[kept].cpu(), boxes[kept].cpu(), chosen[kept].cpu(), kinds[kept].cpu()
+        return picture[kept], boxes[kept], chosen[kept], kinds[kept]
 
 
 def to_pixels(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
