@@ -20,7 +20,7 @@ def intersections(a: Tensor, b: Tensor) -> Tensor:
 
 
 def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of each box of `a` (n, 4) and each of `b` (m, 4): (n, m); 0 of two empty ones."""
+    """Intersection over union of each box of `a` (n, 4) and each of `b` (m, 4): (n, m)."""
     shared = intersections(a, b)
     union = areas(a)[:, None] + areas(b)[None] - shared
     return torch.where(union > 0, shared / union, torch.zeros_like(shared))
