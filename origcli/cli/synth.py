@@ -106,7 +106,7 @@ def synth(
             "--category",
             metavar="NAME",
             autocompletion=lambda: ["common", "rare", "unseen", "rest"],
-            help="A query set of one kind: common, rare, unseen or rest. No seed of it trains.",
+            help="A query set of one kind: common, rare, unseen or rest, drawn apart from all training sets.",
             rich_help_panel=MIXTURE,
         ),
     ] = None,

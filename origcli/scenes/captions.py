@@ -11,7 +11,6 @@ star), so that a set of elements has one caption; `shuffled` is a uniform order,
 
 from collections.abc import Callable, Sequence
 
-from origcli.errors import UsageError
 from origcli.scenes.elements import Element
 
 JOINT = " and "
@@ -49,25 +48,3 @@ def parse_caption(text: str) -> tuple[Element, ...]:
     if not text.strip():
         return ()
     return tuple(Element.parse(phrase) for phrase in text.split(JOINT))
-
-
-def longest_caption(max_elements: int) -> int:
-    """The words of the longest caption of a data set: four an element, and the joints."""
-    return 5 * max_elements - 1
-
-
-def check_length(max_elements: int, max_length: int) -> None:
-    """Refuses captions that a text encoder would cut. Every word here is at least one token.
-
-    Args:
-        max_length: tokens that the encoder takes, its two end tokens included.
-
-    Raises:
-        UsageError: the longest caption of a data set cannot fit.
-    """
-    words = longest_caption(max_elements)
-    if words + 2 > max_length:
-        raise UsageError(
-            f"captions of {max_elements} elements have {words} words; the encoder holds {max_length - 2}",
-            "use fewer elements (--max-elements) or an encoder with a longer max_length",
-        )

@@ -83,6 +83,7 @@ def run_units(work: Callable[..., int], jobs: Sequence[tuple[Any, ...]], workers
     try:
         yield from _run_in_pool(pool, work, jobs, 2 * workers)
     except BrokenProcessPool as error:
+        interrupts.check()  # a signal to the whole group ends the workers too
         raise DeviceError(
             "a worker process was killed", "go on with --resume, with fewer workers if memory ran out"
         ) from error

@@ -326,3 +326,16 @@ def test_facts_are_strict_json(small: Path) -> None:
     facts = json.loads((small / "dataset.json").read_text(), parse_constant=pytest.fail)
     assert facts["schema"] == "origcli.dataset/1" and facts["recipe"]["seed"] == 0
     assert facts["elements"][0] == "big red full circle" and len(facts["elements"]) == 60
+
+
+def stop_the_group(number: int, check: object) -> int:
+    """What `timeout` and a batch system do: the signal goes to all processes of the group."""
+    os.kill(os.getppid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+    return number
+
+
+def test_a_signal_to_the_whole_group_is_no_killed_worker() -> None:
+    with interrupts.handled(), pytest.raises(Interrupted):
+        list(run_units(stop_the_group, [(1,), (2,)], 2))
