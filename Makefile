@@ -11,7 +11,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help score test test-all lint format build model shipped clean
+.PHONY: help score test test-all lint format build installed shipped clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ build: $(DEVELOPED) ## wheel and sdist in dist/, checked
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
+
+installed: build ## installs the wheel outside the checkout and measures the example with it
+	$(BIN)/python tests/installed.py dist/*.whl
 
 clean: ## removes what was built, not .venv and not runs/
 	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
