@@ -1,16 +1,12 @@
 """`origcli generalize`: the controlled experiments on held-out elements."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from origcli.cli import options, present
 from origcli.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from origcli.settings import Settings
 
 PLAN_COLUMNS = ("experiment", "level", "held_out", "sizes", "colors", "textures", "shapes", "hash")
 COLUMNS = (
@@ -80,7 +76,8 @@ def generalize(
         bool,
         typer.Option(
             "--plan",
-            help="Print the experiments, named and hashed, and with --out write plan.json; train nothing.",
+            help="Print the experiments, named and hashed, and with --out write plan.json; train nothing. "
+            "Begin them with --resume.",
             rich_help_panel=STUDY,
         ),
     ] = False,
@@ -174,8 +171,15 @@ def generalize(
         },
     }
     settings = options.load_settings(options.for_many_models(preset), config, flags)
+    from origcli.experiments.diversity import choose
+    from origcli.experiments.study import plan_rows, planned, write_plan
+
+    chosen = choose(planned(settings), only or ())
     if plan:
-        _present_plan(settings, only or (), out, form)
+        if out is not None:
+            write_plan(out, settings)
+        title = f"{len(chosen)} experiments"
+        present.rows(plan_rows(chosen, settings), PLAN_COLUMNS, form, title=title)
         return int(ExitCode.OK)
     from origcli.experiments.generalization import run
     from origcli.runtime.context import open_runtime
@@ -201,13 +205,3 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     if not words or not all(word.isdecimal() for word in words):
         raise UsageError(f"--levels {text!r} is not a list of numbers", "e.g. --levels 4,30,60")
     return tuple(int(word) for word in words)
-
-
-def _present_plan(settings: "Settings", only: Sequence[str], out: Path | None, form: options.Format) -> None:
-    from origcli.experiments.diversity import choose
-    from origcli.experiments.study import plan_rows, planned, write_plan
-
-    rows = plan_rows(choose(planned(settings), only), settings)
-    if out is not None:
-        write_plan(out, settings)
-    present.rows(rows, PLAN_COLUMNS, form, title=f"{len(rows)} experiments")
