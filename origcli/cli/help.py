@@ -104,7 +104,8 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the usage line after the command's."""
         pieces = ["[OPTIONS]"]
-        for parameter in self.get_params(ctx):
+        parameters: list[Any] = self.get_params(ctx)
+        for parameter in parameters:
             if parameter.param_type_name == "argument":
                 name = argument_name(parameter)
                 pieces.append(name if parameter.required else f"[{name}]")
