@@ -1,7 +1,9 @@
 """The tokens of queries: given, kept from before, or learned together."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from origcli.experiments.store import Entry, Store, content_key
 from origcli.inversion.optimisation import invert
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime
-from origcli.runtime.provenance import package_versions
+from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.seeding import derive_seed
 from origcli.settings import InvertSettings
 
@@ -28,6 +30,7 @@ class Learner:
     Attributes:
         repeats: how often each image is inverted, each time with another seed.
         given: tokens that were learned before, by m, in place of learning any.
+        checkpoints: directory for those of inversions under way, to go on from after a stop.
     """
 
     model: DiffusionModel
@@ -35,6 +38,7 @@ class Learner:
     store: Store
     repeats: int
     given: dict[int, Tensor] | None = None
+    checkpoints: Path | None = None
 
     def learn(
         self, queries: Sequence[Query], counts: Sequence[int], settings: InvertSettings
@@ -79,7 +83,10 @@ class Learner:
     ) -> None:
         seed = self.runtime.seed if repeat == 0 else derive_seed(self.runtime.seed, "repeat", repeat)
         images, names = [query.image for query in queries], [query.source.name for query in queries]
-        found = invert(self.model, images, names, counts, settings, replace(self.runtime, seed=seed))
+        runtime = replace(self.runtime, seed=seed)
+        keys = [self._key(query, (repeat, m), settings) for query in queries for m in counts]
+        checkpoint = self.checkpoints / hash_value(keys)[:16] if self.checkpoints else None
+        found = invert(self.model, images, names, counts, settings, runtime, checkpoint=checkpoint)
         for query, one in zip(queries, found, strict=True):
             for m in counts:
                 facts: dict[str, Any] = {
@@ -91,6 +98,8 @@ class Learner:
                 query.learned[repeat, m] = Learned(one.vectors[m], **facts)
                 key = self._key(query, (repeat, m), settings)
                 self.store.put(key, Entry(facts, {"vectors": one.vectors[m].numpy()}))
+        if checkpoint is not None:
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _key(self, query: Query, lane: Lane, settings: InvertSettings) -> str:
         return content_key(

@@ -76,15 +76,27 @@ def _detector(name: str) -> Path:
 
 
 def open_scorer(
-    models: Models, settings: Settings, runtime: Runtime, store: Store, given: Mapping[int, Tensor] | None
+    models: Models,
+    settings: Settings,
+    runtime: Runtime,
+    store: Store,
+    given: Mapping[int, Tensor] | None,
+    checkpoints: Path | None = None,
 ) -> Scorer:
-    """Makes what measures images, and draws what the scale is made of if it is not kept anywhere."""
+    """Makes what measures images, and draws what the scale is made of if it is not kept anywhere.
+
+    Args:
+        given: tokens learned before, by m.
+        checkpoints: directory for those of inversions under way.
+    """
     score, model, metric = settings.score, models.model, models.metric
     seeds = drawing_seeds(runtime.seed, score.images)
     prompt = without_slot(score.prompt)
     similarity, words = _similarity(models, settings, runtime)
     return Scorer(
-        learner=Learner(model, runtime, store, score.repeats, dict(given) if given is not None else None),
+        learner=Learner(
+            model, runtime, store, score.repeats, dict(given) if given is not None else None, checkpoints
+        ),
         drawer=Drawer(
             model=model,
             metric=metric,

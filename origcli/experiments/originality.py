@@ -122,7 +122,7 @@ def _outcomes(
     models = open_models(settings, runtime)
     made_by = provenance("score", models, settings)
     store = Store(request.cache or runtime.out / WORK)
-    scorer = open_scorer(models, settings, runtime, store, request.given)
+    scorer = open_scorer(models, settings, runtime, store, request.given, runtime.out / WORK / "checkpoints")
     for batch in batches:
         for outcome in scorer.score(batch, runtime.out):
             yield made_by, outcome

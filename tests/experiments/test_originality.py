@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from origcli.errors import NonFiniteError, UsageError
+from origcli.errors import Interrupted, NonFiniteError, UsageError
 from origcli.experiments import archive, learning, originality, query
 from origcli.experiments.originality import Request
 from origcli.reports.schema import Failure, ScoreReport
@@ -100,6 +100,31 @@ def test_equal_runs_are_equal_bytes_killed_or_not(tmp_path, pictures, tiny_setti
         score(settings, out, pictures, heard.append)
         assert [outcome.id for outcome in heard] == ["a", "b", "c"]
         assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+def test_an_inversion_goes_on_where_it_was_stopped(tmp_path, pictures, tiny_settings, monkeypatch):
+    from origcli.inversion import optimisation
+    from origcli.runtime import interrupts
+
+    settings = tiny_settings(invert={"steps": 6, "checkpoint_every": 2})
+    score(settings, tmp_path / "whole", pictures[:1])
+    steps, real = [], optimisation.lane_losses
+
+    def counted(model, lanes, samples, size, learn):
+        if learn:
+            steps.append(len(steps))
+            if len(steps) == 4:
+                interrupts._received.append(15)
+        return real(model, lanes, samples, size, learn)
+
+    monkeypatch.setattr(optimisation, "lane_losses", counted)
+    with pytest.raises(Interrupted):
+        score(settings, tmp_path / "stopped", pictures[:1])
+    assert len(steps) == 4
+    score(settings, tmp_path / "stopped", pictures[:1])
+    assert len(steps) == 6
+    for name in REPORTS:
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_other_settings_or_images_are_refused_in_a_used_directory(tmp_path, pictures, tiny_settings):
