@@ -21,6 +21,7 @@ from origcli.scenes.scene import Box, Placed, boxes_meet, whole_box
 GRID = 1024
 _RESOLUTION = 128
 _MARGIN = steps_a_pixel(_RESOLUTION) - 1  # points before the corner of the element's box
+_ROWS = 16  # the rows of a silhouette are a multiple of this
 Bits = npt.NDArray[np.uint8]
 Span = tuple[int, int, int, int]
 
@@ -50,8 +51,9 @@ def silhouette(kind: Kind, shift: int) -> Silhouette:
         shift: the columns between its first one and the last one before that divides by eight.
     """
     covered = fine_coverage(kind, _RESOLUTION) >= 0.5
-    filler = -(covered.shape[1] + shift) % 64  # whole words a row, which are counted at once
-    bits = np.packbits(np.pad(covered, ((0, 0), (shift, filler))), axis=1)
+    height, width = covered.shape
+    filler = ((0, -height % _ROWS), (shift, -(width + shift) % 64))  # whole words a row: see `_area`
+    bits = np.packbits(np.pad(covered, filler), axis=1)
     return Silhouette(bits, ~bits, _area(bits), _span(bits))
 
 
@@ -71,7 +73,9 @@ def _span(bits: Bits) -> Span:
     width = bits.shape[1]
     points = bits.tobytes()
     first, last = len(points) - len(points.lstrip(b"\0")), len(points.rstrip(b"\0")) - 1
-    columns = np.unpackbits(np.bitwise_or.reduce(bits, axis=0)).tobytes()
+    # Over blocks of rows first: NumPy is fast along long lines.
+    some_rows = np.bitwise_or.reduce(bits.reshape(-1, _ROWS * width), axis=0)
+    columns = np.unpackbits(np.bitwise_or.reduce(some_rows.reshape(_ROWS, width), axis=0)).tobytes()
     return columns.index(1), first // width, columns.rindex(1), last // width
 
 

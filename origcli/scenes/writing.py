@@ -99,22 +99,32 @@ def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
 @contextmanager
 def _open_folder(directory: Path, number: int) -> Iterator[Callable[[Picture], str]]:
     """A function that writes a picture and its labels and gives its line of metadata."""
-    images, labels = (f"{kind}/{number:05d}" for kind in ("images", "labels"))
-    for folder in (images, labels):
-        (directory / folder).mkdir(parents=True, exist_ok=True)
+    images, labels = f"images/{number:05d}", f"labels/{number:05d}"
+    with _entered(directory / images) as image_folder, _entered(directory / labels) as label_folder:
 
-    def add(picture: Picture) -> str:
-        name = f"{images}/{picture.index:06d}.png"
-        write_file(f"{directory}/{name}", picture.png)
-        write_file(f"{directory}/{labels}/{picture.index:06d}.txt", yolo_labels(picture.scene).encode())
-        return record_line(picture.scene, name, picture.caption)
+        def add(picture: Picture) -> str:
+            name = f"{picture.index:06d}"
+            write_file(f"{name}.png", picture.png, image_folder)
+            write_file(f"{name}.txt", yolo_labels(picture.scene).encode(), label_folder)
+            return record_line(picture.scene, f"{images}/{name}.png", picture.caption)
 
-    yield add
+        yield add
 
 
-def write_file(path: str, data: bytes) -> None:
+@contextmanager
+def _entered(folder: Path) -> Iterator[int]:
+    """A folder, made where it is missing, in which files can be made without finding the way again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write_file(name: str, data: bytes, folder: int | None = None) -> None:
     """Writes a file in three system calls. It need not be atomic: a unit that is cut short is made again."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=folder)
     try:
         written = os.write(descriptor, data)
         while written < len(data):
