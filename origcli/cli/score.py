@@ -279,6 +279,12 @@ def score(
     """Measure how original images are to a model: how many learned tokens it needs to redraw them.
 
     Writes report.html (look at this), report.json, report.csv, the learned tokens and the pictures to --out.
+    Results are kept by content, so that a second run, or one with more tokens, does only what is new.
+
+    A condition of --fail-if is FIELD OPERATOR VALUE. Fields: originality, tokens_needed, distance_M,
+    distance_0, floor, ceiling, psnr, l_det_M, percentile, in_distribution, and verdict (redrawn, not-redrawn,
+    undecided, measured, out-of-domain). More than M tokens count as infinitely many; what was not measured
+    meets no condition.
 
     \b
     Examples:
