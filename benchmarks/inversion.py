@@ -1,9 +1,9 @@
 """How fast inversion is, against its floor and against the plain loop, in one run.
 
-    python benchmarks/inversion.py speed [--model DIR] [--rounds 3] [--threads 1] [--out FILE.json]
+    python benchmarks/inversion.py speed [--model DIR] [--steps 20] [--threads 1] [--out FILE.json]
     python benchmarks/inversion.py budget --model DIR --out DIR [--images 12]
 
-`speed` interleaves, round by round, on the same picture, batch and number of steps:
+`speed` interleaves, step by step, on the same picture, batch and number of steps:
 
 - floor: bare UNet forward and backward to the text states for m = 1…5, latents and states made beforehand;
 - exact: `invert` for m = 1…5 together, as `--preset paper` sets it;
@@ -22,7 +22,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,9 @@ import numpy as np
 import torch
 from PIL import Image
 from plain_inversion import PlainInversion
-from torch import Tensor
 
 from origcli.inversion import cost
-from origcli.inversion.denoising import Samples, make_samples
+from origcli.inversion.denoising import make_samples
 from origcli.inversion.draws import step_draws
 from origcli.inversion.optimisation import invert
 from origcli.inversion.preparation import encode, noise_schedule
@@ -42,11 +41,11 @@ from origcli.inversion.templates import read_templates
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime, open_runtime
-from origcli.runtime.memory import slices
 from origcli.settings import InvertSettings, resolve
 
 COUNTS = (1, 2, 3, 4, 5)
 WARM_UP = 1
+CLOCKS = ("cpu", "wall")
 
 # The pictures of `budget`, declared before any of them was scored: the first of each category's query set.
 QUERY_SEED = 20240601
@@ -69,7 +68,10 @@ class Seconds:
 
 
 def reduced_stable_diffusion(seed: int = 0) -> DiffusionModel:
-    """Stable Diffusion 1.5 at an eighth of its widths, at 256 pixels, with its depths and lengths."""
+    """Stable Diffusion 1.5 at an eighth of its widths, at 256 pixels, with its depths and lengths.
+
+    The heads are fewer, not narrower: narrow ones would cost a share that the real model does not pay.
+    """
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -82,7 +84,7 @@ def reduced_stable_diffusion(seed: int = 0) -> DiffusionModel:
             hidden_size=width,
             intermediate_size=4 * width,
             num_hidden_layers=12,
-            num_attention_heads=12,
+            num_attention_heads=2,
             max_position_embeddings=77,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -93,7 +95,7 @@ def reduced_stable_diffusion(seed: int = 0) -> DiffusionModel:
         sample_size=32,
         block_out_channels=(40, 80, 160, 160),
         cross_attention_dim=width,
-        attention_head_dim=(1, 2, 4, 4),  # heads; each is 40 wide, as Stable Diffusion's narrowest are
+        attention_head_dim=(1, 2, 4, 4),
         norm_num_groups=8,
     )
     vae = AutoencoderKL(
@@ -146,135 +148,99 @@ def matmul_rate() -> float:
 
 
 class Bench:
-    """The three ways on one model: same picture, batch and steps."""
+    """The three ways on one model: same picture, batch and steps, in turn step by step."""
 
-    def __init__(self, model: DiffusionModel, settings: InvertSettings, steps: int, path: Path) -> None:
-        self.model, self.settings, self.steps, self.path = model, settings, steps, path
+    def __init__(self, model: DiffusionModel, settings: InvertSettings, path: Path) -> None:
+        self.model, self.settings = model, settings
         self.templates = read_templates(settings.templates)
         noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         self.image = Image.fromarray(noise).resize((model.resolution,) * 2, Image.Resampling.BICUBIC)
         self.image.save(path)
-        self.micro_batch = settings.micro_batch or settings.batch_size * len(COUNTS)
-
-    def floor(self) -> Seconds:
-        """Bare UNet forward and backward to the text states; all else was made before."""
-        query, schedule = encode(self.model, self.image, "picture"), noise_schedule(self.model)
-        rows = torch.arange(len(self.templates))
-        made = [
-            make_samples(self.model, query, self._draws(query.key, i), schedule, rows)
-            for i in range(self.steps)
+        self.query = encode(model, self.image, "picture")
+        self.schedule = noise_schedule(model)
+        self.samples = settings.batch_size * len(COUNTS)
+        self.loops = [
+            PlainInversion(model, path, m, self.templates, settings.batch_size, settings.learning_rate)
+            for m in COUNTS
         ]
-        width = self.model.unet.config.cross_attention_dim
-        states = torch.randn(self.settings.batch_size * len(COUNTS), self.model.max_length, width)
-        for samples in made[:WARM_UP]:
-            self._bare(samples, states)
-        began = Seconds.now()
-        for samples in made[WARM_UP:]:
-            self._bare(samples, states)
-        return Seconds.now() - began
+        self.times: dict[str, list[Seconds]] = {"exact": [], "floor": [], "plain": []}
+        self.rates: list[float] = []
 
-    def _draws(self, key: str, step: int) -> Any:
-        return step_draws(
+    def run(self, steps: int) -> dict[str, Any]:
+        """Learns for so many steps after one to warm up; the other ways make theirs after each."""
+        left = Seconds.now()
+
+        def watch(step: int, vectors: object) -> None:
+            nonlocal left
+            took = {"exact": Seconds.now() - left, "floor": self._floor(step), "plain": self._plain()}
+            if WARM_UP < step <= WARM_UP + steps:  # the one after these ends with an evaluation
+                for way, seconds in took.items():
+                    self.times[way].append(seconds)
+                self.rates.append(matmul_rate())
+                shown = ", ".join(f"{way} {seconds.cpu:.2f} s" for way, seconds in took.items())
+                print(f"  step {step}: {shown}", flush=True)
+            left = Seconds.now()
+
+        changes = {"steps": WARM_UP + steps + 1, "preview_every": 1, "evaluate_samples": 1}
+        settings = self.settings.model_copy(update={**changes, "micro_batch": self.samples})
+        invert(self.model, [self.image], ["picture"], COUNTS, settings, Runtime(), watch=watch)
+        return self._summary()
+
+    def _floor(self, step: int) -> Seconds:
+        """Bare UNet forward and backward to the text states; all else is made before."""
+        draws = step_draws(
             0,
-            key,
+            self.query.key,
             step,
             size=self.settings.batch_size,
-            timesteps=1000,
+            timesteps=len(self.schedule),
             templates=len(self.templates),
             latent_shape=self.model.latent_shape,
         )
+        rows = torch.arange(len(self.templates))
+        made = make_samples(self.model, self.query, draws, self.schedule, rows)
+        noisy, target = (x.repeat(len(COUNTS), 1, 1, 1) for x in (made.noisy, made.target))
+        timesteps = made.timesteps.repeat(len(COUNTS))
+        width = self.model.unet.config.cross_attention_dim
+        states = torch.randn(self.samples, self.model.max_length, width, requires_grad=True)
+        began = Seconds.now()
+        predicted = self.model.unet(noisy, timesteps, states).sample
+        (predicted - target).square().mean().backward()
+        return Seconds.now() - began
 
-    def _bare(self, samples: Samples, states: Tensor) -> None:
-        noisy, target = (x.repeat(len(COUNTS), 1, 1, 1) for x in (samples.noisy, samples.target))
-        timesteps = samples.timesteps.repeat(len(COUNTS))
-        for part in slices(len(states), self.micro_batch):
-            leaf = states[part].requires_grad_()
-            predicted = self.model.unet(noisy[part], timesteps[part], leaf).sample
-            (predicted - target[part]).square().mean().backward()
+    def _plain(self) -> Seconds:
+        """A step of the loop of each token count."""
+        began = Seconds.now()
+        for loop in self.loops:
+            loop.step()
+        return Seconds.now() - began
 
-    def exact(self) -> Seconds:
-        """`invert`, from the end of its first step to the end of its last but one."""
-        marks: list[Seconds] = []
-        settings = self.settings.model_copy(
-            update={
-                "steps": self.steps + 1,
-                "preview_every": 1,
-                "micro_batch": self.micro_batch,
-                "evaluate_samples": 1,  # before the first step and after the last: not timed
-            }
-        )
-        watch = lambda step, vectors: marks.append(Seconds.now())  # noqa: E731
-        invert(self.model, [self.image], ["picture"], COUNTS, settings, Runtime(), watch=watch)
-        return marks[self.steps - 1] - marks[WARM_UP - 1]
-
-    def plain(self) -> Seconds:
-        """A loop for each token count, one after the other."""
-        total = Seconds(0, 0)
-        for m in COUNTS:
-            loop = PlainInversion(
-                self.model,
-                self.path,
-                m,
-                self.templates,
-                self.settings.batch_size,
-                self.settings.learning_rate,
-            )
-            for _ in range(WARM_UP):
-                loop.step()
-            began = Seconds.now()
-            for _ in range(self.steps - WARM_UP):
-                loop.step()
-            took = Seconds.now() - began
-            total = Seconds(total.wall + took.wall, total.cpu + took.cpu)
-        return total
-
-    def run(self, rounds: int) -> dict[str, Any]:
-        """All three in turn, round by round; the ratios of each round, and their medians."""
-        ways: dict[str, Callable[[], Seconds]] = {
-            "floor": self.floor,
-            "exact": self.exact,
-            "plain": self.plain,
-        }
-        times: dict[str, list[Seconds]] = {way: [] for way in ways}
-        rates = []
-        for number in range(rounds):
-            rates.append(matmul_rate())
-            for way, work in ways.items():
-                times[way].append(work())
-            print(f"  round {number + 1}: " + ", ".join(f"{w} {t[-1].cpu:.1f} s" for w, t in times.items()))
-        return self._summary(times, rates)
-
-    def _summary(self, times: Mapping[str, Sequence[Seconds]], rates: Sequence[float]) -> dict[str, Any]:
+    def _summary(self) -> dict[str, Any]:
         flops = cost.count_flops(self.model)
-        samples = (self.steps - WARM_UP) * self.settings.batch_size * len(COUNTS)
-        unet = flops.unet + flops.unet_backward
-        text = flops.text + flops.text_backward
-        distinct = (
-            cost.expected_distinct(self.settings.batch_size, len(self.templates)) / self.settings.batch_size
-        )
-        exact_flops, plain_flops = samples * (unet + distinct * text), samples * (flops.vae + unet + text)
-
-        def ratio(way: str, base: str, clock: str) -> float:
-            pairs = zip(times[way], times[base], strict=True)
-            return statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
-
-        exact_cpu = statistics.median(t.cpu for t in times["exact"])
-        rate = statistics.median(rates)
+        batch = self.settings.batch_size
+        unet, text = flops.unet + flops.unet_backward, flops.text + flops.text_backward
+        exact = unet + cost.expected_distinct(batch, len(self.templates)) / batch * text
+        rate = statistics.median(self.rates)
+        seconds = statistics.median(t.cpu for t in self.times["exact"])
         return {
             "model": self.model.name,
-            "batch_size": self.settings.batch_size,
-            "steps_timed": self.steps - WARM_UP,
-            "unet_samples": samples,
+            "batch_size": batch,
+            "steps_timed": len(self.rates),
             "flops_a_sample": asdict(flops),
-            "seconds": {way: [asdict(t) for t in found] for way, found in times.items()},
-            **{f"exact_over_floor_{clock}": ratio("exact", "floor", clock) for clock in ("cpu", "wall")},
-            **{f"plain_over_exact_{clock}": ratio("plain", "exact", clock) for clock in ("cpu", "wall")},
-            "exact_over_floor_flops": exact_flops / (samples * unet),
-            "plain_over_exact_flops": plain_flops / exact_flops,
-            "exact_gflop": exact_flops / 1e9,
+            "seconds": {way: [asdict(t) for t in found] for way, found in self.times.items()},
+            **{f"exact_over_floor_{clock}": self._ratio("exact", "floor", clock) for clock in CLOCKS},
+            **{f"plain_over_exact_{clock}": self._ratio("plain", "exact", clock) for clock in CLOCKS},
+            "exact_over_floor_flops": exact / unet,
+            "plain_over_exact_flops": (flops.vae + unet + text) / exact,
+            "exact_gflop_a_step": self.samples * exact / 1e9,
             "matmul_gflop_a_second": rate,
-            "exact_share_of_matmul_rate": exact_flops / exact_cpu / 1e9 / rate,
+            "exact_share_of_matmul_rate": self.samples * exact / seconds / 1e9 / rate,
         }
+
+    def _ratio(self, way: str, base: str, clock: str) -> float:
+        """The median over the steps of one way's time over another's."""
+        pairs = zip(self.times[way], self.times[base], strict=True)
+        return statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
 
 
 def speed(arguments: argparse.Namespace) -> None:
@@ -284,16 +250,15 @@ def speed(arguments: argparse.Namespace) -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.png"
-        given = open_model(arguments.model, Runtime())[1]
-        print(f"{given.name}: batch {arguments.batch_size}, {arguments.steps} steps a round")
-        settings = paper.model_copy(update={"batch_size": arguments.batch_size})
-        results.append(Bench(given, settings, arguments.steps, picture).run(arguments.rounds))
-        reduced = reduced_stable_diffusion()
-        print(
-            f"{reduced.name}: batch {arguments.reduced_batch_size}, {arguments.reduced_steps} steps a round"
-        )
-        settings = paper.model_copy(update={"batch_size": arguments.reduced_batch_size})
-        results.append(Bench(reduced, settings, arguments.reduced_steps, picture).run(arguments.rounds))
+        ways: list[tuple[Callable[[], DiffusionModel], int, int]] = [
+            (lambda: open_model(arguments.model, Runtime())[1], arguments.batch_size, arguments.steps),
+            (reduced_stable_diffusion, arguments.reduced_batch_size, arguments.reduced_steps),
+        ]
+        for make, batch_size, steps in ways:
+            model = make()
+            print(f"{model.name}: batch {batch_size}")
+            settings = paper.model_copy(update={"batch_size": batch_size})
+            results.append(Bench(model, settings, picture).run(steps))
     for result in results:
         print(
             json.dumps({k: v for k, v in result.items() if k not in ("seconds", "flops_a_sample")}, indent=2)
@@ -362,12 +327,11 @@ def main() -> None:
     timed = commands.add_parser("speed")
     timed.set_defaults(run=speed)
     timed.add_argument("--model", default="shapes")
-    timed.add_argument("--rounds", type=int, default=3)
     timed.add_argument("--threads", type=int, default=1)
     timed.add_argument("--batch-size", type=int, default=20)
-    timed.add_argument("--steps", type=int, default=11)
+    timed.add_argument("--steps", type=int, default=20)
     timed.add_argument("--reduced-batch-size", type=int, default=4)
-    timed.add_argument("--reduced-steps", type=int, default=3)
+    timed.add_argument("--reduced-steps", type=int, default=8)
     timed.add_argument("--out", type=Path)
     compared = commands.add_parser("budget")
     compared.set_defaults(run=budget)

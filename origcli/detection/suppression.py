@@ -26,22 +26,27 @@ def keep_one_each(boxes: Tensor, confidences: Tensor, pictures: Tensor, iou: flo
         (k,) indices, by falling confidence.
     """
     order = confidences.argsort(descending=True, stable=True)
-    kept = torch.zeros(len(order), dtype=torch.bool, device=order.device)
-    for picture in pictures.unique():
-        places = (pictures[order] == picture).nonzero().view(-1)
-        kept[places] = _taken(overlaps(*(boxes[order[places]],) * 2) > iou)
-    return order[kept]
+    order = order[pictures[order].argsort(stable=True)]  # by picture, within it by falling confidence
+    _, row, counts = pictures[order].unique_consecutive(return_inverse=True, return_counts=True)
+    if not len(order):
+        return order
+    column = torch.arange(len(order)) - (counts.cumsum(0) - counts)[row]
+    padded = torch.zeros(len(counts), int(counts.max()), 4)
+    padded[row, column] = boxes[order].float()
+    order = order[_taken(overlaps(padded, padded) > iou)[row, column]]
+    return order[confidences[order].argsort(descending=True, stable=True)]
 
 
 def _taken(claims: Tensor) -> Tensor:
-    """Which of n detections, the most confident first, are taken, given which claim the same object (n, n).
+    """Which of the detections of each picture, the most confident first, are taken: (pictures, n).
 
-    One is taken if none that is taken stands before it: started from all, this settles from the front.
+    One is taken if none that is taken stands before it and claims the same object (`claims`, (pictures, n,
+    n)): started from all, this settles from the front.
     """
     before = claims.tril(-1)
-    taken = torch.ones(len(claims), dtype=torch.bool, device=claims.device)
+    taken = torch.ones(claims.shape[:2], dtype=torch.bool)
     while True:
-        now = ~(before & taken).any(1)
+        now = ~(before & taken[:, None]).any(2)
         if torch.equal(now, taken):
             return taken
         taken = now

@@ -180,6 +180,8 @@ class YoloDetector:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model = model.to(device, dtype, memory_format=memory_format(device)).eval()  # type: ignore[call-overload]
+        # In training the head gives what it predicts, else boxes of all places, of which few are wanted.
+        self.model.model[-1].training = True
         self.elements = card.elements
         self.input_size = card.input_size
         self.weights_hash = card.weights_sha256
@@ -231,15 +233,36 @@ class YoloDetector:
     def _infer(self, array: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Picture (k,), box (k, 4) in pixels of the input, confidence (k,) and class (k,), on the CPU."""
         pixels = fit(to_pixels(torch.from_numpy(array).to(self.device), self.dtype), self.input_size)
-        output = self.model(pixels)[0].float()  # (n, 4 + classes, places): centre, size, confidences
-        confidences, classes = output[:, 4:].max(1)  # (n, places)
+        output = self.model(pixels)
+        logits, classes = output["scores"].float().max(1)  # (n, places)
+        confidences = logits.sigmoid()
         picture, place = (confidences >= self.confidence).nonzero(as_tuple=True)
-        x, y, w, h = output[picture, :4, place].unbind(1)
-        boxes = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1)
+        boxes = self._boxes(output, picture, place)
         found = (picture, boxes, confidences[picture, place], classes[picture, place])
         picture, boxes, chosen, kinds = (values.cpu() for values in found)
         kept = keep_one_each(boxes, chosen, picture, self.iou)
         return picture[kept], boxes[kept], chosen[kept], kinds[kept]
+
+    def _boxes(self, output: Mapping[str, Any], picture: Tensor, place: Tensor) -> Tensor:
+        """Boxes (k, 4) at the places that count alone: means of the distributions that the head predicts."""
+        head: Any = self.model.model[-1]
+        chosen = output["boxes"].float()[picture, :, place].view(len(picture), 4, head.reg_max)
+        bins = torch.arange(chosen.shape[-1], device=chosen.device, dtype=torch.float32)
+        left_top, right_bottom = (chosen.softmax(2) @ bins).chunk(2, 1)  # in strides, from the place
+        points, strides = _places(output["feats"], head.stride)
+        return torch.cat([points[place] - left_top, points[place] + right_bottom], 1) * strides[place]
+
+
+def _places(features: Sequence[Tensor], strides: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle (places, 2) of every place in units of its stride, and the strides (places, 1)."""
+    points, scales = [], []
+    for feature, stride in zip(features, strides.tolist(), strict=True):
+        height, width = feature.shape[2:]
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        points.append(torch.stack([x, y], -1).view(-1, 2).float() + 0.5)
+        scales.append(torch.full((height * width, 1), stride))
+    device = features[0].device
+    return torch.cat(points).to(device), torch.cat(scales).to(device)
 
 
 def to_pixels(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -296,6 +319,11 @@ def load_model(directory: Path, card: DetectorCard) -> nn.Module:
 
 
 def fuse(model: Any) -> None:
-    """Folds every batch normalisation into its convolution: the same function in fewer passes."""
+    """Folds batch normalisation into the convolutions, and lets activations overwrite their input: the same
+    function in fewer passes over the memory.
+    """
     with _quarantine():
         model.eval().fuse(verbose=False)
+    for module in model.modules():
+        if isinstance(module, nn.SiLU):
+            module.inplace = True

@@ -50,7 +50,7 @@ def test_wrong_words_are_usage_errors(words: tuple[str, ...], said: str, tmp_pat
 
 
 def test_without_its_detector_nothing_begins(tmp_path: Path) -> None:
-    done = origcli("generalize", "--out", tmp_path / "study", "--detector", tmp_path / "none")
+    done = origcli("generalize", "--out", tmp_path / "study", "--detector", tmp_path / "none", timeout=600)
     assert done.returncode == 4 and "no detector here" in done.stderr
     assert not (tmp_path / "study" / "experiments").exists()
 
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_and_a_failed_experiment_is_a_row(tmp_path: Path) -
     options = {"env": {**os.environ, "ORIGCLI_CACHE": str(tmp_path / "cache")}, "cwd": tmp_path}
 
     running = subprocess.Popen([PROGRAM, *words], **options)  # type: ignore[call-overload]
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not (study / "experiments" / FIRST / "vae" / "report.json").exists():
         assert running.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)

@@ -1,19 +1,21 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from origcli.detection import survey, yolo
 from origcli.detection.card import read_card
+from origcli.detection.detector import Detection
 from origcli.errors import InputError, ModelError, UsageError
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize
 from origcli.scenes.mixtures import Recipe, Sampler
 from origcli.scenes.rendering import render
 from origcli.settings import DetectSettings, resolve
-from tests.detection.tiny import tiny_model
+from tests.detection.tiny import tiny_card, tiny_model
 
 SETTINGS = DetectSettings(confidence=0.1, iou=0.7, batch_size=4)
 
@@ -113,6 +115,36 @@ def test_memory_that_runs_out_halves_the_batch(detector, monkeypatch):
     assert sizes == [4, 2, 2, 2]
     for a, b in zip(found, wanted, strict=True):
         assert near(a, b)
+
+
+@pytest.mark.parametrize("architecture", ["shapes", "tiny", "yolov8n"])
+def test_boxes_and_confidences_are_those_of_ultralytics(architecture, tiny_detector_dir):
+    """Against the network's own output and ultralytics' suppression, on pictures of the input's size."""
+    if architecture == "yolov8n":
+        torch.manual_seed(0)
+        model = yolo.build(yolo.read_architecture("yolov8n", 60)).eval()
+        for layer in yolo.class_layers(model):
+            layer.bias.data.normal_(0, 2)
+        card = tiny_card()
+    else:
+        directory = survey.detector_directory("shapes") if architecture == "shapes" else tiny_detector_dir
+        card = read_card(directory)
+        model = yolo.load_model(directory, card).eval()
+    seen = pictures(4)
+    with torch.no_grad(), yolo._quarantine():
+        from ultralytics.utils.nms import non_max_suppression
+
+        pixels = torch.stack([yolo.to_pixels(torch.from_numpy(np.array(p))[None])[0] for p in seen])
+        wanted = non_max_suppression(model(pixels)[0], 0.3, 0.7, agnostic=True)
+    settings = DetectSettings(confidence=0.3, iou=0.7, batch_size=4)
+    detector = yolo.YoloDetector(model, card, settings, torch.device("cpu"))
+    for found, rows in zip(detector.detect(seen), wanted, strict=True):
+        theirs = [
+            Detection(card.elements[int(row[5])], float(row[4]), tuple(row[:4].clamp(0, 64).tolist()))
+            for row in rows
+            if (row[2:4].clamp(0, 64) > row[:2].clamp(0, 64)).all()
+        ]
+        assert near(found, theirs)
 
 
 def test_a_picture_of_another_size_is_scaled_onto_white():
