@@ -19,6 +19,7 @@ from origcli.models.checkpoints import quiet_loading
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.provenance import hash_files
+from origcli.runtime.run_directory import write_json
 
 DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
 TEXT_ENCODERS = ("CLIPTextModel", "BertModel")
@@ -236,6 +237,12 @@ def save_pipeline(
             feature_extractor=None,
             requires_safety_checker=False,
         ).save_pretrained(directory, safe_serialization=True)
+    for part in ("vae", "unet"):
+        # Where the weights were loaded from is no part of the model, and would change its hash.
+        path = directory / part / "config.json"
+        config = json.loads(path.read_bytes())
+        config.pop("_name_or_path", None)
+        write_json(path, config)
 
 
 def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from origcli.errors import ModelError, UsageError
-from origcli.models.pipeline import embedding_override, hash_pipeline, load_pipeline, text_states, tokenize
+from origcli.models.pipeline import (
+    embedding_override,
+    hash_pipeline,
+    load_pipeline,
+    save_pipeline,
+    text_states,
+    tokenize,
+)
 from origcli.runtime.context import Runtime
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -123,3 +130,15 @@ def test_learned_vectors_stand_in_for_tokens_and_get_gradients(
     assert vectors.grad is not None and (vectors.grad.abs().sum(1) > 0).all()
     assert torch.equal(table.weight, before)
     assert torch.equal(text_states(model.text_encoder, ids, mask), plain)
+
+
+def test_a_saved_pipeline_does_not_tell_where_it_came_from(
+    tiny_bert_pipeline_dir: Path, tmp_path: Path
+) -> None:
+    model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
+    parts = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+    for name in ("one", "two"):
+        save_pipeline(tmp_path / name, **{part: getattr(model, part) for part in parts})
+    assert hash_pipeline(tmp_path / "one") == hash_pipeline(tmp_path / "two")
+    texts = [path.read_text() for path in (tmp_path / "one").rglob("*.json")]
+    assert not any(str(tiny_bert_pipeline_dir) in text for text in texts)
