@@ -21,7 +21,7 @@ score: $(INSTALLED) ## measures the bundled example picture with the bundled mod
 
 test: $(DEVELOPED) ## lints, then runs the tests (not those marked gpu, weights or slow)
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4
 
 test-all: $(DEVELOPED) ## runs all tests that this machine can
 	$(BIN)/pytest -m "not weights and not gpu"
