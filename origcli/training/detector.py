@@ -198,6 +198,8 @@ def run(
             "init": init and hash_file(init),
         },
         preview=look,
+        # The loss and batch normalisation look at a whole micro-batch.
+        free=frozenset({"checkpoint_every", "sample_every"}),
     )
     steps = steps_in(own.epochs, len(training), own.batch_size)
     model.to(runtime.device, memory_format=memory_format(runtime.device))  # type: ignore[call-overload]

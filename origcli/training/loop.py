@@ -7,6 +7,7 @@ checkpoint is tensors and one number. Accelerate drives devices, processes and m
 
 import csv
 import io
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -54,6 +55,7 @@ class Job:
         randoms: (generator, n) -> the random numbers of a step's n samples, each with n rows.
         preview: called with the step every `sample_every` steps, with averaged weights in `trained`.
         identity: JSON that a resumed run must repeat (settings, data hash).
+        free: settings in `identity` that may change all the same, for they change no result.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Job:
     randoms: Callable[[torch.Generator, int], Batch]
     identity: Mapping[str, Any]
     preview: Callable[[int], None] | None = None
+    free: frozenset[str] = frozenset({"checkpoint_every", "sample_every", "micro_batch"})
 
 
 def steps_in(epochs: float, size: int, batch_size: int) -> int:
@@ -319,7 +322,7 @@ class _Trainer:
         if not found:
             return 0
         tensors, state = load_checkpoint(found[-1])
-        refuse_changes(state["identity"], dict(self.job.identity))
+        refuse_changes(state["identity"], self.job.identity, self.job.free)
         with torch.no_grad():
             for name, value in _own_tensors(self.job.trained).items():
                 value.copy_(tensors[f"model.{name}"])
@@ -358,22 +361,34 @@ class _Averaged:
         self.module.train()
 
 
-def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str]) -> None:
     """Compares what a checkpoint was made with and what this run was asked for.
+
+    Args:
+        free: the settings that may differ.
 
     Raises:
         UsageError: they differ; the message lists each difference.
     """
-    import json
-
-    now = json.loads(json.dumps(now))
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    was, wanted = _flat(before), _flat(json.loads(json.dumps(now)))
+    changed = sorted(
+        key for key in {*was, *wanted} if was.get(key) != wanted.get(key) and key.split(".")[-1] not in free
+    )
     if changed:
-        lines = [f"{key}: was {before.get(key)!r}, now {now.get(key)!r}" for key in changed]
+        lines = [f"{key}: was {was.get(key)!r}, now {wanted.get(key)!r}" for key in changed]
         raise UsageError(
             "cannot resume with other settings: " + "; ".join(lines),
             "repeat the first run's options, or start over with --force",
         )
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of settings opened up: `settings.batch_size`."""
+    flat: dict[str, Any] = {}
+    for key, value in identity.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{key}.{name}".rstrip("."): each for name, each in inner.items()}
+    return flat
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

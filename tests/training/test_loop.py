@@ -201,6 +201,20 @@ def test_other_settings_are_refused_and_the_difference_said(tmp_path: Path) -> N
     assert "--force" in caught.value.hint
 
 
+def test_settings_that_change_no_result_may_change(tmp_path: Path) -> None:
+    def identity(**changes: Any) -> dict[str, Any]:
+        return {"settings": settings(**changes).model_dump(mode="json"), "data": "abc"}
+
+    whole, _ = run(tmp_path / "whole")
+    run(tmp_path / "parts", 13, 25, identity=identity())
+    free = {"checkpoint_every": 7, "sample_every": 4}
+    resumed, _ = run(tmp_path / "parts", resume=True, identity=identity(**free, micro_batch=4), **free)
+    assert equal(whole, resumed)
+    with pytest.raises(UsageError, match=r"settings\.learning_rate: was 0\.05, now 0\.01") as caught:
+        run(tmp_path / "parts", resume=True, identity=identity(learning_rate=0.01, checkpoint_every=7))
+    assert "checkpoint_every" not in str(caught.value) and "batch_size" not in str(caught.value)
+
+
 class Dies(Numbers):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         os.kill(os.getpid(), signal.SIGKILL)
