@@ -34,7 +34,8 @@ def build_sampler(model: DiffusionModel, name: str, steps: int) -> Any:
     import diffusers
 
     scheduler = getattr(diffusers, _SCHEDULERS[name]).from_config(model.scheduler.config)
-    scheduler.set_timesteps(steps, device=model.device)
+    # On the CPU: a sampler looks its place up in them, and would wait for a GPU to tell it.
+    scheduler.set_timesteps(steps, device="cpu")
     return scheduler
 
 

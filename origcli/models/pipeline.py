@@ -238,11 +238,18 @@ def save_pipeline(
             requires_safety_checker=False,
         ).save_pretrained(directory, safe_serialization=True)
     for part in ("vae", "unet"):
-        # Where the weights were loaded from is no part of the model, and would change its hash.
-        path = directory / part / "config.json"
-        config = json.loads(path.read_bytes())
-        config.pop("_name_or_path", None)
-        write_json(path, config)
+        forget_origin(directory / part)
+
+
+def forget_origin(directory: Path) -> None:
+    """Takes out of a part's configuration where its weights were loaded from.
+
+    That is no part of the model, and would change its hash.
+    """
+    path = directory / "config.json"
+    config = json.loads(path.read_bytes())
+    config.pop("_name_or_path", None)
+    write_json(path, config)
 
 
 def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:

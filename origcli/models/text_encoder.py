@@ -73,7 +73,8 @@ def load_bert(
     except Exception as error:  # the hub client raises many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{source}: cannot load this text encoder: {reason}", "origcli fetch bert"
+            f"{source}: cannot load this text encoder: {reason}",
+            "give captions, a BERT's directory or hub id, or bert after origcli fetch bert",
         ) from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedType, LoggerType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -38,6 +40,8 @@ from origcli.runtime.seeding import derive_seed, generator
 from origcli.settings import OptimizerSettings
 
 Batch = dict[str, Tensor]
+# Each process has a part of the weights, but a checkpoint and a drawing take those of one process.
+_PARTED_WEIGHTS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _READ_EVERY = 50  # steps between two reads of the losses from a GPU; each read waits for it
 _ROW_EVERY = 10  # steps that a row of the history averages over
 
@@ -140,8 +144,12 @@ def train(
     Returns:
         The history: one row every few steps, with the step, the learning rate and each term's mean.
 
+    Args:
+        track: a tracker that accelerate knows, e.g. `tensorboard`.
+
     Raises:
-        UsageError: `resume` with other settings or data than the checkpoint's.
+        UsageError: `resume` with other settings or data than the checkpoint's; the tracker is not there;
+            the processes are to share out the weights.
         NonFiniteError: a loss is NaN or infinite; the last checkpoint is from before it.
         DeviceError: memory ran out with one sample at a time, or a data worker died.
         Interrupted: a signal came; a checkpoint of this step was saved.
@@ -197,6 +205,8 @@ class _Trainer:
     ) -> None:
         self.job, self.settings, self.steps, self.runtime = job, settings, steps, runtime
         self.directory = directory
+        if track:
+            require_tracker(track)
         precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(runtime.dtype, "no")
         self.accelerator = Accelerator(
             mixed_precision=precision,
@@ -204,6 +214,12 @@ class _Trainer:
             log_with=track,
             project_dir=str(directory) if track else None,
         )
+        spread = self.accelerator.distributed_type
+        if spread in _PARTED_WEIGHTS:
+            raise UsageError(
+                f"accelerate is configured for {spread.value}, which shares out the weights",
+                "configure it for MULTI_GPU or MULTI_CPU (data parallel)",
+            )
         job.objective.to(self.accelerator.device).train()
         parameters = [p for p in job.trained.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -294,9 +310,8 @@ class _Trainer:
                 rate = learning_rate(self.settings, step, self.steps)
                 self.history.append({"step": step + 1, "learning_rate": rate, **means})
                 self.sums = {}
+                self.accelerator.log(self.history[-1], step=step + 1)
         self.pending.clear()
-        if self.accelerator.trackers and self.history:
-            self.accelerator.log(self.history[-1], step=int(self.history[-1]["step"]))
 
     def averaged(self) -> "_Averaged":
         """A context with the averaged weights in `trained`."""
@@ -340,6 +355,21 @@ class _Trainer:
         self.job.objective.eval()
         if self.accelerator.trackers:
             self.accelerator.end_training()
+
+
+def require_tracker(name: str) -> None:
+    """Accelerate would go on without a tracker that is not there.
+
+    Raises:
+        UsageError: it knows none of this name, or its package is not installed.
+    """
+    known = [str(tracker) for tracker in LoggerType if tracker != LoggerType.ALL]
+    if name not in known:
+        raise UsageError(f"no tracker is called {name!r}", f"choose from {', '.join(known)}")
+    if name not in map(str, get_available_trackers()):
+        raise UsageError(
+            f"the tracker {name} is not installed", "origcli[trackers] has tensorboard and wandb"
+        )
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:

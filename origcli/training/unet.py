@@ -15,6 +15,7 @@ from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import publish_directory, quiet_loading
 from origcli.models.pipeline import DiffusionModel, hash_pipeline, save_pipeline
+from origcli.models.registry import COMPANIONS, bert_directory
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import (
     add_noise,
@@ -273,6 +274,8 @@ def open_text_encoder(
             return load_bert(
                 str(source), own.max_length, offline=True, tokenizer=str(source.parent / "tokenizer")
             )
+        if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
+            return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
         return load_bert(own.source, own.max_length, offline=runtime.offline)
     directory = runtime.out / "text_encoder"
     if resume and (directory / "report.json").is_file():

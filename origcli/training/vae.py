@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from origcli.errors import InputError, UsageError
 from origcli.models.checkpoints import publish_directory, quiet_loading
+from origcli.models.pipeline import forget_origin
 from origcli.models.vae import (
     build_vae,
     decode_latents,
@@ -31,6 +32,7 @@ from origcli.runtime.seeding import generator
 from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, VaeSettings
 from origcli.training.loop import Job, steps_in, train
+from origcli.training.lpips import load_lpips
 from origcli.training.report import (
     loss_points,
     notes_on_start,
@@ -67,14 +69,9 @@ class VaeObjective(nn.Module):
     With the KL a mean over the picture's 3·h·w values, too, a weight of 1e-6 is Stable Diffusion's.
     """
 
-    def __init__(self, vae: Any, settings: VaeSettings) -> None:
+    def __init__(self, vae: Any, settings: VaeSettings, lpips: Any = None) -> None:
         super().__init__()
-        self.vae, self.settings = vae, settings
-        self.lpips: Any = None
-        if settings.lpips_weight:
-            from torchmetrics.functional.image.lpips import _LPIPS
-
-            self.lpips = _LPIPS(pretrained=True, net="vgg").requires_grad_(False)
+        self.vae, self.settings, self.lpips = vae, settings, lpips
 
     def forward(self, pictures: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Terms, each (n,).
@@ -120,6 +117,7 @@ def run(
     Raises:
         InputError: the data set is missing or too small to hold pictures out.
         UsageError: the encoder is to be kept and there is none.
+        ModelError: the weights of LPIPS, if it is asked for, are not to be had.
     """
     own = settings.vae
     data = datasets.read_dataset(data_path)
@@ -136,7 +134,7 @@ def run(
     latent_shape = (own.latent_channels, *(data.resolution // 2 ** (len(own.channels) - 1),) * 2)
     job = Job(
         name="train-vae",
-        objective=VaeObjective(vae, own),
+        objective=VaeObjective(vae, own, load_lpips(runtime) if own.lpips_weight else None),
         trained=vae,
         samples=Pictures(data, train_size),
         size=train_size,
@@ -169,6 +167,7 @@ def run(
     shutil.rmtree(partial, ignore_errors=True)
     with quiet_loading():
         vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
+    forget_origin(partial)
     publish_directory(partial, runtime.out / "vae")
     _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
     save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))

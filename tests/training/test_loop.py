@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator, tracking
+from accelerate.tracking import GeneralTracker
+from accelerate.utils import DistributedType, LoggerType
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -79,6 +82,7 @@ def run(
     """Trains to `steps`; stops there by a signal where that is before `total`."""
     changes = {name: options.pop(name) for name in ("objective", "identity", "randoms") if name in options}
     module = changes.pop("objective", None) or Regression()
+    track = options.pop("track", None)
     stopped = total > steps
 
     def stop(source: torch.Generator, count: int) -> dict[str, Tensor]:
@@ -93,7 +97,9 @@ def run(
         runtime = Runtime(seed=1, directory=owned)
         work = job(module, **changes)
         try:
-            history = train(work, settings(**options), total, runtime, resume=resume, workers=workers)
+            history = train(
+                work, settings(**options), total, runtime, resume=resume, workers=workers, track=track
+            )
         except Interrupted:
             assert stopped
             history = []
@@ -213,6 +219,70 @@ def test_settings_that_change_no_result_may_change(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"settings\.learning_rate: was 0\.05, now 0\.01") as caught:
         run(tmp_path / "parts", resume=True, identity=identity(learning_rate=0.01, checkpoint_every=7))
     assert "checkpoint_every" not in str(caught.value) and "batch_size" not in str(caught.value)
+
+
+class Recorder(GeneralTracker):
+    """A tracker that keeps what it is told."""
+
+    name, requires_logging_directory = "tensorboard", True
+
+    def __init__(self, run_name: str, logging_dir: str, **options: Any) -> None:
+        super().__init__()
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.run_name, self.logging_dir, self.finished = run_name, logging_dir, False
+        made.append(self)
+
+    @property
+    def tracker(self) -> Any:
+        return self
+
+    def log(self, values: dict[str, float], step: int | None = None, **options: Any) -> None:
+        assert step is not None and not self.finished
+        self.rows.append((step, dict(values)))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+made: list[Recorder] = []
+
+
+def test_a_tracker_hears_each_row_of_the_history_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Recorder)
+    monkeypatch.setattr(tracking, "_available_trackers", [LoggerType.TENSORBOARD])
+    made.clear()
+    _, history = run(tmp_path, track="tensorboard")
+    (recorder,) = made
+    assert recorder.rows == [(row["step"], row) for row in history]
+    assert recorder.finished and recorder.run_name == "regression" and recorder.logging_dir == str(tmp_path)
+
+
+def test_tensorboard_gets_its_files(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, history = run(tmp_path, track="tensorboard")
+    events = EventAccumulator(str(tmp_path / "regression"))
+    events.Reload()
+    logged = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert logged == [(row["step"], pytest.approx(row["loss"])) for row in history]
+
+
+@pytest.mark.parametrize(("name", "message"), [("tensorbord", "no tracker"), ("wandb", "not installed")])
+def test_a_tracker_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.setattr(tracking, "_available_trackers", [])
+    with pytest.raises(UsageError, match=message):
+        run(tmp_path, track=name)
+
+
+def test_weights_that_are_shared_out_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(UsageError, match="FSDP"):
+        run(tmp_path)
 
 
 class Dies(Numbers):

@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
+from transformers import BertModel
 
 from origcli.errors import InputError, ModelError, UsageError
+from origcli.models.text_encoder import build_bert_config, build_tokenizer
 from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.provenance import hash_file
 from origcli.scenes.dataset import Dataset
 from origcli.settings import Settings
 from origcli.training import features, unet, vae
+from tests.hub_server import Repository, hub_server, point_to
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,46 @@ def test_a_unet_run_reports_and_shows_samples(unet_run: Path) -> None:
     assert {"samples.png", "loss.png"} <= {path.name for path in unet_run.iterdir()}
 
 
+def test_the_bert_of_the_supplement_comes_from_the_pinned_commit(
+    tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from origcli.models.registry import COMPANIONS
+
+    own = tiny_settings.text_encoder
+    tokenizer = build_tokenizer(["big red full circle"], own.max_length)
+    BertModel(build_bert_config(own, len(tokenizer))).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    bert = COMPANIONS["bert"]
+    paper = own.model_copy(update={"source": bert.id})
+    settings = tiny_settings.model_copy(update={"text_encoder": paper})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with hub_server({bert.id: Repository.of(tmp_path / "bert", bert.revision)}) as server:
+        point_to(monkeypatch, server.url)
+        encoder, words = unet.open_text_encoder([], settings, Runtime(), resume=False)
+        assert any(bert.revision in request for request in server.requests)
+        assert not any("/main/" in request for request in server.requests)
+        asked = len(server.requests)
+        again, _ = unet.open_text_encoder([], settings, Runtime(offline=True), resume=False)
+        assert len(server.requests) == asked
+    assert torch.equal(encoder.embeddings.word_embeddings.weight, again.embeddings.word_embeddings.weight)
+    assert not encoder.training and words.model_max_length == own.max_length
+    encoder.save_pretrained(tmp_path / "saved")
+    words.save_pretrained(tmp_path / "saved")
+    for path in (tmp_path / "saved").glob("*.json"):  # where it lay is no part of the model
+        assert str(tmp_path) not in path.read_text(), path.name
+
+
+def test_the_bert_of_the_supplement_is_asked_for_by_a_command_that_can_fetch_it(
+    tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    paper = tiny_settings.text_encoder.model_copy(update={"source": "google-bert/bert-base-uncased"})
+    settings = tiny_settings.model_copy(update={"text_encoder": paper})
+    with pytest.raises(ModelError) as caught:
+        unet.open_text_encoder([], settings, Runtime(offline=True), resume=False)
+    assert caught.value.hint.endswith("origcli fetch bert")
+
+
 def test_the_caption_bert_knows_every_word_of_captions_and_templates(unet_run: Path) -> None:
     from origcli.inversion.templates import read_templates
     from origcli.models.text_encoder import load_bert
@@ -92,6 +136,9 @@ def test_the_decoder_alone_leaves_the_latents(
     settings = tiny_settings.model_copy(update={"vae": own})
     with open_runtime(settings.runtime, tmp_path / "decoder") as runtime:
         vae.run(tiny_dataset.path, settings, runtime, init_from=vae_run / "vae")
+    assert "_name_or_path" not in (tmp_path / "decoder/vae/config.json").read_text()
+    notes = json.loads((tmp_path / "decoder/report.json").read_text())["provenance"]["notes"]
+    assert notes == [f"the weights started from {vae_run / 'vae'}"]
     before, after = unet.load_vae(vae_run), unet.load_vae(tmp_path / "decoder")
     pixels = to_pixels(tiny_dataset.images(range(3)))
     assert torch.equal(encode_moments(before, pixels)[0], encode_moments(after, pixels)[0])
