@@ -115,6 +115,7 @@ def test_a_bug_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- stdout --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(7, "exit 6")
 def test_a_full_stdout_is_told() -> None:
     with Path("/dev/full").open("w") as full:
         done = run("schema", "score", capture_output=False, stdout=full, stderr=subprocess.PIPE)
@@ -122,6 +123,7 @@ def test_a_full_stdout_is_told() -> None:
     assert done.stderr == "origcli: stdout: cannot write: No space left on device\n"
 
 
+@pytest.mark.fault(7, "exit 6 where there is no stdout")
 def test_a_closed_stdout_is_told() -> None:
     done = subprocess.run(
         ["sh", "-c", '"$0" schema score >&-', PROGRAM], capture_output=True, text=True, timeout=60
@@ -130,6 +132,7 @@ def test_a_closed_stdout_is_told() -> None:
     assert done.stderr.startswith("origcli: stdout: closed\n")
 
 
+@pytest.mark.fault(7, "a reader that leaves ends it without a word")
 @pytest.mark.parametrize("words", ["schema score", "config show", "--help"])
 def test_a_reader_that_leaves_ends_it_quietly(words: str) -> None:
     script = f'"$0" {words} | true; echo "${{PIPESTATUS[0]}}"'

@@ -181,6 +181,7 @@ def test_mistakes_are_told(detect, pictures, tmp_path, words, status, message):
     assert message in told[2] and "Traceback" not in told[2]
 
 
+@pytest.mark.fault(8, "found before any model is loaded")
 def test_a_place_that_cannot_be_written_is_found_first(detect, pictures, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(survey, "load_yolo", lambda *_: pytest.fail("the detector was opened"))

@@ -52,6 +52,7 @@ def test_ready(run: Run, bundled: Path) -> None:
     assert status == 0 and "model shapes" in out and "(chosen)" in out
 
 
+@pytest.mark.fault(22, "one flipped bit of the bundled model is found")
 def test_a_damaged_bundle(run: Run, bundled: Path) -> None:
     weights = bundled / "unet" / "diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())

@@ -102,6 +102,7 @@ def test_nan_is_no_json() -> None:
         present.json_text({"a": float("nan")})
 
 
+@pytest.mark.fault(26, "control characters never reach the terminal")
 @given(st.text())
 def test_no_text_steers_the_terminal(text: str) -> None:
     assert all(c.isprintable() for c in present.printable(text))
@@ -116,6 +117,7 @@ def test_an_error_with_a_strange_name(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "origcli: a\\x1b[2Jb\\nc.png: not a picture\n"
 
 
+@pytest.mark.fault(27, "still valid JSON")
 def test_names_that_are_no_utf8_are_still_json() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")

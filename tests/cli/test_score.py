@@ -46,6 +46,7 @@ def run(monkeypatch, tmp_path, capsys, pixel_metric):
     return call
 
 
+@pytest.mark.fault(5, "exit 3 in a moment: torch is not even loaded")
 def test_a_missing_file_is_told_at_once_and_without_torch(tmp_path):
     program = (
         "import sys\nfrom origcli.cli.app import main\n"
@@ -96,6 +97,7 @@ def test_one_image_as_a_table(run, pictures, tiny_bert_pipeline_dir):
     assert done.status == 0 and Path("runs/score-a-2/report.html").is_file()
 
 
+@pytest.mark.fault(1, "a row with the error, exit 3; the other pictures are done")
 def test_many_images_in_every_format(run, pictures, tiny_bert_pipeline_dir):
     Path("bad.png").write_bytes(b"")
     words = ("score", "pictures", "bad.png", "--model", tiny_bert_pipeline_dir, *QUICK)
@@ -266,6 +268,7 @@ def test_a_model_without_a_detector_has_no_elements(
     assert int(stopped.value.code) == 4 and "--detector DIR" in capsys.readouterr().err
 
 
+@pytest.mark.fault(11, "a killed score comes to the same reports")
 def test_killed_runs_go_on_to_the_same_bytes(run, tmp_path, pictures, tiny_bert_pipeline_dir):
     """SIGKILL in the middle, in a process of its own, before the second drawing of a batch of two images."""
     program = (

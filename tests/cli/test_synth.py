@@ -138,6 +138,7 @@ def parts(path: Path) -> int:
     return len(list(path.glob(".parts/*.jsonl")))
 
 
+@pytest.mark.fault(9, "exit 130 or 143, and resuming comes to the same bytes")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )

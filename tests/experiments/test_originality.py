@@ -127,6 +127,7 @@ def test_an_inversion_goes_on_where_it_was_stopped(tmp_path, pictures, tiny_sett
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.fault(12, "score refuses other settings and other images")
 def test_other_settings_or_images_are_refused_in_a_used_directory(tmp_path, pictures, tiny_settings):
     score(tiny_settings(), tmp_path / "out", pictures[:1])
     with pytest.raises(UsageError, match="images was 3, is 4"):
@@ -192,6 +193,7 @@ def test_an_image_out_of_domain_is_not_inverted(tmp_path, pictures, tiny_setting
     assert result.verdict.kind == "out-of-domain" and result.domain_check.forced and result.curve
 
 
+@pytest.mark.fault(13, "its row has the error; the other images are scored")
 def test_one_image_that_is_not_finite_costs_no_other(tmp_path, pictures, tiny_settings, monkeypatch):
     real = learning.invert
 

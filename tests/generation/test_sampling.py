@@ -65,6 +65,7 @@ def test_the_models_own_guidance_is_the_default(model: DiffusionModel) -> None:
     assert sampling.guidance_scale(model, settings(guidance=0.0)) == 0.0
 
 
+@pytest.mark.fault(14, "drawing halves its batch")
 def test_memory_that_runs_out_halves_the_batch(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_memory_that_never_suffices_is_a_device_error(
         sampling.draw_prompts(model, ["cat"], [0], settings(), Runtime())
 
 
+@pytest.mark.fault(13, "no black picture is drawn of it")
 def test_nan_latents_are_never_a_black_picture(model: DiffusionModel) -> None:
     with pytest.raises(NonFiniteError):
         sampling.decode(model, torch.full((1, *model.latent_shape), float("nan")))

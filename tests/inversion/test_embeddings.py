@@ -64,6 +64,7 @@ def test_files_that_are_not_one_finite_matrix_are_refused(tmp_path: Path) -> Non
             load_embeddings(tmp_path / f"{name}.safetensors")
 
 
+@pytest.mark.fault(18, "embeddings that are pickles are refused, the trap is not touched")
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
 

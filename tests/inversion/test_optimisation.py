@@ -147,6 +147,7 @@ invert(model, [Image.open(picture)], ["a"], [1, 3], settings, Runtime(), checkpo
 """
 
 
+@pytest.mark.fault(10, "an inversion goes on from its last whole checkpoint")
 def test_sigkill_leaves_a_whole_checkpoint_to_go_on_from(
     bert: DiffusionModel, pictures: list[Image.Image], tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_sigkill_leaves_a_whole_checkpoint_to_go_on_from(
     assert equal(resumed[0], invert(bert, pictures[:1], ["a"], [1, 3], settings, Runtime())[0])
 
 
+@pytest.mark.fault(13, "an inversion stops and names its step")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
     bert: DiffusionModel,
@@ -236,6 +238,7 @@ class Oom:
         self.sizes.append(len(inputs[0]))
 
 
+@pytest.mark.fault(14, "an inversion halves its batch; the result stays")
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_result(
     bert: DiffusionModel, pictures: list[Image.Image]
 ) -> None:

@@ -39,6 +39,7 @@ def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
     return value
 
 
+@pytest.mark.fault(1, "an input error that names the file, in every format")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "avif", "gif", "bmp", "tiff"])
 def test_every_format_is_read_and_its_truncation_is_an_error(tmp_path: Path, suffix: str) -> None:
     path = saved(tmp_path / f"a.{suffix}", picture(128, 128))
@@ -83,6 +84,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + rows + chunk(b"IEND", b"")
 
 
+@pytest.mark.fault(2, "refused before a pixel is unpacked")
 @pytest.mark.parametrize("size", [(14000, 14000), (100_000, 100_000), (1, 2**31 - 1)])
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "bomb.png"
@@ -91,6 +93,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, size: tup
         read_image(path, 32)
 
 
+@pytest.mark.fault(3, "refused whatever its name says; no plugin for it is loaded")
 @pytest.mark.parametrize(
     "data", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"hello", b"\x00" * 100, b"GIF89a", b"P6 1 1 255 abc"]
 )
@@ -102,6 +105,7 @@ def test_other_formats_are_refused(tmp_path: Path, data: bytes) -> None:
     assert str(path) in caught.value.message
 
 
+@pytest.mark.fault(5, "an input error that says which of them it is")
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "pipe.png")
@@ -113,6 +117,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "nul\0.png", 32)
 
 
+@pytest.mark.fault(4, "turned upright, once")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_the_exif_turn_is_taken_once(tmp_path: Path, suffix: str, turn: int) -> None:
@@ -145,6 +150,7 @@ def transparent() -> Image.Image:
     return image
 
 
+@pytest.mark.fault(4, "laid on white")
 @pytest.mark.parametrize(
     ("name", "image", "options"),
     [
@@ -170,6 +176,7 @@ def test_half_transparent_black_is_grey(tmp_path: Path) -> None:
         assert pixel(read, 0, 0) == (127, 127, 127)
 
 
+@pytest.mark.fault(4, "converted in a defined way, which the report names")
 @pytest.mark.parametrize(
     ("name", "image", "expected"),
     [
@@ -197,6 +204,7 @@ def test_32_bit_pixels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
         read_image(saved(tmp_path / "a.tiff", Image.fromarray(values)), 8)
 
 
+@pytest.mark.fault(4, "the first frame is taken, and that is said")
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff"])
 def test_the_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
@@ -273,6 +281,7 @@ def test_to_srgb_is_for_pictures_in_memory_too() -> None:
     assert image.mode == "RGB" and done == ["alpha on white"]
 
 
+@pytest.mark.fault(27, "a text in the report that leads back to the file")
 def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     saved(path, picture(8, 8))

@@ -55,6 +55,7 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+@pytest.mark.fault(22, "exit 4 and the part of the model")
 @pytest.mark.parametrize("damage", [_drop_a_key, _add_a_key, _cut, Path.unlink])
 def test_damaged_weights_are_named(copy: Path, damage: Callable[[Path], None]) -> None:
     damage(copy / UNET)
@@ -75,6 +76,7 @@ def test_an_index_that_is_none_is_an_error(copy: Path, index: str) -> None:
         load_pipeline(copy, Runtime())
 
 
+@pytest.mark.fault(18, "a model's .bin is never opened")
 def test_pickles_are_never_loaded(copy: Path) -> None:
     (copy / UNET).rename(copy / "unet/diffusion_pytorch_model.bin")
     with pytest.raises(ModelError, match="unet"):
@@ -103,6 +105,7 @@ def test_text_states_are_those_of_diffusers(request: pytest.FixtureRequest, kind
     assert torch.allclose(text_states(model.text_encoder, ids, mask), expected, atol=1e-6)
 
 
+@pytest.mark.fault(28, "exit 2; no prompt is cut in silence")
 def test_a_prompt_that_is_too_long_is_refused(tiny_bert_pipeline_dir: Path) -> None:
     model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
     with pytest.raises(UsageError, match="longer than the text encoder"):

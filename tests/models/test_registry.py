@@ -47,6 +47,7 @@ def pipeline(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
+@pytest.mark.fault(19, "exit 2")
 @pytest.mark.parametrize(
     "name", ["../x", "a/b/c", "sd16", "SD15", "", "a b/c", "owner/../name", "o/n@../main", "o/n@-x"]
 )
@@ -71,6 +72,7 @@ def test_any_text_is_an_error_that_is_told(text: str) -> None:
         hub_model(text) if "/" not in text else resolve(f"../{text}", OFFLINE)
 
 
+@pytest.mark.fault(23, "exit 4 at once, with the command that fetches it")
 @pytest.mark.parametrize("name", ["sd15", "sd14", "owner/name", "owner/name@v1", "sd15@main"])
 def test_offline_and_not_here_is_exit_4_with_the_command(name: str) -> None:
     with pytest.raises(ModelError) as caught:
@@ -188,6 +190,7 @@ def test_auto_is_sd15_on_a_gpu(pipeline: Path, monkeypatch: pytest.MonkeyPatch, 
     assert asked == [(HUB_MODELS["sd15"], ("fp16", None))]
 
 
+@pytest.mark.fault(23, "no other model is taken instead")
 def test_auto_never_falls_back_when_fetching_fails(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "bundled_directory", lambda: pipeline)
     monkeypatch.setattr(registry.hub, "FIRST_WAIT_S", 0.0)

@@ -182,6 +182,7 @@ assert not {{"peft", "open_clip", "timm", "dreamsim"}} & set(sys.modules), "slow
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+@pytest.mark.fault(23, "the same for DreamSim")
 def test_missing_weights_are_exit_4_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
@@ -234,6 +235,7 @@ class _Marker:
         return (Path.touch, (self.path,))
 
 
+@pytest.mark.fault(18, "DreamSim's published files are tensors or refused")
 def test_weights_are_tensors_or_refused(published: Path, tmp_path: Path) -> None:
     config = published / "clip_vitb32_single_lora" / "adapter_config.json"
     adapter = published / "clip_vitb32_single_lora" / "adapter_model.safetensors"

@@ -18,6 +18,7 @@ from tests.reports import samples
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
+@pytest.mark.fault(25, "null and a reason")
 @given(numbers, numbers, numbers)
 def test_any_number_becomes_a_value_or_a_reason(value: float, a: float, b: float) -> None:
     ends = (a, b) if math.isnan(a) or math.isnan(b) else (min(a, b), max(a, b))

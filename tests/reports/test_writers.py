@@ -76,6 +76,7 @@ def test_any_text_comes_back_from_its_cell(texts: list[str]) -> None:
     assert [row[name] for name in names] == [spreadsheet.safe_cell(text) for text in texts]
 
 
+@pytest.mark.fault(26, "no cell of a CSV starts as a formula")
 @given(st.text())
 def test_no_cell_starts_as_a_formula(text: str) -> None:
     assert not str(spreadsheet.safe_cell(text)).startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -33,6 +33,7 @@ def test_results_come_in_the_order_of_the_units_from_two_processes(cluster):
     assert len({process for _, process in found}) == 2 and os.getpid() not in {p for _, p in found}
 
 
+@pytest.mark.fault(30, "it is replaced and its unit done again")
 def test_a_worker_that_dies_is_replaced_and_its_unit_done_again(cluster, tmp_path):
     def open_worker(marks=tmp_path):
         def work(unit):
@@ -48,6 +49,7 @@ def test_a_worker_that_dies_is_replaced_and_its_unit_done_again(cluster, tmp_pat
     assert (tmp_path / "3").exists()
 
 
+@pytest.mark.fault(30, "exit 5 when a unit kills each worker")
 def test_a_unit_that_kills_every_worker_ends_the_run(cluster):
     def open_worker():
         return lambda unit: os._exit(1)

@@ -14,6 +14,7 @@ from origcli.errors import ExitCode, Interrupted
 from origcli.runtime import interrupts
 
 
+@pytest.mark.fault(9, "the loop stops at its next safe point, exit 130 or 143")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, ExitCode.SIGINT), (signal.SIGTERM, ExitCode.SIGTERM)]
 )
@@ -69,6 +70,7 @@ with interrupts.handled():
 """
 
 
+@pytest.mark.fault(9, "a second one stops at once")
 def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
     started = tmp_path / "started"
     process = subprocess.Popen([sys.executable, "-c", LOOP, str(started)], stderr=subprocess.PIPE, text=True)

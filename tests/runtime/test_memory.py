@@ -70,6 +70,7 @@ def test_the_batch_shrinks_until_it_fits_and_stays_there(size: int, fits: int) -
     assert batch.attempt(work) == batch.size and tried == [batch.size]
 
 
+@pytest.mark.fault(14, "exit 5 when one sample does not fit")
 def test_one_sample_that_does_not_fit_is_a_device_error() -> None:
     def work(count: int) -> None:
         raise MemoryError

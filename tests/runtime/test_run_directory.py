@@ -79,6 +79,7 @@ def test_equal_values_are_equal_bytes(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"a": [1.5, None, "é"], "b": 1}
 
 
+@pytest.mark.fault(25, "no NaN is ever written as JSON")
 def test_json_takes_no_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"a": float("nan")})
@@ -123,6 +124,7 @@ print(target.read_bytes(), sorted(p.name for p in target.parent.iterdir()))
 """
 
 
+@pytest.mark.fault(6, "exit 6; the old file is whole, nothing half-written stays (a full tmpfs)")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     mounting = [
         "unshare",
@@ -145,6 +147,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert state == "b'old' ['a.bin']"
 
 
+@pytest.mark.fault(6, "the same when the limit is the process's")
 def test_a_file_over_the_limit_leaves_the_old_file(tmp_path: Path) -> None:
     assert hasattr(resource, "RLIMIT_FSIZE")
     message, state = python(FILL, str(tmp_path / "a.bin"), "100000").stdout.splitlines()
@@ -164,6 +167,7 @@ except StorageError as error:
 """
 
 
+@pytest.mark.fault(8, "exit 6 at once, as an unprivileged user")
 def test_a_directory_that_cannot_be_written_is_found_at_once(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     command = [sys.executable, "-c", UNWRITABLE, str(tmp_path)]
@@ -203,6 +207,7 @@ with run_directory.RunDirectory(target.parent):
 """
 
 
+@pytest.mark.fault(10, "the old file or the new, whole; leftovers are swept")
 @pytest.mark.parametrize(
     ("moment", "expected"), [("write", b"old"), ("flush", b"old"), ("rename", b"old"), ("directory", b"new")]
 )
@@ -229,6 +234,7 @@ def test_the_sweep_takes_our_partial_files_only(tmp_path: Path) -> None:
 # -- owners --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(17, "the second exits 7 and names the first")
 def test_the_second_owner_is_told_of_the_first(tmp_path: Path) -> None:
     code = """
 import sys

@@ -83,6 +83,7 @@ def test_pictures_are_read_one_by_one_and_at_once(small: Path) -> None:
     assert np.array_equal(dataset.images([5, 3]), together[[5, 3]])
 
 
+@pytest.mark.fault(16, "the same data set")
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_number_of_workers_changes_no_byte(small: Path, tmp_path: Path, workers: int) -> None:
     write_dataset(recipe(count=COUNT), tmp_path / "set", workers=workers)
@@ -238,6 +239,7 @@ def die(number: int, check: object) -> int:
     return number
 
 
+@pytest.mark.fault(15, "synth says so and can go on")
 def test_a_killed_worker_is_told() -> None:
     with pytest.raises(DeviceError, match="killed"):
         list(run_units(die, [(1,), (2,)], 2))
@@ -303,6 +305,7 @@ def is_running(process: int) -> bool:
         return False
 
 
+@pytest.mark.fault(6, "a data set goes on where it was once there is room")
 def test_a_full_disk_is_told_and_resumed(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ def test_training_learns_and_leaves_the_average(tmp_path: Path) -> None:
     assert not torch.equal(tensors["ema.0"], tensors["model.0.weight"])
 
 
+@pytest.mark.fault(11, "weights and losses are equal to the bit, wherever it stopped")
 @pytest.mark.parametrize("stop", [1, 13, 24])
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, stop: int) -> None:
     whole, history = run(tmp_path / "whole")
@@ -152,6 +153,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, stop: int) -> None:
     assert (tmp_path / "whole/history.csv").read_bytes() == (tmp_path / "parts/history.csv").read_bytes()
 
 
+@pytest.mark.fault(16, "the same weights with 0, 1 and 2")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
     assert equal(run(tmp_path / "a")[0], run(tmp_path / "b", workers=workers)[0])
@@ -173,6 +175,7 @@ class Scarce(Regression):
         return super().forward(x, noise)
 
 
+@pytest.mark.fault(14, "the micro-batch halves, the effective batch stays")
 def test_memory_that_runs_out_keeps_the_effective_batch(tmp_path: Path) -> None:
     whole, _ = run(tmp_path / "a")
     scarce, _ = run(tmp_path / "b", objective=Scarce())
@@ -192,6 +195,7 @@ class Breaks(Regression):
         return {"loss": terms["loss"] * (self.value if self.calls == 6 else 1.0)}
 
 
+@pytest.mark.fault(13, "exit 8 with the step; the last checkpoint is from before it")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, value: float) -> None:
     with pytest.raises(NonFiniteError, match="step 6"):
@@ -200,6 +204,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, value: floa
     assert state["step"] == 5 and all(torch.isfinite(value).all() for value in tensors.values())
 
 
+@pytest.mark.fault(12, "refused, exit 2; each difference is named")
 def test_other_settings_are_refused_and_the_difference_said(tmp_path: Path) -> None:
     run(tmp_path, 5, 25)
     with pytest.raises(UsageError, match=r"width: was 8, now 16") as caught:
@@ -291,6 +296,7 @@ class Dies(Numbers):
         raise AssertionError
 
 
+@pytest.mark.fault(15, "exit 5 with what to do")
 def test_a_data_worker_that_dies_is_a_device_error(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as owned, pytest.raises(DeviceError, match="worker"):
         work = job(Regression(), samples=Dies())
@@ -334,3 +340,54 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     both = load_file(tmp_path / "out.safetensors")
     assert all(torch.allclose(whole[name], both[name], atol=1e-4) for name in whole)
+
+
+ONE_DIES = """
+import os, signal, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, {root!r})
+from tests.training.test_loop import Regression, job, settings
+from origcli.runtime.context import open_runtime
+from origcli.settings import RuntimeSettings
+from origcli.training.loop import train
+out, fatal, module = Path(sys.argv[1]), sys.argv[2] == "dies", Regression()
+calls = 0
+
+def randoms(source, count):
+    global calls
+    calls += 1
+    if fatal and os.environ["RANK"] == "1" and calls == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {{"noise": torch.randn((count, 2), generator=source)}}
+
+with open_runtime(RuntimeSettings(device="cpu", seed=1), out) as runtime:
+    train(job(module, randoms=randoms), settings(checkpoint_every=5), 25, runtime, resume=not fatal)
+if os.environ["RANK"] == "0":
+    torch.save(module.net.state_dict(), out / "weights.pt")
+"""
+
+
+@pytest.mark.fault(
+    29, "the launch ends, the last checkpoint is whole, and resuming comes to the same weights"
+)
+def test_a_rank_that_dies_ends_all_and_the_run_goes_on(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path / "one")
+    script = tmp_path / "two.py"
+    script.write_text(ONE_DIES.format(root=str(Path(__file__).parents[2])))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    out = tmp_path / "two"
+
+    def start(word: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        words = [sys.executable, *launch, str(out), word]
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    assert start("dies").returncode != 0
+    assert load_checkpoint(checkpoints(out / "checkpoints")[-1])[1]["step"] == 5
+    done = start("resumes")
+    assert done.returncode == 0, done.stderr[-3000:]
+    resumed = torch.load(out / "weights.pt", weights_only=True)
+    assert all(torch.allclose(whole[name], resumed[name], atol=1e-4) for name in whole)

@@ -1,0 +1,113 @@
+"""The table of faults in docs/reliability.md, made of the marks on the tests that bring them about.
+
+`python -m tests.reliability --update` writes the page, `--check` says whether it is up to date.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- made by tests/reliability.py: -->\n", "<!-- end -->\n"
+
+FAULTS = {
+    1: "a picture is cut short",
+    2: "a picture's header claims an enormous size",
+    3: "a picture is EPS or another format that is not read",
+    4: "a picture is turned, transparent, CMYK, has a palette, 16 bits or several frames",
+    5: "a file is missing, empty, a directory or a pipe; a directory holds no picture",
+    6: "the disk fills up in the middle of a write",
+    7: "stdout is full or closed",
+    8: "the output may not be written",
+    9: "SIGINT or SIGTERM",
+    10: "SIGKILL at any point of a save",
+    11: "a run is stopped in the middle and resumed",
+    12: "a run is resumed with other settings",
+    13: "a loss or a picture is NaN or infinite",
+    14: "memory runs out, on the device or the host",
+    15: "a data worker dies",
+    16: "another number of workers",
+    17: "two runs share a directory",
+    18: "a pickle or a data set that would run code when it is read",
+    19: "a model's name leads somewhere else",
+    20: "an archive would write elsewhere, or fill the disk",
+    21: "a link leads out of the directory",
+    22: "weights are changed, cut, or have keys too many or too few",
+    23: "there is no network and nothing was fetched",
+    24: "a download is cut, changed or refused",
+    25: "a number of a report is NaN or infinite",
+    26: "a file's name is a formula or a script",
+    27: "a file's name is not UTF-8",
+    28: "a placeholder is taken, a prompt is too long, more tokens than fit",
+    29: "a process of a distributed run dies",
+    30: "a worker of a Ray cluster dies",
+}
+
+
+class Tested(NamedTuple):
+    """One behaviour of a fault and the test that shows it."""
+
+    fault: int
+    behaviour: str
+    test: str  # as pytest takes it
+
+
+def fault_marks(root: Path = ROOT) -> list[Tested]:
+    """All marks `fault(number, behaviour)` by fault and then by test.
+
+    They are read from the source, so that no test has to be imported.
+    """
+    found = [
+        Tested(*mark, f"{path.relative_to(root).as_posix()}::{function.name}")
+        for path in sorted((root / "tests").rglob("test_*.py"))
+        for function in ast.parse(path.read_text("utf-8")).body
+        if isinstance(function, ast.FunctionDef)
+        for mark in _marks(function)
+    ]
+    return sorted(found, key=lambda one: one.fault)
+
+
+def _marks(function: ast.FunctionDef) -> Iterator[tuple[int, str]]:
+    for decorator in function.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.fault":
+            number, behaviour = (ast.literal_eval(argument) for argument in decorator.args)
+            yield number, behaviour
+
+
+def table(rows: list[Tested]) -> str:
+    """The rows as a table in Markdown; a fault's name stands in its first row alone."""
+    lines = ["| # | fault | what happens | test |", "|---|---|---|---|"]
+    before = 0
+    for fault, behaviour, test in rows:
+        name = f"{fault} | {FAULTS[fault]}" if fault != before else " | "
+        lines.append(f"| {name} | {behaviour} | `{test}` |")
+        before = fault
+    return "\n".join(lines) + "\n"
+
+
+def page(now: str) -> str:
+    """The page with its table made anew; the words around it stay."""
+    head, _, rest = now.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{table(fault_marks())}\n{END}{tail}"
+
+
+def main(words: list[str]) -> int:
+    """`--update` or `--check`."""
+    now = PAGE.read_text("utf-8")
+    if words == ["--update"]:
+        PAGE.write_text(page(now), "utf-8")
+    elif words != ["--check"]:
+        sys.stderr.write("python -m tests.reliability --update | --check\n")
+        return 2
+    elif page(now) != now:
+        sys.stderr.write(f"{PAGE}: out of date; python -m tests.reliability --update\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
