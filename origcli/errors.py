@@ -4,6 +4,8 @@ A command line that scripts rely on has exit statuses that mean one thing each (
 Anything that is raised and is not an `OrigError` is a bug, exit status 1.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -39,6 +41,13 @@ class OrigError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint about a word that is unknown: the nearest known one, else all of them."""
+    names = list(known)
+    near = get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
 
 
 class UsageError(OrigError):

@@ -7,8 +7,7 @@ The base is always `paper.toml`, which is complete; `small.toml` (scale of data 
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from origcli.errors import InputError, UsageError
+from origcli.errors import InputError, UsageError, nearest
 
 # Variables of the environment that are not settings; see `origcli --help` and the manual.
 VARIABLES = {
@@ -256,18 +255,11 @@ class Origins(dict[str, str]):
     """Where each effective value came from: `section.field` -> "preset paper", "environment", "flag" …"""
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """What to say of a word that is unknown: the nearest known one, else all of them."""
-    names = list(known)
-    near = get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
-
-
 @cache
 def preset_values(name: str) -> dict[str, dict[str, Any]]:
     """The tables of one preset file."""
     if name not in PRESETS:
-        raise UsageError(f"no preset is called {name!r}", _nearest(name, PRESETS))
+        raise UsageError(f"no preset is called {name!r}", nearest(name, PRESETS))
     text = resources.files("origcli.presets").joinpath(f"{name}.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -288,11 +280,11 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
     for section, table in values.items():
         if section not in Settings.model_fields or not isinstance(table, dict):
             raise UsageError(
-                f"{path}: no section is called [{section}]", _nearest(section, Settings.model_fields)
+                f"{path}: no section is called [{section}]", nearest(section, Settings.model_fields)
             )
         for field in table:
             if field not in fields_of(section):
-                raise UsageError(f"{path}: [{section}] has no {field!r}", _nearest(field, fields_of(section)))
+                raise UsageError(f"{path}: [{section}] has no {field!r}", nearest(field, fields_of(section)))
     return values
 
 
@@ -320,7 +312,7 @@ def environment_values(environment: Mapping[str, str]) -> dict[str, dict[str, An
                     values.setdefault(section, {})[name] = _parse(environment[variable], field)
     for variable in environment:
         if variable.startswith("ORIGCLI_") and variable not in known:
-            raise UsageError(f"the environment variable {variable} sets nothing", _nearest(variable, known))
+            raise UsageError(f"the environment variable {variable} sets nothing", nearest(variable, known))
     return values
 
 

@@ -15,8 +15,11 @@ SCORE = "score"
 _HOLDS = {
     SCORE: "learned tokens, drawings and constants of scores, by content",
     "dreamsim": "weights of DreamSim",
+    "features": "features of training pictures",
     "hub": "hashes of fetched models",
     "ultralytics": "settings of ultralytics",
+    "lpips": "weights of LPIPS",
+    "weights": "weights of YOLOv8",
 }
 
 
@@ -53,7 +56,7 @@ def show(form: options.FormatOption = options.Format.table) -> None:
 def clear(
     rooms: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ROOM…", help="What to clear; see `origcli cache show`. [default: score]"),
+        typer.Argument(metavar="ROOM", help="What to clear; see `origcli cache show`. [default: score]"),
     ] = None,
 ) -> None:
     """Remove results of scores, or other rooms, from the cache; what is needed again is made again.

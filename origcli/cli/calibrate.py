@@ -20,16 +20,8 @@ def calibrate(
         ),
     ],
     model: options.ModelOption = None,
-    metric: Annotated[
-        str | None,
-        typer.Option("--metric", metavar="NAME", help="auto, dreamsim or elements. [default: auto]"),
-    ] = None,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            "--detector", metavar="DIR", help="Detector of the elements metric. [default: the model's]"
-        ),
-    ] = None,
+    metric: options.MetricOption = None,
+    detector: options.DetectorOption = None,
     queries: Annotated[
         int, typer.Option("--queries", metavar="N", help="Captioned pictures for the threshold.", min=1)
     ] = 60,
@@ -43,17 +35,9 @@ def calibrate(
         int | None,
         typer.Option("--ceiling-images", metavar="N", help="Drawings for the ceiling. [default: 64]"),
     ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", metavar="W", help="Guidance scale. [default: the model's]"),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", help="Denoising steps. [default: 50]")
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option("--scheduler", metavar="NAME", help="ddim, dpm, euler or pndm. [default: ddim]"),
-    ] = None,
+    guidance: options.GuidanceOption = None,
+    steps: options.StepsOption = None,
+    scheduler: options.SchedulerOption = None,
     write: Annotated[
         bool, typer.Option("--write", help="Write the constants to the model directory's registry.json.")
     ] = False,
@@ -88,7 +72,7 @@ def calibrate(
             "score": {
                 "model": model,
                 "metric": metric,
-                "detector": detector and str(detector),
+                "detector": detector,
                 "images": images,
                 "ceiling_images": ceiling_images,
             },

@@ -7,7 +7,7 @@ import typer
 
 from origcli.cli import options, present
 from origcli.cli.help import Command, Group
-from origcli.errors import UsageError
+from origcli.errors import UsageError, nearest
 
 app = typer.Typer(name="config", cls=Group, help="See the settings that presets, files and variables give.")
 
@@ -44,7 +44,7 @@ def show(
     values = settings.model_dump(mode="json")
     if section is not None:
         if section not in values:
-            raise UsageError(f"no section is called {section!r}", f"choose from {', '.join(values)}")
+            raise UsageError(f"no section is called {section!r}", nearest(section, values))
         values = {section: values[section]}
     if toml:
         present.write(_toml(values))

@@ -70,9 +70,7 @@ def detect(
             rich_help_panel=EYES,
         ),
     ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Take pictures that links bring into a directory.")
-    ] = False,
+    follow_links: options.FollowLinksOption = False,
     batch_size: Annotated[
         int | None,
         typer.Option(

@@ -76,4 +76,5 @@ def draw(
         settings.runtime, target, present.progress(quiet), options.existing(False, force)
     ) as runtime:
         rows = pictures.run(model, prompt or [""], images, settings, runtime, embeddings=embeddings)
-    present.rows(rows, ("file", "prompt", "seed"), form)
+    as_asked = [{**row, "file": str(target / Path(row["file"]).name)} for row in rows]
+    present.rows(as_asked, ("file", "prompt", "seed"), form)

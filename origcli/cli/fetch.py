@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from origcli.models.fetching import State
 
 COLUMNS = ("name", "state", "gigabytes", "variant", "what", "source", "path")
+SHOWN = tuple(name for name in COLUMNS if name != "source")  # an address fills a terminal
 
 
 def fetch(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
+            metavar="NAME",
             help="sd15, sd14, bert, clip, dreamsim, dreamsim:BRANCH, yolov8n, or OWNER/NAME[@REVISION] "
             "of the hub.",
             autocompletion=lambda: _names(),
@@ -74,7 +75,8 @@ def fetch(
         if not stay and (not state.ready or state.variant != variant):
             state = fetching.fetch(name, progress, variant=variant)
         states.append(state)
-    present.rows([_row(state) for state in states], COLUMNS, form)
+    shown = SHOWN if form is options.Format.table else COLUMNS
+    present.rows([_row(state) for state in states], shown, form)
     _check(states, missing_is_wrong=bool(names) and not show)
 
 

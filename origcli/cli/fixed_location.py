@@ -58,10 +58,7 @@ def fixed_location(
             help="What finds the elements: shapes (bundled), or a trained one.",
         ),
     ] = "shapes",
-    cache: Annotated[
-        bool,
-        typer.Option("--cache/--no-cache", help="Keep results by content and use those kept before."),
-    ] = True,
+    cache: options.CacheOption = True,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     force: options.ForceOption = False,

@@ -9,6 +9,8 @@ from origcli.cli import options, present
 from origcli.errors import ExitCode, UsageError
 
 PLAN_COLUMNS = ("experiment", "level", "held_out", "sizes", "colors", "textures", "shapes", "hash")
+SHOWN_PLAN = ("experiment", "level", "held_out", "hash")  # what fits a terminal, as the hash's beginning does
+_HASH = 12
 COLUMNS = (
     *("experiment", "level", "condition", "images", "detections", "held_out_detections"),
     *("frequency", "frequency_low", "frequency_high", "lift", "confidence", "error"),
@@ -31,7 +33,7 @@ def generalize(
         int | None,
         typer.Option(
             "--repeats",
-            metavar="N",
+            metavar="R",
             help="Symmetric experiments a level, up to 16. [default: small 3, paper 4]",
             rich_help_panel=STUDY,
         ),
@@ -101,8 +103,24 @@ def generalize(
             rich_help_panel=STUDY,
         ),
     ] = None,
-    guidance: options.GuidanceOption = None,
-    steps: options.StepsOption = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance",
+            metavar="W",
+            help="Classifier-free guidance scale; 1: none. [default: small 2, paper the model's]",
+            rich_help_panel=options.DRAWING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            help="Denoising steps of a drawing. [default: small 25, paper 50]",
+            rich_help_panel=options.DRAWING,
+        ),
+    ] = None,
     keep_data: Annotated[
         bool | None,
         typer.Option(
@@ -178,8 +196,12 @@ def generalize(
     if plan:
         if out is not None:
             write_plan(out, settings)
-        title = f"{len(chosen)} experiments"
-        present.rows(plan_rows(chosen, settings), PLAN_COLUMNS, form, title=title)
+        rows, title = plan_rows(chosen, settings), f"{len(chosen)} experiments"
+        if form is options.Format.table:
+            short = [{**row, "hash": row["hash"][:_HASH]} for row in rows]
+            present.rows(short, SHOWN_PLAN, form, title=title)
+        else:
+            present.rows(rows, PLAN_COLUMNS, form)
         return int(ExitCode.OK)
     from origcli.experiments.generalization import run
     from origcli.runtime.context import open_runtime

@@ -33,8 +33,9 @@ def parameter_groups(command: Any, context: Any) -> dict[str, list[Any]]:
             groups.setdefault(parameter.rich_help_panel or usual, []).append(parameter)
     for name in SHARED_GROUPS:
         groups[name] = groups.pop(name, [])
-    if groups[OUTPUT]:
-        groups[OUTPUT].append(groups[OPTIONS].pop())  # --help comes last of all
+    help_option = groups[OPTIONS].pop()
+    last = next((name for name in reversed(groups) if groups[name] and name != ARGUMENTS), OPTIONS)
+    groups[last].append(help_option)  # --help comes last of all
     return {name: parameters for name, parameters in groups.items() if parameters}
 
 

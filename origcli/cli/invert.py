@@ -54,7 +54,7 @@ def invert(
         typer.Option(
             "--invert-steps",
             metavar="N",
-            help="Most steps. [default: fast 250, paper 2000]",
+            help="Most steps of learning. [default: fast 250, paper 2000]",
             rich_help_panel=LEARNING,
         ),
     ] = None,
@@ -101,15 +101,7 @@ def invert(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            "--crop",
-            metavar="HOW",
-            autocompletion=lambda: ["center", "squash", "pad"],
-            help="Of pictures that are not square: center, squash or pad. [default: center]",
-        ),
-    ] = None,
+    crop: options.CropOption = None,
     together: Annotated[
         int | None,
         typer.Option(
@@ -128,9 +120,7 @@ def invert(
             rich_help_panel=options.COMPUTE,
         ),
     ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Take pictures that links bring into a directory.")
-    ] = False,
+    follow_links: options.FollowLinksOption = False,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     force: options.ForceOption = False,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from origcli.runtime.run_directory import Existing
     from origcli.settings import Settings
 
+MEASURE = "The measure"
+DRAWING = "Drawing"
+PICTURES = "Reading pictures"
 COMPUTE = "Computing"
 RUN = "Run"
 OUTPUT = "Output"
@@ -153,14 +156,84 @@ ModelOption = Annotated[
         "auto: sd15 on a GPU, else shapes. [default: auto]",
     ),
 ]
+ShapesModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        autocompletion=lambda: ["shapes"],
+        help="shapes (bundled), or the pipeline directory of another model of shapes. [default: shapes]",
+    ),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        autocompletion=lambda: ["auto", "dreamsim", "elements"],
+        help="dreamsim, dreamsim:BRANCH (one of its branches alone), elements, or auto: elements for "
+        "shapes-world models, else dreamsim. [default: auto]",
+        rich_help_panel=MEASURE,
+    ),
+]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="DIR",
+        help="Detector of the elements metric, of train-detector. [default: the model's]",
+        rich_help_panel=MEASURE,
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        "-M",
+        metavar="M",
+        help="Most tokens to learn. [default: 5]",
+        rich_help_panel=MEASURE,
+    ),
+]
+CacheOption = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Keep results by content and use those kept before.",
+        rich_help_panel=RUN,
+    ),
+]
 
+CropOption = Annotated[
+    str | None,
+    typer.Option(
+        "--crop",
+        metavar="HOW",
+        autocompletion=lambda: ["center", "squash", "pad"],
+        help="Of pictures that are not square: center, squash or pad. [default: center]",
+        rich_help_panel=PICTURES,
+    ),
+]
+FollowLinksOption = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links", help="Take pictures that links bring into a directory.", rich_help_panel=PICTURES
+    ),
+]
 StepsOption = Annotated[
-    int | None, typer.Option("--steps", metavar="N", help="Denoising steps of a drawing. [default: 50]")
+    int | None,
+    typer.Option(
+        "--steps", metavar="N", help="Denoising steps of a drawing. [default: 50]", rich_help_panel=DRAWING
+    ),
 ]
 GuidanceOption = Annotated[
     float | None,
     typer.Option(
-        "--guidance", metavar="W", help="Classifier-free guidance scale; 1: none. [default: the model's]"
+        "--guidance",
+        metavar="W",
+        help="Classifier-free guidance scale; 1: none. [default: the model's]",
+        rich_help_panel=DRAWING,
     ),
 ]
 SchedulerOption = Annotated[
@@ -170,6 +243,7 @@ SchedulerOption = Annotated[
         metavar="NAME",
         autocompletion=lambda: ["ddim", "dpm", "euler", "pndm"],
         help="ddim, dpm, euler or pndm. [default: ddim]",
+        rich_help_panel=DRAWING,
     ),
 ]
 

@@ -20,7 +20,7 @@ def popularity(
             help="The data set that the model was trained on: its directory, or its dataset.json.",
         ),
     ],
-    model: options.ModelOption = None,
+    model: options.ShapesModelOption = None,
     queries: Annotated[
         int | None, typer.Option("--queries", metavar="N", help="Pictures a group. [default: 15]")
     ] = None,
@@ -33,14 +33,8 @@ def popularity(
     images: Annotated[
         int | None, typer.Option("--images", metavar="N", help="Drawings a picture. [default: 20]")
     ] = None,
-    detector: Annotated[
-        Path | None,
-        typer.Option("--detector", metavar="DIR", help="What train-detector wrote. [default: the model's]"),
-    ] = None,
-    cache: Annotated[
-        bool,
-        typer.Option("--cache/--no-cache", help="Keep results by content and use those kept before."),
-    ] = True,
+    detector: options.DetectorOption = None,
+    cache: options.CacheOption = True,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     force: options.ForceOption = False,
@@ -71,7 +65,7 @@ def popularity(
             "model": model or "shapes",
             "metric": "elements",
             "images": images,
-            "detector": detector and str(detector),
+            "detector": detector,
         },
         "runtime": {
             "seed": seed,

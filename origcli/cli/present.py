@@ -152,6 +152,8 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
+    # A table is for the eye: a column in which no row says anything is left out.
+    shown = [name for name in columns if not table or any(row.get(name) is not None for row in table)]
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -159,16 +161,13 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
         no_color=not terminal or "NO_COLOR" in os.environ,
         width=None if terminal else _UNBOUNDED,
     )
-    grid = Table(
-        title=title or None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD if terminal else None,
-        pad_edge=False,
-    )
-    for column in columns:
+    if title:
+        console.print(title, markup=False, highlight=False)
+    grid = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
+    for column in shown:
         numeric = all(isinstance(row.get(column), int | float | None) for row in table)
         grid.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in table:
-        grid.add_row(*(Text(_shown(row.get(column))) for column in columns))
+        grid.add_row(*(Text(_shown(row.get(column))) for column in shown))
     console.print(grid)
     return "".join(line.rstrip() + "\n" for line in buffer.getvalue().strip("\n").splitlines())

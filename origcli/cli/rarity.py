@@ -13,25 +13,17 @@ COLUMNS = ("score", "images", "common", "rare", "unseen", "in_order", "kendall_t
 
 
 def rarity(
-    model: options.ModelOption = None,
+    model: options.ShapesModelOption = None,
     queries: Annotated[
         int | None, typer.Option("--queries", metavar="N", help="Pictures a category. [default: 12]")
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", "-M", metavar="M", help="Most tokens to learn. [default: 5]")
-    ] = None,
+    max_tokens: options.MaxTokensOption = None,
     images: Annotated[
         int | None,
         typer.Option("--images", metavar="N", help="Drawings for each number of tokens. [default: 20]"),
     ] = None,
-    detector: Annotated[
-        Path | None,
-        typer.Option("--detector", metavar="DIR", help="What train-detector wrote. [default: the model's]"),
-    ] = None,
-    cache: Annotated[
-        bool,
-        typer.Option("--cache/--no-cache", help="Keep results by content and use those kept before."),
-    ] = True,
+    detector: options.DetectorOption = None,
+    cache: options.CacheOption = True,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
     force: options.ForceOption = False,
@@ -65,7 +57,7 @@ def rarity(
             "metric": "elements",
             "max_tokens": max_tokens,
             "images": images,
-            "detector": detector and str(detector),
+            "detector": detector,
         },
         "runtime": {
             "seed": seed,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from origcli.cli import present
-from origcli.errors import UsageError
+from origcli.errors import UsageError, nearest
 
 
 def _names() -> list[str]:
@@ -33,6 +33,6 @@ def schema(
         present.write("".join(f"{name}\n" for name in names))
         return
     if command not in names:
-        raise UsageError(f"there is no report of {command!r}", f"choose from {', '.join(names)}")
+        raise UsageError(f"there is no report of {command!r}", nearest(command, names))
     file = resources.files("origcli") / "reports" / "schemas" / f"{command}.json"
     present.write(file.read_text("utf-8"))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PLAN = ("stage", "count", "product", "tflop", "minutes", "batch", "gigabytes")
 CACHE = "score"  # the room of the cache
-MEASURE = "The measure"
 BATCH = "Many images"
 
 
@@ -33,51 +32,25 @@ def score(
         ),
     ],
     model: options.ModelOption = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--max-tokens",
-            "-M",
-            metavar="M",
-            help="Most tokens to learn. [default: 5]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    max_tokens: options.MaxTokensOption = None,
     drawings: Annotated[
         int | None,
         typer.Option(
             "--images",
             metavar="N",
             help="Drawings for each number of tokens. [default: 20]",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME",
-            autocompletion=lambda: ["auto", "dreamsim", "elements"],
-            help="dreamsim, elements or auto: elements for shapes-world models alone. [default: auto]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
-    detector: Annotated[
-        Path | None,
-        typer.Option(
-            "--detector",
-            metavar="DIR",
-            help="Detector of the elements metric. [default: the model's]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    metric: options.MetricOption = None,
+    detector: options.DetectorOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(
             "--threshold",
             metavar="D",
             help="Distance that counts as redrawn. [default: the registry's, if any]",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
     reference: Annotated[
@@ -86,7 +59,7 @@ def score(
             "--reference",
             metavar="REPORT",
             help="Score report of a reference set: gives a threshold, and each image's percentile in it.",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
     until_reached: Annotated[
@@ -94,7 +67,7 @@ def score(
         typer.Option(
             "--until-reached",
             help="Learn one number of tokens after the other; stop at the first that suffices.",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
     repeats: Annotated[
@@ -103,7 +76,7 @@ def score(
             "--repeats",
             metavar="R",
             help="Invert each image R times and widen the intervals by it. [default: 1]",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
     embeddings: Annotated[
@@ -112,44 +85,19 @@ def score(
             "--embeddings",
             metavar="FILE",
             help="Score these learned tokens; learn none. Once per number of tokens.",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            "--guidance",
-            metavar="W",
-            help="Classifier-free guidance scale. [default: the model's]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps",
-            metavar="N",
-            help="Denoising steps of a drawing. [default: 50]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduler",
-            metavar="NAME",
-            autocompletion=lambda: ["ddim", "dpm", "euler", "pndm"],
-            help="ddim, dpm, euler or pndm. [default: ddim]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    guidance: options.GuidanceOption = None,
+    steps: options.StepsOption = None,
+    scheduler: options.SchedulerOption = None,
     invert_steps: Annotated[
         int | None,
         typer.Option(
             "--invert-steps",
             metavar="N",
-            help="Most steps of learning. [default: fast 300, paper 2000]",
-            rich_help_panel=MEASURE,
+            help="Most steps of learning. [default: fast 250, paper 2000]",
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
     templates: Annotated[
@@ -158,7 +106,7 @@ def score(
             "--templates",
             metavar="LIST",
             help="Prompts to learn in: object, art or a file. [default: object; art for groups called art]",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
     edit_prompt: Annotated[
@@ -167,18 +115,10 @@ def score(
             "--edit-prompt",
             metavar="TEXT",
             help="Of the editability test of real models; `none` leaves it out. [default: cat with {S}]",
-            rich_help_panel=MEASURE,
+            rich_help_panel=options.MEASURE,
         ),
     ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            "--crop",
-            metavar="HOW",
-            help="Of pictures that are not square: center, squash or pad. [default: center]",
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    crop: options.CropOption = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -197,12 +137,7 @@ def score(
             rich_help_panel=BATCH,
         ),
     ] = None,
-    follow_links: Annotated[
-        bool,
-        typer.Option(
-            "--follow-links", help="Take pictures that links bring into a directory.", rich_help_panel=BATCH
-        ),
-    ] = False,
+    follow_links: options.FollowLinksOption = False,
     together: Annotated[
         int | None,
         typer.Option(
@@ -230,14 +165,7 @@ def score(
             rich_help_panel=BATCH,
         ),
     ] = None,
-    cache: Annotated[
-        bool,
-        typer.Option(
-            "--cache/--no-cache",
-            help="Keep results by content and use those kept before.",
-            rich_help_panel=BATCH,
-        ),
-    ] = True,
+    cache: options.CacheOption = True,
     keep_images: Annotated[
         bool | None,
         typer.Option(
@@ -250,7 +178,7 @@ def score(
         bool,
         typer.Option(
             "--figures",
-            help="Draw figures for print of single images, too; those of groups always are.",
+            help="Draw figures for print of single images, too.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
@@ -307,7 +235,7 @@ def score(
         "score": {
             "model": model,
             "metric": metric,
-            "detector": detector and str(detector),
+            "detector": detector,
             "max_tokens": max_tokens,
             "images": drawings,
             "threshold": threshold,

@@ -87,7 +87,9 @@ def train_unet(
     sample_every: Annotated[
         int | None,
         typer.Option(
-            "--sample-every", metavar="N", help="Steps between two sheets of samples; 0: none. [default: 500]"
+            "--sample-every",
+            metavar="N",
+            help="Steps between two sheets of samples; 0: none. [default: small 500, paper 1000]",
         ),
     ] = None,
     init_from: Annotated[

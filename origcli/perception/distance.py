@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from origcli.errors import ModelError, UsageError
+from origcli.errors import ModelError, UsageError, nearest
 from origcli.runtime.context import Runtime
 from origcli.settings import DetectSettings
 
@@ -58,4 +58,4 @@ def open_metric(name: str, runtime: Runtime, *, detector: Path | None, settings:
                     "give --detector DIR (train one with origcli train-detector), or --metric dreamsim",
                 )
             return ElementsDistance(load_yolo(detector, runtime, settings))
-    raise UsageError(f"no metric is called {name!r}", f"choose from auto, {', '.join(METRICS)}")
+    raise UsageError(f"no metric is called {name!r}", nearest(name, ("auto", *METRICS)))

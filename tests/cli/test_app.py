@@ -45,9 +45,10 @@ def test_help_loads_nothing_heavy() -> None:
         (["--versoin"], "--versoin", "--version"),
         (["config", "sow"], "Did you mean 'show'?", "see origcli config --help"),
         (["config", "show", "--presett", "x"], "--preset", "see origcli config show --help"),
-        (["config", "show", "scor"], "no section is called 'scor'", "choose from"),
+        (["config", "show", "scor"], "no section is called 'scor'", "did you mean 'score'?"),
         (["config", "show", "--format", "jsn"], "jsn", "see origcli config show --help"),
         (["config", "show", "--preset", "papr"], "'papr'", "did you mean 'paper'?"),
+        (["schema", "scor"], "no report of 'scor'", "did you mean 'score'?"),
         (["schema", "score", "more"], "more", "see origcli schema --help"),
     ],
 )

@@ -1,11 +1,14 @@
 """Every command and every option says what it is; shared options say the same everywhere."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from origcli.cli import options
 from origcli.cli.help import WIDEST
+from origcli.settings import fields_of, resolve
 from tests.cli.command_line import commands, origcli
 
 COMMANDS = commands()
@@ -55,29 +58,116 @@ def test_help_fits_a_terminal(words: Sequence[str], columns: int, monkeypatch: p
     assert max(len(line) for line in lines if "origcli " not in line) <= min(columns, WIDEST)
 
 
-def test_options_of_one_name_mean_one_thing() -> None:
-    meanings: dict[str, dict[str, list[str]]] = {}
+def _options() -> Iterator[tuple[str, str, Any]]:
+    """Command, name, option: of every option under each of its names."""
     for words, command in COMMANDS.items():
         for parameter in command.params:
-            optional = parameter.param_type_name == "option" and not parameter.required
-            if optional and (words[-1], parameter.name) != (
-                "fixed-location",
-                "model",
-            ):  # trains one by default
-                for name in parameter.opts:
-                    meanings.setdefault(name, {}).setdefault(_meaning(parameter), []).append(" ".join(words))
-    several = {name: found for name, found in meanings.items() if len(found) > 1}
-    assert not {name: found for name, found in several.items() if name in SHARED}
+            for name in parameter.opts if parameter.param_type_name == "option" else ():
+                yield " ".join(words), name, parameter
+
+
+def _differing(meaning: Callable[[Any], Any], but: Collection[tuple[str, str]]) -> dict[str, dict[Any, str]]:
+    """The names under which options differ, with what they mean in which command."""
+    found: dict[str, dict[Any, str]] = {}
+    for command, name, option in _options():
+        if (command, name) not in but:
+            found.setdefault(name, {}).setdefault(meaning(option), command)
+    return {name: meanings for name, meanings in found.items() if len(meanings) > 1}
+
+
+def test_shared_options_read_the_same_everywhere() -> None:
+    differing = _differing(lambda option: (tuple(sorted(option.opts)), option.help), OF_THEIR_OWN)
+    assert not {name: meanings for name, meanings in differing.items() if name in SHARED}
 
 
 SHARED = {
-    *("--format", "-f", "--quiet", "-q", "-o", "--resume", "--dry-run", "--preset", "--config"),
-    *("--seed", "--device", "--dtype", "--threads", "--compile", "--offline", "--model", "-m", "--scheduler"),
+    *("--format", "-f", "--quiet", "-q", "--out", "-o", "--resume", "--force", "--dry-run", "--preset"),
+    *("--config", "--seed", "--device", "--dtype", "--threads", "--compile", "--offline", "--model", "-m"),
+    *("--metric", "--detector", "--steps", "--guidance", "--scheduler", "--invert-steps", "--max-tokens"),
+    *("--cache", "--crop", "--follow-links", "--figures"),
+}
+# Where a command has something of its own to say about a shared option.
+OF_THEIR_OWN = {
+    ("score", "--force"),  # measures what is out of domain, too
+    *((command, name) for command in ("rarity", "popularity") for name in ("--model", "-m")),  # shapes alone
+    *(("fixed-location", name) for name in ("--model", "-m", "--detector")),  # trains a model
+    *((command, "--detector") for command in ("detect", "generalize")),  # count, and measure no model
+    *(("generalize", name) for name in ("--steps", "--guidance")),  # its models draw 2,000 pictures each
+    *(("report merge", name) for name in ("--out", "-o")),  # required
 }
 
 
-def _meaning(parameter: Any) -> str:
-    return f"{sorted(parameter.opts)} {parameter.help}"
+def test_options_of_one_name_take_the_same_kind_of_value_everywhere() -> None:
+    """A number, a file, yes or no: what was learned of an option at one command holds at the next."""
+    assert _differing(lambda option: (option.metavar, option.is_flag), TAKE_SOMETHING_ELSE) == {}
+
+
+TAKE_SOMETHING_ELSE = {
+    ("detect", "--count"),  # counts; elsewhere it says how many
+    ("train-detector", "--init"),  # a published file; tokens start from words
+    ("fixed-location", "--init-from"),  # a whole pipeline, which may be a name
+}
+
+
+@EACH
+def test_defaults_that_help_tells_are_the_settings(words: Sequence[str]) -> None:
+    for option in COMMANDS[words].params:
+        told = re.search(r"\[default: ([^\];]*)", option.help or "")
+        field = FIELDS.get(option.name, option.name)
+        section = next((s for s in SECTIONS.get(words[-1], ()) if field in fields_of(s)), None)
+        if not told or section is None or option.name in ("seed", "model"):  # no field of these sections
+            continue
+        for presets, text in _by_presets(told[1]):
+            named = options.for_many_models(",".join(presets)) if words[-1] == "generalize" else presets
+            names = options.preset_names(named) if isinstance(named, str) else named
+            value = getattr(getattr(resolve(presets=names, environment={})[0], section), field)
+            if value is not None:  # chosen when the command runs, e.g. by the model
+                assert _means(text, value), f"{option.name}: help says {text}, {presets} say {value}"
+
+
+USUAL, PAPER = ("small", "fast"), ("paper",)
+# Where the values of a command's options go: the first section that has such a field.
+SECTIONS = {
+    "score": ("score", "draw"),
+    "invert": ("invert", "score"),
+    "draw": ("draw",),
+    "detect": ("detect",),
+    "calibrate": ("score", "draw"),
+    "synth": ("synth",),
+    "train-vae": ("vae",),
+    "train-unet": ("unet",),
+    "train-detector": ("detector",),
+    "generalize": ("generalize", "synth", "draw"),
+    "rarity": ("rarity", "score"),
+    "fixed-location": ("fixed_location", "synth", "unet"),
+    "popularity": ("popularity", "score"),
+}
+FIELDS = {"drawings": "images"}
+
+
+def _by_presets(told: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Presets, and the value that holds with them, of `20` or `fast 250, paper 2000`."""
+    for part in told.split(", "):
+        match part.split(" ", 1):
+            case ["paper", text]:
+                yield PAPER, text
+            case ["small" | "fast", text]:
+                yield USUAL, text
+            case _:
+                yield USUAL, part
+                yield PAPER, part
+
+
+def _means(text: str, value: Any) -> bool:
+    """Whether a word of the help is this value."""
+    match value:
+        case bool():
+            return (text == "yes") is value
+        case int() | float():
+            return (0 if text == "never" else float(text)) == value
+        case str():
+            return text == value
+    return text in ("both", "all") or text == ",".join(map(str, value))
 
 
 def test_the_front_page_lists_every_command_in_one_line_each() -> None:

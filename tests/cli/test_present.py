@@ -48,6 +48,18 @@ def test_a_table_in_a_pipe_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_table_has_no_column_in_which_nothing_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    present.rows(ROWS[:1], COLUMNS, Format.table)
+    assert capsys.readouterr().out.splitlines()[0].split() == ["image", "tokens", "distance"]
+    present.rows(ROWS[:1], COLUMNS, Format.csv)
+    assert capsys.readouterr().out.splitlines()[0].split(",") == list(COLUMNS)
+
+
+def test_a_table_without_rows_has_all_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    present.rows([], COLUMNS, Format.table)
+    assert capsys.readouterr().out.split() == list(COLUMNS)
+
+
 def test_a_table_in_a_pipe_folds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     present.rows([{"image": "x" * 500}], ("image",), Format.table)
     assert "x" * 500 in capsys.readouterr().out
