@@ -10,8 +10,9 @@
 - plain: one loop a token count as the public example does it (plain_inversion.py).
 
 It does so on the bundled model (or `--model`) and on a randomly initialised pipeline of Stable Diffusion
-1.5's proportions at reduced width. Both wall and CPU seconds are reported: on a machine that does other
-work too, CPU seconds on one thread are the ones to compare.
+1.5's proportions at reduced width. On the former it then learns the picture once with the whole budget
+`fast`, and holds that against all the steps that `paper` asks of the plain loops. Both wall and CPU seconds
+are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.
 
 `budget` scores pictures that are declared below with the presets `paper` and `fast` and reports the mean
 |d_fast − d_paper| at each m. It goes on where it was stopped.
@@ -23,7 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import numpy as np
 import torch
 from PIL import Image
 from plain_inversion import PlainInversion
+from timing import CLOCKS, Seconds, matmul_rate, median, ratio, timed
 
 from origcli.inversion import cost
 from origcli.inversion.denoising import make_samples
@@ -45,26 +47,10 @@ from origcli.settings import InvertSettings, resolve
 
 COUNTS = (1, 2, 3, 4, 5)
 WARM_UP = 1
-CLOCKS = ("cpu", "wall")
 
 # The pictures of `budget`, declared before any of them was scored: the first of each category's query set.
 QUERY_SEED = 20240601
 QUERY_CATEGORIES = ("common", "rare", "unseen")
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Wall and CPU seconds of some work."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> "Seconds":
-        return cls(time.perf_counter(), time.process_time())
-
-    def __sub__(self, other: "Seconds") -> "Seconds":
-        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
 
 def reduced_stable_diffusion(seed: int = 0) -> DiffusionModel:
@@ -137,16 +123,6 @@ def _letters_tokenizer() -> Any:
     return CLIPTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=77)
 
 
-def matmul_rate() -> float:
-    """GFLOP/s of an fp32 matrix product, by CPU second: the rate that shares are taken of."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    a @ b
-    began = Seconds.now()
-    for _ in range(10):
-        a @ b
-    return 10 * 2 * 1024**3 / (Seconds.now() - began).cpu / 1e9
-
-
 class Bench:
     """The three ways on one model: same picture, batch and steps, in turn step by step."""
 
@@ -176,7 +152,7 @@ class Bench:
             if WARM_UP < step <= WARM_UP + steps:  # the one after these ends with an evaluation
                 for way, seconds in took.items():
                     self.times[way].append(seconds)
-                self.rates.append(matmul_rate())
+                self.rates.append(matmul_rate()["cpu"])
                 shown = ", ".join(f"{way} {seconds.cpu:.2f} s" for way, seconds in took.items())
                 print(f"  step {step}: {shown}", flush=True)
             left = Seconds.now()
@@ -203,17 +179,16 @@ class Bench:
         timesteps = made.timesteps.repeat(len(COUNTS))
         width = self.model.unet.config.cross_attention_dim
         states = torch.randn(self.samples, self.model.max_length, width, requires_grad=True)
-        began = Seconds.now()
-        predicted = self.model.unet(noisy, timesteps, states).sample
-        (predicted - target).square().mean().backward()
-        return Seconds.now() - began
+
+        def work() -> None:
+            predicted = self.model.unet(noisy, timesteps, states).sample
+            (predicted - target).square().mean().backward()
+
+        return timed(work)
 
     def _plain(self) -> Seconds:
         """A step of the loop of each token count."""
-        began = Seconds.now()
-        for loop in self.loops:
-            loop.step()
-        return Seconds.now() - began
+        return timed(lambda: [loop.step() for loop in self.loops])
 
     def _summary(self) -> dict[str, Any]:
         flops = cost.count_flops(self.model)
@@ -221,15 +196,21 @@ class Bench:
         unet, text = flops.unet + flops.unet_backward, flops.text + flops.text_backward
         exact = unet + cost.expected_distinct(batch, len(self.templates)) / batch * text
         rate = statistics.median(self.rates)
-        seconds = statistics.median(t.cpu for t in self.times["exact"])
+        seconds = median(self.times["exact"], "cpu")
         return {
             "model": self.model.name,
             "batch_size": batch,
             "steps_timed": len(self.rates),
             "flops_a_sample": asdict(flops),
             "seconds": {way: [asdict(t) for t in found] for way, found in self.times.items()},
-            **{f"exact_over_floor_{clock}": self._ratio("exact", "floor", clock) for clock in CLOCKS},
-            **{f"plain_over_exact_{clock}": self._ratio("plain", "exact", clock) for clock in CLOCKS},
+            **{
+                f"exact_over_floor_{clock}": ratio(self.times["exact"], self.times["floor"], clock)
+                for clock in CLOCKS
+            },
+            **{
+                f"plain_over_exact_{clock}": ratio(self.times["plain"], self.times["exact"], clock)
+                for clock in CLOCKS
+            },
             "exact_over_floor_flops": exact / unet,
             "plain_over_exact_flops": (flops.vae + unet + text) / exact,
             "exact_gflop_a_step": self.samples * exact / 1e9,
@@ -237,10 +218,29 @@ class Bench:
             "exact_share_of_matmul_rate": self.samples * exact / seconds / 1e9 / rate,
         }
 
-    def _ratio(self, way: str, base: str, clock: str) -> float:
-        """The median over the steps of one way's time over another's."""
-        pairs = zip(self.times[way], self.times[base], strict=True)
-        return statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
+
+def fast_run(bench: Bench, paper_steps: int) -> dict[str, Any]:
+    """A whole `fast` inversion: its samples through the UNet, and its time against the plain loops'."""
+    fast = resolve(presets=("small", "fast"), environment={})[0].invert
+    fast = fast.model_copy(update={"micro_batch": fast.batch_size * len(COUNTS)})
+    samples = 0
+
+    def count(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal samples
+        samples += len(inputs[0])
+
+    handle = bench.model.unet.register_forward_pre_hook(count)
+    try:
+        took = timed(lambda: invert(bench.model, [bench.image], ["picture"], COUNTS, fast, Runtime()))
+    finally:
+        handle.remove()
+    plain = {clock: paper_steps * median(bench.times["plain"], clock) for clock in CLOCKS}
+    return {
+        "fast_unet_samples": samples,
+        "fast_unet_samples_at_most": cost.work(fast, len(COUNTS), len(bench.templates)).samples,
+        "fast_seconds": asdict(took),
+        **{f"plain_paper_over_fast_{clock}": plain[clock] / getattr(took, clock) for clock in CLOCKS},
+    }
 
 
 def speed(arguments: argparse.Namespace) -> None:
@@ -258,7 +258,10 @@ def speed(arguments: argparse.Namespace) -> None:
             model = make()
             print(f"{model.name}: batch {batch_size}")
             settings = paper.model_copy(update={"batch_size": batch_size})
-            results.append(Bench(model, settings, picture).run(steps))
+            bench = Bench(model, settings, picture)
+            results.append(bench.run(steps))
+            if make is not reduced_stable_diffusion and not arguments.without_fast:
+                results[-1] |= fast_run(bench, paper.steps)
     for result in results:
         print(
             json.dumps({k: v for k, v in result.items() if k not in ("seconds", "flops_a_sample")}, indent=2)
@@ -324,15 +327,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    timed = commands.add_parser("speed")
-    timed.set_defaults(run=speed)
-    timed.add_argument("--model", default="shapes")
-    timed.add_argument("--threads", type=int, default=1)
-    timed.add_argument("--batch-size", type=int, default=20)
-    timed.add_argument("--steps", type=int, default=20)
-    timed.add_argument("--reduced-batch-size", type=int, default=4)
-    timed.add_argument("--reduced-steps", type=int, default=8)
-    timed.add_argument("--out", type=Path)
+    measured = commands.add_parser("speed")
+    measured.set_defaults(run=speed)
+    measured.add_argument("--model", default="shapes")
+    measured.add_argument("--threads", type=int, default=1)
+    measured.add_argument("--batch-size", type=int, default=20)
+    measured.add_argument("--steps", type=int, default=20)
+    measured.add_argument("--reduced-batch-size", type=int, default=4)
+    measured.add_argument("--reduced-steps", type=int, default=8)
+    measured.add_argument("--without-fast", action="store_true", help="leave out the whole fast inversion")
+    measured.add_argument("--out", type=Path)
     compared = commands.add_parser("budget")
     compared.set_defaults(run=budget)
     compared.add_argument("--model", default="shapes")

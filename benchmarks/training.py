@@ -26,15 +26,15 @@ import copy
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from timing import CLOCKS, Seconds, matmul_rate, median, ratio, timed
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -55,40 +55,10 @@ from origcli.training.loop import Batch, Job, train
 from origcli.training.unet import DenoisingObjective, Latents, compute_features, initial_unet, step_randoms
 
 WARM_UP = 1
-CLOCKS = ("cpu", "wall")
 Step = Callable[[], object]
 
 
-@dataclass(frozen=True)
-class Seconds:
-    """Wall and CPU seconds of some work."""
-
-    wall: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> "Seconds":
-        return cls(time.perf_counter(), time.process_time())
-
-    def __sub__(self, other: "Seconds") -> "Seconds":
-        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
-
-
 Times = dict[str, list[Seconds]]
-
-
-def timed(step: Step) -> Seconds:
-    began = Seconds.now()
-    step()
-    return Seconds.now() - began
-
-
-def matmul_rate() -> Seconds:
-    """GFLOP/s of an fp32 matrix product, by either clock: the rate that shares are taken of."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    a @ b
-    took = timed(lambda: [a @ b for _ in range(10)])
-    return Seconds(*(10 * 2 * 1024**3 / seconds / 1e9 for seconds in (took.wall, took.cpu)))
 
 
 def unet_flops(unet: Any, length: int) -> int:
@@ -260,16 +230,10 @@ def compare(
     for clock in CLOCKS:
         result[f"throughput_of_bare_{clock}"] = ratio(times["bare"], times["train-unet"], clock)
         result[f"plain_over_train_unet_{clock}"] = ratio(times["plain"], times["train-unet"], clock)
-        seconds = statistics.median(getattr(t, clock) for t in times["train-unet"])
+        seconds = median(times["train-unet"], clock)
         result[f"train_unet_gflop_a_second_{clock}"] = batch * flops / seconds / 1e9
-        result[f"matmul_gflop_a_second_{clock}"] = statistics.fmean(getattr(r, clock) for r in rates)
+        result[f"matmul_gflop_a_second_{clock}"] = statistics.fmean(rate[clock] for rate in rates)
     return result
-
-
-def ratio(above: list[Seconds], below: list[Seconds], clock: str) -> float:
-    """The median over steps of one way's time over another's."""
-    pairs = zip(above, below, strict=True)
-    return statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
 
 
 def loop(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -323,10 +287,7 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         {
             "way": name,
             "threads": arguments.threads,
-            **{
-                f"seconds_{clock}": statistics.median(getattr(t, clock) for t in found[WARM_UP:])
-                for clock in CLOCKS
-            },
+            **{f"seconds_{clock}": median(found[WARM_UP:], clock) for clock in CLOCKS},
             **{f"over_the_first_{clock}": ratio(found[WARM_UP:], base, clock) for clock in CLOCKS},
         }
         for name, found in times.items()
