@@ -1,0 +1,1 @@
+"""Commands that are killed at random moments, and a long row of scores in one process."""
