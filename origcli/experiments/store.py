@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from origcli.reports.pictures import DRAWING, encoded
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import make_directory, write_bytes
+from origcli.runtime.run_directory import storage_error, write_bytes
 
 _FACTS = "facts"
 _PICTURE = "picture-"
@@ -99,6 +99,9 @@ class Store:
             f"{_PICTURE}{i:04d}": np.frombuffer(data, np.uint8) for i, data in enumerate(entry.pictures)
         }
         path = self._path(key)
-        make_directory(path.parent)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
         facts = json.dumps(dict(entry.facts), sort_keys=True, allow_nan=False)
         write_bytes(path, save({**tensors, **entry.arrays}, {_FACTS: facts}))

@@ -5,11 +5,19 @@ from pathlib import Path
 
 import platformdirs
 
-from origcli.runtime.run_directory import make_directory
+from origcli.runtime.run_directory import make_directory, sweep
+
+_STALE = 24 * 3600.0  # seconds after which nobody still writes a file of the cache
 
 
 def cache_directory(name: str = "") -> Path:
-    """`$ORIGCLI_CACHE`, else the platform's cache directory for origcli; `name` is a room in it."""
+    """`$ORIGCLI_CACHE`, else the platform's cache directory for origcli; `name` is a room in it.
+
+    A room is rid of what killed processes left half-written there.
+    """
     root = os.environ.get("ORIGCLI_CACHE")
     path = Path(root) if root else Path(platformdirs.user_cache_dir("origcli"))
-    return make_directory(path / name)
+    room = make_directory(path / name)
+    if name:
+        sweep(room, older_than=_STALE)
+    return room

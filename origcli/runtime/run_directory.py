@@ -13,6 +13,7 @@ import platform
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,11 +131,19 @@ def make_directory(path: Path) -> Path:
     return path
 
 
-def sweep(directory: Path) -> None:
-    """Removes the partial files that a killed run left. Call it only while holding the lock."""
+def sweep(directory: Path, older_than: float = 0.0) -> None:
+    """Removes the partial files that a killed run left.
+
+    Args:
+        older_than: seconds that a file must have been left alone. 0 is for who holds the lock; in a directory
+            that several processes write at once, a younger file may be at work.
+    """
+    latest = time.time() - older_than
     for path in directory.rglob(f".*{PARTIAL_SUFFIX}"):
         if _PARTIAL.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another process may have swept it
+                if not older_than or path.stat().st_mtime < latest:
+                    path.unlink()
 
 
 class RunDirectory:

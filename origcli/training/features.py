@@ -4,6 +4,7 @@ A file is filled under another name and renamed when it is whole, so a killed ru
 that a later one could take for complete.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -93,7 +94,7 @@ def _computed_once(
 ) -> Rows:
     """Rows from the cache, or computed a batch at a time with back-off and put there."""
     path = cache_directory("features") / f"{key}.npy"
-    if path.is_file():
+    with contextlib.suppress(OSError, ValueError, EOFError):  # what is missing or damaged is made anew
         return np.load(path, mmap_mode="r", allow_pickle=False)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     batch = BatchSize(_ENCODE_BATCH, runtime.progress.say)

@@ -162,6 +162,16 @@ def test_features_are_computed_once_and_stay_exact(
     assert not rows.flags.writeable
 
 
+@pytest.mark.fault(22, "features that are damaged in the cache are computed anew")
+@pytest.mark.parametrize("left", [0, 40, 200])
+def test_damaged_features_are_computed_anew(tiny_dataset: Dataset, vae_run: Path, left: int) -> None:
+    model = unet.load_vae(vae_run)
+    rows = np.array(features.latent_moments(model, tiny_dataset, 10, Runtime()))
+    (kept,) = features.cache_directory("features").glob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:left])
+    assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
+
+
 def test_distinct_captions_are_encoded_once() -> None:
     captions, index = features.distinct(["b", "a", "b", "", "a"])
     assert captions == ["b", "a", ""] and index.tolist() == [0, 1, 0, 2, 1]
