@@ -275,7 +275,7 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot read the configuration file: {error}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
     for section, table in values.items():
         if section not in Settings.model_fields or not isinstance(table, dict):
@@ -328,7 +328,7 @@ def _parse(text: str, field: FieldInfo) -> Any:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text
 
 

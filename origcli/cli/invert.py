@@ -1,5 +1,6 @@
 """`origcli invert`: the tokens that make a model redraw pictures."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 LEARNING = "Learning"
 SHOWN = ("path", "m", "placeholder", "steps", "stop_reason", "l_det", "l_det_0")
 _MOST = 99
+_COUNT = re.compile("[1-9][0-9]?")  # up to _MOST
 PLAN = ("pictures", "tokens", "steps", "batch_size", "unet_samples", "tflop", "minutes", "device")
 
 
@@ -218,7 +220,7 @@ def parse_counts(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         ends = (first, last if dash else first)
-        if not all(end.strip().isdecimal() and 1 <= int(end) <= _MOST for end in ends):
+        if not all(_COUNT.fullmatch(end.strip()) for end in ends):
             raise UsageError(f"--tokens {text!r}: not counts of 1 to {_MOST}", "write 1-5, 3 or 1,2,4")
         counts.update(range(int(ends[0]), int(ends[1]) + 1))
     if not counts:

@@ -5,6 +5,7 @@ the batches depend on the list of images and the settings alone: a run that was 
 worker of a cluster then repeat the digits of an unbroken run.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +15,7 @@ from origcli.runtime.inputs import Input
 
 ART = "art"
 OBJECT = "object"
+_DIGITS = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def take_shard(batches: Sequence[Batch], shard: str | None) -> list[Batch]:
     if shard is None:
         return list(batches)
     index, _, count = shard.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+    digits = _DIGITS.fullmatch(index) and _DIGITS.fullmatch(count)
+    if not (digits and 1 <= int(index) <= int(count)):
         raise UsageError(f"--shard {shard!r} is not i/N with i from 1 to N", "e.g. --shard 2/8")
     return [batch for batch in batches if batch.number % int(count) == int(index) - 1]

@@ -94,8 +94,10 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         state = json.loads((path / _STATE).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path / _STATE}: cannot read: {error}") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path / _STATE}: not the state of a checkpoint")
     tensors = path / _TENSORS
     if not tensors.is_file() or hash_file(tensors) != state.get("tensors_sha256"):
         raise ModelError(f"{tensors}: damaged", f"remove {path} to go on from the checkpoint before it")

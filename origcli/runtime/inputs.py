@@ -103,7 +103,7 @@ def _from_argument(
     path = path_of(argument)
     if path.is_dir():
         if (path / "metadata.jsonl").is_file():
-            return _from_metadata(path, group_column or "category")
+            return _inside(_from_metadata(path, group_column or "category"), path, follow_links, say)
         return _from_directory(path, follow_links, say)
     if path.suffix.lower() == ".csv" and path.is_file():
         try:
@@ -117,20 +117,29 @@ def _from_argument(
 
 def _from_directory(root: Path, follow_links: bool, say: Say) -> list[tuple[Path, str]]:
     """All pictures under a directory by the order of their names; the folder of each is its group."""
-    real, skipped, found = os.path.realpath(root), 0, []
+    found = []
     for folder, folders, files in os.walk(root, followlinks=follow_links):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
             if path.suffix.lower() not in SUFFIXES or name.startswith("."):
                 continue
-            if not follow_links and not _is_within(os.path.realpath(path), real):
-                skipped += 1
-                continue
             found.append((path, _group_of(path, root)))
-    if skipped:
+    return _inside(found, root, follow_links, say)
+
+
+def _inside(
+    found: list[tuple[Path, str]], root: Path, follow_links: bool, say: Say
+) -> list[tuple[Path, str]]:
+    """Those pictures of a directory that neither a link nor their name leads out of it."""
+    if follow_links:
+        return found
+    real = os.path.realpath(root)
+    inside = [one for one in found if _is_within(os.path.realpath(one[0]), real)]
+    if len(inside) < len(found):
+        skipped = len(found) - len(inside)
         say(f"{root}: {skipped} links that lead out of it are skipped (--follow-links takes them)")
-    return found
+    return inside
 
 
 def _is_within(path: str, root: str) -> bool:
@@ -156,8 +165,11 @@ def _from_metadata(root: Path, group_key: str) -> list[tuple[Path, str]]:
     path = root / "metadata.jsonl"
     try:
         rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        for row in rows:
+            if b"\0" in os.fsencode(row["file_name"]):
+                raise ValueError("a NUL in a file name")
         return [(root / row["file_name"], _text(row.get(group_key))) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a data set's metadata: {error}") from error
 
 

@@ -24,7 +24,7 @@ def path_of(text: str) -> Path:
     """The path that `path_text` wrote; any other text is a path as it is."""
     if not text.startswith(_SCHEME):
         return Path(text)
-    raw = urllib.parse.unquote_to_bytes(text.removeprefix(_SCHEME).removeprefix("//"))
+    raw = urllib.parse.unquote_to_bytes(os.fsencode(text.removeprefix(_SCHEME).removeprefix("//")))
     return Path(os.fsdecode(raw))
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from origcli.errors import InputError
 from origcli.runtime.run_directory import read_json
@@ -24,6 +25,50 @@ from origcli.scenes.png import Pixels, decode_png
 FACTS_NAME = "dataset.json"
 METADATA_NAME = "metadata.jsonl"
 SCHEMA = "origcli.dataset/1"
+
+
+def _is_inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError("leads out of the data set")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_is_inside)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Recipe(BaseModel):
+    resolution: int = Field(gt=0, le=1 << 14, strict=True)
+    seed: int = Field(strict=True)
+
+
+class _Facts(BaseModel):
+    """What every reader of `dataset.json` relies on."""
+
+    count: int = Field(ge=0, strict=True)
+    hash: str
+    recipe: _Recipe
+
+
+class _Element(BaseModel):
+    element: str
+    x: _Number
+    y: _Number
+    box: tuple[_Number, _Number, _Number, _Number] | None
+    covered: _Number
+
+
+class _Record(BaseModel):
+    """What every reader of a line of `metadata.jsonl` relies on."""
+
+    file_name: _Name
+    text: str
+    category: str
+    elements: list[_Element]
+    shard: _Name = ""
+    offset: int = Field(default=0, ge=0, lt=1 << 60, strict=True)
+    size: int = Field(default=-1, ge=-1, le=1 << 30, strict=True)
 
 
 @dataclass(frozen=True)
@@ -50,8 +95,9 @@ class Dataset:
         path = self.path / METADATA_NAME
         try:
             with path.open("rb") as file:
-                yield from map(json.loads, file)
-        except (OSError, ValueError) as error:
+                for number, line in enumerate(file, 1):
+                    yield _checked(_Record, json.loads(line), f"{path}: line {number}")
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: cannot read: {error}") from error
 
     @cached_property
@@ -136,11 +182,23 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     facts = read_json(directory / FACTS_NAME)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         raise InputError(f"{directory / FACTS_NAME}: not a data set of schema {SCHEMA}")
-    dataset = Dataset(directory, facts)
+    dataset = Dataset(directory, _checked(_Facts, facts, str(directory / FACTS_NAME)))
     lines = _count_lines(directory / METADATA_NAME)
     if lines != len(dataset):
         raise InputError(f"{directory / METADATA_NAME}: {lines} lines, not {len(dataset)}")
     return dataset
+
+
+def _checked(kind: type[BaseModel], value: Any, where: str) -> dict[str, Any]:
+    """The value as it is, if it has what a model asks for."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise InputError(f"{where}: not as origcli synth writes it: {place}: {first['msg']}") from error
+    found: dict[str, Any] = value
+    return found
 
 
 def _count_lines(path: Path) -> int:

@@ -117,6 +117,18 @@ def test_links_out_of_a_directory_are_skipped_unless_asked(tmp_path):
     assert len(found(tmp_path / "root", follow_links=True)) == 3
 
 
+@pytest.mark.fault(21, "so are names in a data set's metadata that lead out of it")
+@pytest.mark.parametrize("name", ["../outside.png", "{root}/outside.png", "link.png"])
+def test_a_data_set_s_pictures_are_its_own(tmp_path, name):
+    touch(tmp_path, "outside.png", "set/in.png")
+    (tmp_path / "set/link.png").symlink_to(tmp_path / "outside.png")
+    rows = [{"file_name": "in.png"}, {"file_name": name.format(root=tmp_path)}]
+    (tmp_path / "set/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = []
+    assert found(tmp_path / "set", say=said.append) == [("in.png", "")] and "1 links" in said[0]
+    assert len(found(tmp_path / "set", follow_links=True)) == 2
+
+
 def test_file_names_that_are_not_utf8_are_kept(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.touch()
