@@ -1,0 +1,24 @@
+import torch
+
+from origcli.models.half import store_half
+from origcli.models.pipeline import load_pipeline
+from origcli.runtime.context import Runtime
+
+
+def test_a_pipeline_is_stored_at_half_its_size(tiny_bert_pipeline_dir, tmp_path):
+    (tmp_path / "card.md").write_text("stays")
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "old.txt").write_text("goes")
+    store_half(tiny_bert_pipeline_dir, tmp_path)
+    before = load_pipeline(tiny_bert_pipeline_dir, Runtime(), name="before")
+    after = load_pipeline(tmp_path, Runtime(), name="after")
+    for part in ("vae", "unet", "text_encoder"):
+        pairs = zip(getattr(before, part).parameters(), getattr(after, part).parameters(), strict=True)
+        assert all(torch.equal(a.half().float(), b) for a, b in pairs)
+    sizes = [
+        sum(path.stat().st_size for path in root.rglob("*.safetensors"))
+        for root in (tiny_bert_pipeline_dir, tmp_path)
+    ]
+    assert 0.45 * sizes[0] < sizes[1] < 0.6 * sizes[0]
+    assert (tmp_path / "card.md").exists() and not (tmp_path / "unet" / "old.txt").exists()
+    assert not list(tmp_path.glob(".*"))
