@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from origcli.errors import InputError, UsageError
 from origcli.experiments.batches import Batch
 from origcli.experiments.summary import Tally
@@ -41,6 +43,7 @@ IMAGES, PROVENANCE = "images.json", "provenance.json"
 RESULTS, ERRORS = "results.jsonl", "errors.jsonl"
 FOLDERS = ("pictures", "pages", "embeddings")
 _PLANNED = ("invert", "draw", "score", "detect")
+_LISTED = TypeAdapter(list[tuple[int, str, str, str]])  # place, name, path and group
 _SHOWN_IN_PRINT = 12
 _FORMS: "tuple[Form, ...]" = ("png", "pdf")
 
@@ -166,11 +169,15 @@ def read_saved(directory: Path) -> Saved:
         raise InputError(
             f"{directory}: not the directory of a finished score run", "go on with it first: --resume"
         )
-    images = read_json(directory / IMAGES)
+    try:
+        images = _LISTED.validate_python(read_json(directory / IMAGES))
+        made_by = Provenance.model_validate(read_json(directory / PROVENANCE))
+    except ValidationError as error:
+        raise InputError(f"{directory}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
     places = {key: place for place, name, path, _ in images for key in (name, f"/{path}")}
     return Saved(
         directory,
-        Provenance.model_validate(read_json(directory / PROVENANCE)),
+        made_by,
         ResultLog(directory / RESULTS, ScoreResult),
         list(ResultLog(directory / ERRORS, Failure)),
         places,
@@ -234,9 +241,14 @@ def _in_order(saved: Sequence[Saved]) -> Iterator[tuple[Path, ScoreResult]]:
 
 
 def _copy_files(source: Path, out: Path) -> None:
+    """The files that reports name. Runs have no links, and one of others could lead anywhere: they stay."""
     for folder in FOLDERS:
-        if (source / folder).is_dir():
+        if (source / folder).is_dir() and not (source / folder).is_symlink():
             try:
-                shutil.copytree(source / folder, out / folder, dirs_exist_ok=True)
+                shutil.copytree(source / folder, out / folder, dirs_exist_ok=True, ignore=_links)
             except OSError as error:
                 raise storage_error(out / folder, error) from error
+
+
+def _links(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if Path(folder, name).is_symlink()]

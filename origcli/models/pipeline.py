@@ -23,6 +23,7 @@ from origcli.runtime.run_directory import write_json
 
 DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
 TEXT_ENCODERS = ("CLIPTextModel", "BertModel")
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "BertTokenizer", "BertTokenizerFast")
 _COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -117,11 +118,15 @@ def load_pipeline(
             f"{root}: damaged: its files are not those that were fetched or published",
             "fetch the model again, or remove weights_hash from its registry.json if you changed it",
         )
-    _, encoder_class = index["text_encoder"]
-    if encoder_class not in TEXT_ENCODERS:
-        raise ModelError(
-            f"{root}: the text encoder is a {encoder_class}", f"supported are {', '.join(TEXT_ENCODERS)}"
-        )
+    encoder_class = index["text_encoder"][1]
+    for part, supported in (("text_encoder", TEXT_ENCODERS), ("tokenizer", TOKENIZERS)):
+        if index[part][1] not in supported:
+            raise ModelError(
+                f"{root}: the {part.replace('_', ' ')} is a {index[part][1]}",
+                f"supported are {', '.join(supported)}",
+            )
+    if not index["scheduler"][1].endswith("Scheduler"):
+        raise ModelError(f"{root}: the scheduler is a {index['scheduler'][1]}")
     options = {"torch_dtype": runtime.dtype, "variant": variant}
     with quiet_loading():
         vae = _load(diffusers.AutoencoderKL, root / "vae", options)
@@ -133,10 +138,10 @@ def load_pipeline(
         )
         try:
             tokenizer = getattr(transformers, index["tokenizer"][1]).from_pretrained(
-                root / "tokenizer", local_files_only=True
+                root / "tokenizer", local_files_only=True, trust_remote_code=False
             )
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(root / "scheduler")
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        except Exception as error:  # each library raises its own kinds for a damaged file
             raise ModelError(f"{root}: cannot load the tokenizer or scheduler: {error}") from error
     for module in (vae, unet, encoder):
         module.requires_grad_(False).eval().to(runtime.device)
@@ -183,12 +188,17 @@ def _read_index(root: Path) -> dict[str, Any]:
         raise ModelError(f"{root}: not a pipeline directory: it has no model_index.json")
     try:
         index = json.loads(path.read_bytes())
-        missing = [part for part in _COMPONENTS if not isinstance(index.get(part), list)]
-    except (ValueError, AttributeError) as error:
+        missing = [part for part in _COMPONENTS if not _is_named(index.get(part))]
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise ModelError(f"{path}: not valid JSON: {error}") from error
     if missing:
         raise ModelError(f"{root}: model_index.json names no {', '.join(missing)}")
     return dict(index)
+
+
+def _is_named(entry: Any) -> bool:
+    """Whether an entry of the index is [library, class]."""
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
 
 
 def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:

@@ -228,6 +228,21 @@ def test_shards_join_to_the_bytes_of_one_run(tmp_path, pictures, tiny_settings):
         archive.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
 
 
+@pytest.mark.fault(21, "links in a run of others are not followed when runs are joined")
+def test_joined_runs_bring_no_files_from_elsewhere(tmp_path):
+    source, secret = tmp_path / "run", tmp_path / "secret.png"
+    secret.write_text("secret")
+    for name in ("pictures/deep", "embeddings"):
+        (source / name).mkdir(parents=True)
+    (source / "pictures/deep/a.png").write_text("a")
+    (source / "pictures/deep/b.png").symlink_to(secret)
+    (source / "embeddings/all").symlink_to(tmp_path)
+    (source / "pages").symlink_to(tmp_path)
+    archive._copy_files(source, tmp_path / "out")
+    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*")}
+    assert names == {"pictures", "pictures/deep", "pictures/deep/a.png", "embeddings"}
+
+
 def test_a_report_is_drawn_again_from_what_is_recorded(tmp_path, pictures, tiny_settings):
     score(tiny_settings(), tmp_path / "out", pictures)
     before = bytes_of(tmp_path / "out")

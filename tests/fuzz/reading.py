@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from origcli.errors import OrigError
@@ -25,6 +26,12 @@ _FORBIDDEN = (
 )
 _watched: set[int] = set()  # threads
 _seen: list[str] = []
+
+
+def share(part: float) -> settings:
+    """A part of the profile's number of inputs, for readers that take their time."""
+    number = max(1, int(settings.default.max_examples * part))  # type: ignore[union-attr]
+    return settings(max_examples=number, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Hang(BaseException):

@@ -30,7 +30,7 @@ from origcli.scenes.mixtures import Recipe
 from origcli.scenes.records import scene_of
 from origcli.scenes.writing import write_dataset
 from origcli.settings import preset_values, resolve
-from tests.fuzz.reading import damaged, folder, json_bytes, survives
+from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
 from tests.reports import samples
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -66,6 +66,7 @@ PICTURES = [
 ]
 
 
+@share(0.25)
 @given(st.sampled_from(PICTURES).flatmap(damaged), st.sampled_from(["center", "squash", "pad"]))
 def test_any_picture_is_answered(data: bytes, crop: Any) -> None:
     with folder() as here:
@@ -78,6 +79,7 @@ def test_any_picture_is_answered(data: bytes, crop: Any) -> None:
 LIST = b'path,group\r\na.png,one\r\n"b ""x"".png","two, three"\r\nfile:caf%E9.png,\r\n../c.png,/etc\r\n'
 
 
+@share(0.25)
 @given(damaged(LIST), st.sampled_from([None, "group", "path", "none"]))
 def test_any_list_is_answered(data: bytes, column: str | None) -> None:
     with folder() as here:
@@ -107,6 +109,7 @@ def read_all(root: Path) -> None:
         data.picture(record)
 
 
+@share(0.25)
 @given(st.data())
 def test_any_data_set_is_answered(made: dict[str, bytes], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["dataset.json", "metadata.jsonl", "images/00000/000000.png"]))
@@ -132,6 +135,7 @@ CONFIG = b'[score]\nimages = 8\nmodel = "sd15"\n[draw]\nsteps = 5\n[synth]\nhold
 TEMPLATES = "# prompts\na photo of {S}\n\nthe \u00e9 {S}\n".encode()
 
 
+@share(0.25)
 @given(damaged(TOKENS))
 def test_any_tokens_are_answered(data: bytes) -> None:
     with folder() as here:
@@ -139,6 +143,7 @@ def test_any_tokens_are_answered(data: bytes) -> None:
         survives(lambda: load_embeddings(here / "a.safetensors"))
 
 
+@share(0.25)
 @given(damaged(CONFIG))
 def test_any_configuration_is_answered(data: bytes) -> None:
     with folder() as here:
@@ -146,6 +151,7 @@ def test_any_configuration_is_answered(data: bytes) -> None:
         survives(lambda: resolve(config=here / "a.toml", environment={}))
 
 
+@share(0.25)
 @given(damaged(TEMPLATES))
 def test_any_templates_are_answered(data: bytes) -> None:
     with folder() as here:
@@ -176,6 +182,7 @@ def report() -> Any:
     return samples.report(samples.result(None)).to_json()
 
 
+@share(0.25)
 @given(st.data())
 def test_any_report_is_answered(report: Any, data: st.DataObject) -> None:
     changed = data.draw(json_bytes(report))
@@ -187,6 +194,7 @@ def test_any_report_is_answered(report: Any, data: st.DataObject) -> None:
 REGISTRY = json.loads((bundled_directory() / "registry.json").read_bytes())
 
 
+@share(0.25)
 @given(json_bytes(REGISTRY))
 def test_any_registry_is_answered(data: bytes) -> None:
     with folder() as here:
@@ -197,6 +205,7 @@ def test_any_registry_is_answered(data: bytes) -> None:
 CARD = next((bundled_directory() / "detector").glob("*.yaml"))
 
 
+@share(0.25)
 @given(damaged(CARD.read_bytes()))
 def test_any_detector_is_answered(data: bytes) -> None:
     with folder() as here:
@@ -204,6 +213,7 @@ def test_any_detector_is_answered(data: bytes) -> None:
         survives(lambda: read_card(here))
 
 
+@share(0.25)
 @given(json_bytes({"step": 3, "tensors_sha256": "0" * 64, "identity": {}, "history": [], "sums": {}}))
 def test_any_checkpoint_is_answered(data: bytes) -> None:
     with folder() as here:
@@ -220,6 +230,7 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
+@share(0.25)
 @given(damaged(archive()))
 def test_any_archive_is_answered_and_stays_inside(data: bytes) -> None:
     with folder() as here:

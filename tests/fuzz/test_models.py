@@ -1,0 +1,60 @@
+"""Directories of others: a model with one of its JSON files changed, and a score run that is to be joined."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from origcli.experiments.archive import IMAGES, PROVENANCE, RESULTS, read_saved
+from origcli.models.pipeline import load_pipeline
+from origcli.models.registry import resolve
+from origcli.runtime.context import Runtime
+from origcli.runtime.run_directory import write_json
+from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
+from tests.reports import samples
+
+FILES = (
+    *("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json"),
+    *("tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"),
+)
+
+
+@share(0.04)
+@given(st.data())
+def test_any_model_is_answered(tiny_bert_pipeline_dir: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(FILES))
+    changed = data.draw(json_bytes(json.loads((tiny_bert_pipeline_dir / name).read_bytes())))
+    with folder() as here:
+        shutil.copytree(tiny_bert_pipeline_dir, here / "model")
+        (here / "model" / name).write_bytes(changed)
+        survives(lambda: resolve(str(here / "model"), Runtime(offline=True)))
+        survives(lambda: load_pipeline(here / "model", Runtime()))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The files of a score run, but for its pictures."""
+    result = samples.result(None)
+    return {
+        IMAGES: [[0, result.id, "pictures/photo.jpg", "group"]],
+        PROVENANCE: samples.provenance().to_json(),
+        RESULTS: result.to_json(),
+    }
+
+
+@share(0.25)
+@given(st.data())
+def test_any_run_is_answered(run: dict[str, Any], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(list(run)))
+    text = json.dumps(run[name]).encode()
+    changed = data.draw(st.one_of(json_bytes(run[name]), damaged(text)))
+    with folder() as here:
+        for file in (IMAGES, PROVENANCE):
+            write_json(here / file, run[file])
+        (here / RESULTS).write_text(json.dumps(run[RESULTS]) + "\n")
+        (here / name).write_bytes(changed + b"\n" if name == RESULTS else changed)
+        survives(lambda: list(read_saved(here).results))
