@@ -90,6 +90,8 @@ def json_text(value: Any, indent: int | None = 2) -> str:
 def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = None, title: str = "") -> None:
     """Prints a report: its rows as they stand in report.csv, or all of it as JSON.
 
+    Of the processes of a launch the first alone prints.
+
     Args:
         whole: the report.
         form: the form asked for.
@@ -97,7 +99,10 @@ def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = N
         title: stands over the table.
     """
     from origcli.reports import tables
+    from origcli.runtime.distributed import is_main
 
+    if not is_main():
+        return
     table = list(tables.report_rows(whole))
     shown = columns if columns is not None and form is Format.table else tables.columns(whole)
     rows(table, shown, form, title=title, whole=whole.to_json())

@@ -10,7 +10,7 @@ import torch
 
 from origcli.runtime import interrupts, provenance
 from origcli.runtime.device import backends, select_device, select_dtype
-from origcli.runtime.distributed import is_main
+from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.progress import Progress, SilentProgress
 from origcli.runtime.run_directory import RUN_NAME, Existing, RunDirectory, write_json
 from origcli.settings import RuntimeSettings
@@ -69,7 +69,7 @@ def open_runtime(
     began = time.monotonic()
     device = select_device(settings.device)
     with ExitStack() as stack:
-        directory = None if out is None else stack.enter_context(_directory(out, existing))
+        directory = None if out is None else stack.enter_context(_directory(out, existing, device))
         stack.enter_context(interrupts.handled())
         stack.enter_context(backends(device, settings.deterministic, settings.threads))
         yield Runtime(
@@ -86,12 +86,14 @@ def open_runtime(
 
 
 @contextmanager
-def _directory(out: Path, existing: Existing) -> Iterator[RunDirectory]:
-    """The run's directory, owned and marked by the first process of a launch; the others use it."""
+def _directory(out: Path, existing: Existing, device: torch.device) -> Iterator[RunDirectory]:
+    """The run's directory, owned and marked by the first process of a launch; the others then use it."""
     directory = RunDirectory(out, existing)
     if not is_main():
+        wait_for_all(device)
         yield directory
         return
     with directory:
         write_json(directory / RUN_NAME, provenance.run_facts(None))
+        wait_for_all(device)
         yield directory

@@ -52,7 +52,7 @@ from origcli.scenes.scene import Scene
 from origcli.settings import DetectorSettings, DetectSettings, Settings
 from origcli.training.hardening import augment, draw_randoms
 from origcli.training.loop import Job, steps_in, train
-from origcli.training.report import loss_points, parameter_count, provenance
+from origcli.training.report import by_the_first, loss_points, parameter_count, provenance
 
 # An element that is hidden further is left out: to ask for it would teach to guess.
 MAX_COVERED = 0.75
@@ -204,14 +204,18 @@ def run(
     steps = steps_in(own.epochs, len(training), own.batch_size)
     model.to(runtime.device, memory_format=memory_format(runtime.device))  # type: ignore[call-overload]
     history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
-    average_statistics(objective, job, own, runtime)
-    calibration = calibrate(model, card, calibrating, own, settings.detect, runtime)
-    seen = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime)
-    hard = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime, hardened=True)
-    measured = {**seen.results(), **{f"{name}_hardened": value for name, value in hard.results().items()}}
-    card = card.model_copy(update={"calibration": calibration, "metrics": measured})
-    card = save_detector(runtime.out / "detector", card, model.state_dict())
-    return _report(card, model, measured, seen, history, steps, settings, runtime, len(training))
+
+    def finish() -> TrainDetectorReport:
+        average_statistics(objective, job, own, runtime)
+        calibration = calibrate(model, card, calibrating, own, settings.detect, runtime)
+        seen = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime)
+        hard = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime, hardened=True)
+        measured = {**seen.results(), **{f"{name}_hardened": value for name, value in hard.results().items()}}
+        found = card.model_copy(update={"calibration": calibration, "metrics": measured})
+        found = save_detector(runtime.out / "detector", found, model.state_dict())
+        return _report(found, model, measured, seen, history, steps, settings, runtime, len(training))
+
+    return by_the_first(finish, runtime)
 
 
 def pools(paths: Sequence[Path], held_out: int) -> tuple[Pool, Pool, Pool, list[str]]:

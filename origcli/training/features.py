@@ -21,6 +21,7 @@ from origcli.runtime import interrupts
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import autocast
+from origcli.runtime.distributed import main_first
 from origcli.runtime.memory import BatchSize
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import PARTIAL_SUFFIX, storage_error
@@ -58,7 +59,8 @@ def latent_moments(vae: Any, data: Dataset, size: int, runtime: Runtime) -> Rows
             moments = torch.stack(encode_moments(vae, to_pixels(pictures, runtime.device)), dim=1)
         return np.asarray(moments.float().cpu().numpy())
 
-    return _computed_once("latents", key, size, encode, runtime)
+    with main_first(runtime.device):
+        return _computed_once("latents", key, size, encode, runtime)
 
 
 def caption_states(text_encoder: Any, tokenizer: Any, captions: Sequence[str], runtime: Runtime) -> Rows:
@@ -79,7 +81,8 @@ def caption_states(text_encoder: Any, tokenizer: Any, captions: Sequence[str], r
             states = text_states(text_encoder, ids[part], mask[part])
         return np.asarray(states.float().cpu().numpy())
 
-    return _computed_once("text states", key, len(captions), encode, runtime)
+    with main_first(runtime.device):
+        return _computed_once("text states", key, len(captions), encode, runtime)
 
 
 def distinct(captions: Iterable[str]) -> tuple[list[str], np.ndarray[Any, Any]]:

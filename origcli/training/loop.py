@@ -34,6 +34,7 @@ from origcli.models.checkpoints import (
 )
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
+from origcli.runtime.distributed import is_main
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed, generator
@@ -152,7 +153,7 @@ def train(
             the processes are to share out the weights.
         NonFiniteError: a loss is NaN or infinite; the last checkpoint is from before it.
         DeviceError: memory ran out with one sample at a time, or a data worker died.
-        Interrupted: a signal came; a checkpoint of this step was saved.
+        Interrupted: a signal came; a checkpoint of this step was saved, if there is one process.
     """
     trainer = _Trainer(job, settings, steps, runtime, directory or runtime.out, track)
     start = trainer.restore() if resume else 0
@@ -179,11 +180,14 @@ def train(
             shown = trainer.step(step, batch)
             bar.advance(1, **shown)
             done = step + 1
-            if job.preview and settings.sample_every and done % settings.sample_every == 0:
+            if job.preview and is_main() and settings.sample_every and done % settings.sample_every == 0:
                 with trainer.averaged():
                     job.preview(done)
-            if interrupts.pending() or done % settings.checkpoint_every == 0 or done == steps:
+            due, stop = done % settings.checkpoint_every == 0 or done == steps, interrupts.pending()
+            # A signal reaches the processes of a launch at different steps: they cannot save together then.
+            if due or (stop and trainer.alone):
                 trainer.save(done)
+            if due or stop:
                 interrupts.check()
     trainer.finish()
     return trainer.history
@@ -243,6 +247,11 @@ class _Trainer:
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
         self.read_every = 1 if self.accelerator.device.type == "cpu" else _READ_EVERY
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other process."""
+        return self.accelerator.num_processes == 1
+
     def part(self) -> slice:
         """The part of each global batch that is this process's."""
         ranks, size = self.accelerator.num_processes, self.settings.batch_size
@@ -294,8 +303,11 @@ class _Trainer:
         return sums
 
     def read(self) -> None:
-        """Reads the losses that are still on the device, and looks at each."""
-        for step, terms in self.pending:
+        """Reads the losses that are still on the device, those of all processes, and looks at each."""
+        steps, parts = [step for step, _ in self.pending], [terms for _, terms in self.pending]
+        if not self.alone:
+            parts = self.accelerator.reduce(parts, reduction="mean")
+        for step, terms in zip(steps, parts, strict=True):
             row = {name: float(value) for name, value in terms.items()}
             if not math.isfinite(row["loss"]):
                 raise NonFiniteError(

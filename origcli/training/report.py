@@ -1,20 +1,24 @@
 """The report of a training stage, and the lines of its history that go into it."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
 
 from origcli.reports.envelope import Provenance
-from origcli.reports.schema import LossPoint
+from origcli.reports.schema import LossPoint, Report
 from origcli.reports.sheets import sheet
+from origcli.reports.writers import read_report
 from origcli.runtime.context import Runtime
+from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.run_directory import write_bytes
 from origcli.settings import Section
 
+R = TypeVar("R", bound=Report[Any])
 _POINTS = 200  # readings of the loss that a report keeps; history.csv has all
 
 
@@ -38,6 +42,20 @@ def provenance(
         dataset_hash=dataset_hash,
         notes=tuple(notes),
     )
+
+
+def by_the_first(report: Callable[[], R], runtime: Runtime) -> R:
+    """The report of a stage: the first process of a launch makes and writes it, the others read it.
+
+    Args:
+        report: evaluates, writes all files of the stage and its report.
+    """
+    if is_main():
+        made = report()
+        wait_for_all(runtime.device)
+        return made
+    wait_for_all(runtime.device)
+    return cast(R, read_report(runtime.out))
 
 
 def loss_points(history: Sequence[Mapping[str, float]]) -> tuple[LossPoint, ...]:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from origcli.models.checkpoints import publish_directory, quiet_loading
 from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
 from origcli.runtime.context import Runtime
+from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import make_directory, write_json
 from origcli.runtime.seeding import derive_seed
@@ -140,23 +141,25 @@ def pretrain(
         },
     )
     history = train(job, optimizer, settings.steps, runtime, resume=resume, directory=directory)
-    encoder = _with_pooler(bert, runtime.seed)
-    save_text_encoder(encoder, tokenizer, directory)
-    last = history[-1] if history else {}
-    write_json(
-        directory / "report.json",
-        {
-            "schema": "origcli.text-encoder/1",
-            "steps": settings.steps,
-            "captions": len(captions),
-            "vocabulary": len(tokenizer),
-            "parameters": sum(p.numel() for p in encoder.parameters()),
-            "loss": last.get("loss"),
-            "masked_accuracy": last.get("accuracy"),
-            "settings": settings.model_dump(mode="json"),
-            "seed": runtime.seed,
-        },
-    )
+    if is_main():
+        encoder = _with_pooler(bert, runtime.seed)
+        save_text_encoder(encoder, tokenizer, directory)
+        last = history[-1] if history else {}
+        write_json(
+            directory / "report.json",
+            {
+                "schema": "origcli.text-encoder/1",
+                "steps": settings.steps,
+                "captions": len(captions),
+                "vocabulary": len(tokenizer),
+                "parameters": sum(p.numel() for p in encoder.parameters()),
+                "loss": last.get("loss"),
+                "masked_accuracy": last.get("accuracy"),
+                "settings": settings.model_dump(mode="json"),
+                "seed": runtime.seed,
+            },
+        )
+    wait_for_all(runtime.device)
     # As a resumed run reads it: a tokenizer that has worked remembers how it padded.
     return load_bert(
         str(directory / "text_encoder"),

@@ -38,6 +38,7 @@ from origcli.settings import Settings, UNetSettings
 from origcli.training.features import caption_states, distinct, hash_module, latent_moments
 from origcli.training.loop import Batch, Job, steps_in, train
 from origcli.training.report import (
+    by_the_first,
     loss_points,
     notes_on_start,
     parameter_count,
@@ -230,37 +231,41 @@ def run(
     )
     steps = steps_in(own.epochs, size, own.batch_size)
     history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
-    measured = held_out_loss(objective, features, held_out, latent_shape, runtime)
-    write_pipeline(model, runtime.out)
-    draw_samples(model, sample_prompts(prompts), settings, runtime, "samples.png")
-    save_loss_figure(runtime.out / "loss.png", history, ("loss",))
-    report = TrainUnetReport(
-        status=Status.complete,
-        provenance=provenance(
-            "train-unet",
-            {"unet": own, "text_encoder": settings.text_encoder},
-            runtime,
-            data.hash,
-            notes_on_start(init_from),
-        ),
-        results=(
-            TrainResult(
-                stage="unet",
-                directory="pipeline",
-                dataset_hash=data.hash,
-                weights_hash=hash_pipeline(runtime.out / "pipeline"),
-                parameters=parameter_count(unet),
-                steps=steps,
-                samples=steps * own.batch_size,
-                epochs=steps * own.batch_size / size,
-                metrics={name: Estimate.of(value) for name, value in measured.items()},
-                history=loss_points(history),
-                figures=("loss.png", "samples.png"),
+
+    def finish() -> TrainUnetReport:
+        measured = held_out_loss(objective, features, held_out, latent_shape, runtime)
+        write_pipeline(model, runtime.out)
+        draw_samples(model, sample_prompts(prompts), settings, runtime, "samples.png")
+        save_loss_figure(runtime.out / "loss.png", history, ("loss",))
+        report = TrainUnetReport(
+            status=Status.complete,
+            provenance=provenance(
+                "train-unet",
+                {"unet": own, "text_encoder": settings.text_encoder},
+                runtime,
+                data.hash,
+                notes_on_start(init_from),
             ),
-        ),
-    )
-    write_report(runtime.out, report)
-    return report
+            results=(
+                TrainResult(
+                    stage="unet",
+                    directory="pipeline",
+                    dataset_hash=data.hash,
+                    weights_hash=hash_pipeline(runtime.out / "pipeline"),
+                    parameters=parameter_count(unet),
+                    steps=steps,
+                    samples=steps * own.batch_size,
+                    epochs=steps * own.batch_size / size,
+                    metrics={name: Estimate.of(value) for name, value in measured.items()},
+                    history=loss_points(history),
+                    figures=("loss.png", "samples.png"),
+                ),
+            ),
+        )
+        write_report(runtime.out, report)
+        return report
+
+    return by_the_first(finish, runtime)
 
 
 def open_text_encoder(

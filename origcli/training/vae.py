@@ -34,6 +34,7 @@ from origcli.settings import Settings, VaeSettings
 from origcli.training.loop import Job, steps_in, train
 from origcli.training.lpips import load_lpips
 from origcli.training.report import (
+    by_the_first,
     loss_points,
     notes_on_start,
     parameter_count,
@@ -152,46 +153,50 @@ def run(
     steps = steps_in(own.epochs, train_size, own.batch_size)
     vae.to(runtime.device, memory_format=torch.channels_last)
     history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
-    vae.float()
-    mean, std = latent_statistics(vae, data, range(min(train_size, _STATISTICS_SAMPLES)), runtime)
-    if not own.freeze_encoder:
-        fold_normalization(vae, mean, std)
-    quality = reconstruction_quality(vae, data, held_out, runtime)
-    measured = {
-        **quality,
-        **{f"latent_mean_{i}": float(value) for i, value in enumerate(mean)},
-        **{f"latent_std_{i}": float(value) for i, value in enumerate(std)},
-        "scaling_factor": vae.config.scaling_factor,
-    }
-    partial = runtime.out / ".vae.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    with quiet_loading():
-        vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
-    forget_origin(partial)
-    publish_directory(partial, runtime.out / "vae")
-    _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
-    save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))
-    report = TrainVaeReport(
-        status=Status.complete,
-        provenance=provenance("train-vae", {"vae": own}, runtime, data.hash, notes_on_start(init_from)),
-        results=(
-            TrainResult(
-                stage="vae",
-                directory="vae",
-                dataset_hash=data.hash,
-                weights_hash=hash_files((runtime.out / "vae").glob("*.safetensors"), runtime.out / "vae"),
-                parameters=parameter_count(vae),
-                steps=steps,
-                samples=steps * own.batch_size,
-                epochs=steps * own.batch_size / train_size,
-                metrics={name: Estimate.of(value) for name, value in measured.items()},
-                history=loss_points(history),
-                figures=("loss.png", "reconstructions.png"),
+
+    def finish() -> TrainVaeReport:
+        vae.float()
+        mean, std = latent_statistics(vae, data, range(min(train_size, _STATISTICS_SAMPLES)), runtime)
+        if not own.freeze_encoder:
+            fold_normalization(vae, mean, std)
+        quality = reconstruction_quality(vae, data, held_out, runtime)
+        measured = {
+            **quality,
+            **{f"latent_mean_{i}": float(value) for i, value in enumerate(mean)},
+            **{f"latent_std_{i}": float(value) for i, value in enumerate(std)},
+            "scaling_factor": vae.config.scaling_factor,
+        }
+        partial = runtime.out / ".vae.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with quiet_loading():
+            vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
+        forget_origin(partial)
+        publish_directory(partial, runtime.out / "vae")
+        _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
+        save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))
+        report = TrainVaeReport(
+            status=Status.complete,
+            provenance=provenance("train-vae", {"vae": own}, runtime, data.hash, notes_on_start(init_from)),
+            results=(
+                TrainResult(
+                    stage="vae",
+                    directory="vae",
+                    dataset_hash=data.hash,
+                    weights_hash=hash_files((runtime.out / "vae").glob("*.safetensors"), runtime.out / "vae"),
+                    parameters=parameter_count(vae),
+                    steps=steps,
+                    samples=steps * own.batch_size,
+                    epochs=steps * own.batch_size / train_size,
+                    metrics={name: Estimate.of(value) for name, value in measured.items()},
+                    history=loss_points(history),
+                    figures=("loss.png", "reconstructions.png"),
+                ),
             ),
-        ),
-    )
-    write_report(runtime.out, report)
-    return report
+        )
+        write_report(runtime.out, report)
+        return report
+
+    return by_the_first(finish, runtime)
 
 
 def held_out_indices(size: int, wanted: int) -> range:
@@ -240,7 +245,8 @@ def reconstruction_quality(
     """
     from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-    ssim = StructuralSimilarityIndexMeasure(data_range=255.0).to(runtime.device)
+    # One process alone measures: torchmetrics would wait for those of a launch.
+    ssim = StructuralSimilarityIndexMeasure(data_range=255.0, sync_on_compute=False).to(runtime.device)
     error, count, pictures = 0.0, 0, 0
     indices = [i for i in indices if (data.image(i) != 255).any()]
     for part in slices(len(indices), _EVALUATION_BATCH):

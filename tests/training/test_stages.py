@@ -13,6 +13,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import BertModel
 
 from origcli.errors import InputError, ModelError, UsageError
@@ -21,7 +22,7 @@ from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.provenance import hash_file
 from origcli.scenes.dataset import Dataset
-from origcli.settings import Settings
+from origcli.settings import Settings, resolve
 from origcli.training import features, unet, vae
 from tests.hub_server import Repository, hub_server, point_to
 
@@ -186,7 +187,6 @@ def test_dropped_captions_become_the_empty_one() -> None:
             return type("Output", (), {"sample": torch.zeros_like(x)})
 
     from origcli.models.unet import build_scheduler
-    from origcli.settings import resolve
 
     own = resolve({"unet": {"caption_dropout": 0.5, "photo_probability": 0.5}}, environment={})[0].unet
     empty = torch.full((3, 2), -1.0)
@@ -275,3 +275,41 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     for name in ("report.json", "history.csv", "pipeline/unet/diffusion_pytorch_model.safetensors"):
         assert hash_file(tmp_path / "whole" / name) == hash_file(tmp_path / "killed" / name), name
     assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_pipeline(tmp_path: Path, tiny_dataset: Dataset, vae_run: Path) -> None:
+    """The whole command: caches, the text encoder's training, files and the report have one owner."""
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        CONFIG.replace("epochs = 4", "epochs = 0.6").replace("sample_every = 0", "sample_every = 5")
+    )
+    words = ["train-unet", str(tiny_dataset.path), "--vae", str(vae_run), "--config", str(config)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "origcli"]
+    done = subprocess.run(
+        [sys.executable, *launch, *words, "--out", str(tmp_path / "two"), "--format", "json"],
+        env={
+            **os.environ,
+            "ORIGCLI_CACHE": str(tmp_path / "cache of two"),
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = json.loads(done.stdout)  # printed once
+    settings = resolve(config=config, environment={})[0]
+    with open_runtime(settings.runtime, tmp_path / "one") as runtime:
+        one = unet.run(tiny_dataset.path, vae_run, settings, runtime).to_json()
+    losses = [report["results"][0]["metrics"]["held_out_loss"]["value"] for report in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    weights = "pipeline/unet/diffusion_pytorch_model.safetensors"
+    mine, theirs = load_file(tmp_path / "one" / weights), load_file(tmp_path / "two" / weights)
+    assert all(torch.allclose(mine[name], theirs[name], atol=1e-4) for name in mine)
+    names = [sorted(p.name for p in (tmp_path / run).rglob("*")) for run in ("one", "two")]
+    assert names[0] == names[1]
+    histories = [[row["values"]["loss"] for row in report["results"][0]["history"]] for report in (one, two)]
+    assert histories[0] == pytest.approx(histories[1], rel=1e-4)  # of both processes, not of the first
