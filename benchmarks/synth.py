@@ -202,6 +202,8 @@ def main() -> None:
         plain_loop(options.plain, options.count, options.smooth)
         return
     # All is removed at the end alone: some file systems make new files slowly right after a removal.
+    if options.directory:
+        options.directory.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix="synth-benchmark-", dir=options.directory))
     try:
         if options.memory:
