@@ -161,7 +161,7 @@ def draw(
     settings = _settings(run)
     with _opened(settings, run, "draw", [Path(model).name]) as runtime:
         rows = pictures.run(model, texts, images, settings, runtime, embeddings=file)
-        return [Image.open(row["file"]).convert("RGB") for row in rows]
+        return [Image.open(row["file"], formats=["PNG"]).convert("RGB") for row in rows]
 
 
 def detect(images: Paths, *, detector: AnyPath = "shapes", **run: Unpack[Run]) -> "DetectReport":

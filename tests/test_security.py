@@ -1,0 +1,136 @@
+"""What SECURITY.md promises of the whole package: it is read as source, so that no path is forgotten."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "origcli").rglob("*.py"))
+
+# What may not be called at all: it runs text as code, starts a program, or reads objects that run code.
+NEVER = {
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "os.execvp", "pty.spawn"),
+    *("pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads", "shelve.open", "dill.load"),
+    *("joblib.load", "cloudpickle.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.hub.load"),
+    *("torch.jit.load", "numpy.loads", "pandas.read_pickle", "shutil.unpack_archive"),
+}
+NO_MODULE = {
+    "subprocess",
+    "marshal",
+    "shelve",
+    "dill",
+    "joblib",
+    "cloudpickle",
+    "ctypes",
+}
+# Words that a call has to have, whatever else it says.
+WITH = {
+    "torch.load": {"weights_only": "True"},
+    "np.load": {"allow_pickle": "False"},
+    "Image.open": {"formats": None},
+    "torch_safe_load": {"safe_only": "True"},
+}
+# Where published pickles are read at all, as tensors alone.
+TORCH_LOAD = {"perception/dreamsim_towers.py", "training/lpips.py"}
+NAMED_ERROR = {"perception/dreamsim_towers.py"}  # imports pickle for UnpicklingError
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Every call of a module with the name that it is called by."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def problems(path: Path) -> Iterator[str]:
+    """What a module does that it may not."""
+    name = path.as_posix().rpartition("/origcli/")[2]
+    for called, call in calls(path):
+        words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        if called.removeprefix("builtins.") in NEVER or called.endswith((".extract", ".extractall")):
+            yield f"{call.lineno}: {called}"
+        for needy, wanted in WITH.items():
+            if called == needy or called.endswith(f".{needy}"):
+                lacks = [
+                    key for key, value in wanted.items() if words.get(key, "") != (value or words.get(key))
+                ]
+                yield from (f"{call.lineno}: {called} without {key}" for key in lacks)
+        if called == "torch.load" and name not in TORCH_LOAD:
+            yield f"{call.lineno}: torch.load"
+        if words.get("trust_remote_code", "False") != "False" or words.get("shell") == "True":
+            yield f"{call.lineno}: {called} trusts what it is given"
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = (
+                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            )
+            yield from (f"{node.lineno}: import {m}" for m in modules if m.partition(".")[0] in NO_MODULE)
+            if "pickle" in modules and name not in NAMED_ERROR:
+                yield f"{node.lineno}: import pickle"
+
+
+@pytest.mark.fault(
+    18, "nowhere in the package is a pickle read but as tensors; nothing is run as code or in a shell"
+)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_of_others_is_run(path: Path) -> None:
+    assert list(problems(path)) == []
+
+
+def test_what_is_allowed_is_still_needed() -> None:
+    for name in TORCH_LOAD:
+        assert "torch.load" in dict(calls(ROOT / "origcli" / name))
+    for name in NAMED_ERROR:
+        text = (ROOT / "origcli" / name).read_text("utf-8")
+        assert text.count("pickle.") == text.count("pickle.UnpicklingError") > 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=True)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
+        "import subprocess",
+        "from subprocess import run",
+        "import pickle",
+        "Image.open(path)",
+        "yaml.load(text)",
+        "model.from_pretrained(name, trust_remote_code=True)",
+        "os.system(text)",
+        "archive.extractall(path)",
+        "parts().torch_safe_load(path)",
+    ],
+)
+def test_the_test_sees_what_it_looks_for(tmp_path: Path, line: str) -> None:
+    (tmp_path / "origcli").mkdir()
+    (tmp_path / "origcli" / "a.py").write_text(line)
+    assert list(problems(tmp_path / "origcli" / "a.py"))
+
+
+def models(path: Path) -> Iterator[str]:
+    """Calls that load weights and would take a pickle where there is no safetensors file."""
+    for called, call in calls(path):
+        owner = called.rpartition(".")[0]
+        if called.endswith(".from_pretrained") and not owner.endswith(
+            ("Tokenizer", "Processor", "ProcessorPil")
+        ):
+            words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            if words.get("use_safetensors") != "True":
+                yield f"{path.name}:{call.lineno}: {called}"
+
+
+def test_weights_are_safetensors() -> None:
+    """But for the two loads of pipeline.py that read JSON alone: tokenizer and scheduler."""
+    found = [place for path in MODULES for place in models(path)]
+    assert [place.partition(":")[0] for place in found] == ["pipeline.py", "pipeline.py"], found
+
+
+def test_the_page_names_tests_that_there_are() -> None:
+    named = set(re.findall(r"`(tests/[^`]+)`", (ROOT / "SECURITY.md").read_text("utf-8")))
+    assert named and [name for name in named if not (ROOT / name).is_file()] == []
