@@ -11,7 +11,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help score model test test-all lint format build installed shipped clean
+.PHONY: help score model docs test test-all lint format build installed shipped clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ model: $(INSTALLED) ## trains the bundled VAE, text encoder and UNet anew into r
 	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae/vae --freeze-encoder --epochs 0.3 \
 	  --batch-size 16 --learning-rate 1.5e-3 --out runs/shapes-decoder --resume
 	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-decoder --epochs 1.45 --out runs/shapes-unet --resume
+
+docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)
+	$(BIN)/python -m tests.docs.remake
 
 shipped: $(INSTALLED) ## writes completions/ and man/ anew
 	$(BIN)/python -m origcli.cli.shipped --update

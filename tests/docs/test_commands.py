@@ -1,6 +1,7 @@
 """Every command in the README and the pages of docs/ is run, and those that cannot be here are parsed."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import typer
 
 from origcli.cli.app import app
-from tests.cli.command_line import PROGRAM
+from tests.cli.command_line import PROGRAM, commands
 from tests.docs.pages import NEEDS, PAGES, ROOT, Block, blocks, origcli_words
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -24,6 +25,15 @@ TINY = {
     "ORIGCLI_SCORE_CEILING_IMAGES": "2",
     "ORIGCLI_SCORE_BOOTSTRAP": "20",
     "ORIGCLI_DRAW_STEPS": "2",
+    "ORIGCLI_VAE_EPOCHS": "0.1",
+    "ORIGCLI_VAE_HELD_OUT": "10",
+    "ORIGCLI_TEXT_ENCODER_STEPS": "2",
+    "ORIGCLI_UNET_EPOCHS": "0.1",
+    "ORIGCLI_DETECTOR_EPOCHS": "0.1",
+    "ORIGCLI_DETECTOR_HELD_OUT": "20",
+    "ORIGCLI_RARITY_QUERIES": "2",
+    "ORIGCLI_FIXED_LOCATION_QUERIES": "2",
+    "ORIGCLI_POPULARITY_QUERIES": "2",
     "ORIGCLI_DEVICE": "cpu",
     "ORIGCLI_OFFLINE": "true",
 }
@@ -49,6 +59,21 @@ def test_the_words_are_right(page: str, line: str) -> None:
         parse(typer.main.get_command(app), "origcli", words)
 
 
+def test_every_command_stands_in_a_page() -> None:
+    shown = [" ".join(words) for _, line in COMMANDS for words in origcli_words(line)]
+    absent = [
+        " ".join(words)
+        for words in commands()
+        if not any(f"{s} ".startswith(f"{' '.join(words)} ") for s in shown)
+    ]
+    assert absent == []
+
+
+def test_outputs_are_shown_of_what_every_test_run_runs() -> None:
+    assert all(block.need == "" for block in BLOCKS if block.shown is not None)
+    assert all(block.shown.strip() for block in BLOCKS if block.shown is not None)
+
+
 def parse(command: Any, name: str, words: list[str], parent: Any = None) -> None:
     """Parses the words of a command as the program would, and stops before it does anything."""
     if not hasattr(command, "commands"):
@@ -65,6 +90,7 @@ def run_page(found: list[Block], directory: Path, **variables: str) -> None:
     """Runs the commands of some fences, one after the other, in a directory."""
     environment = {**os.environ, **variables, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
     for block in found:
+        printed = []
         for line in block.commands:
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", line],
@@ -75,6 +101,15 @@ def run_page(found: list[Block], directory: Path, **variables: str) -> None:
                 timeout=1800,
             )
             assert done.returncode == 0, f"{block.page.name}: {line}\n{done.stdout}\n{done.stderr}"
+            printed.append(done.stdout)
+        if block.shown is not None:  # figures differ with budgets and machines, headings do not
+            first = next(line for text in printed for line in text.splitlines() if line.strip())
+            assert _kind(block.shown.splitlines()[0]) == _kind(first), f"{block.page.name}: run make docs"
+
+
+def _kind(line: str) -> list[str]:
+    """The words of a line, each path and each figure as good as another."""
+    return [re.sub(r"\d+", "0", word) for word in line.split() if "/" not in word]
 
 
 def needing(need: str) -> Any:
@@ -91,7 +126,7 @@ def test_the_commands_work(page: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @needing("slow")
 def test_the_long_commands_work(page: Path, tmp_path: Path) -> None:
-    run_page([block for block in blocks(page) if block.need in ("", "slow")], tmp_path)
+    run_page([block for block in blocks(page) if block.need in ("", "slow")], tmp_path, **TINY)
 
 
 @pytest.mark.gpu

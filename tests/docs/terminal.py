@@ -1,9 +1,6 @@
-"""Makes the terminal pictures of docs/images from a real run.
+"""A terminal that commands are run on, and pictures of it.
 
-    python docs/terminal.py DIRECTORY COLUMNS NAME COMMAND…
-
-runs a command on a terminal of its own and writes NAME-at-work.svg, the screen in the middle of when most
-was going on, and NAME.svg, the screen at the end. It understands what Rich writes and no more.
+It understands what Rich writes and no more.
 """
 
 import fcntl
@@ -11,22 +8,29 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+ROWS = 40
 _ESCAPE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
+_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
-def record(command: list[str], columns: int) -> list[str]:
-    """What a command writes to a terminal of that width, in the pieces it came in."""
+def record(command: list[str], columns: int, directory: Path, environment: Mapping[str, str]) -> list[str]:
+    """What a command writes to a terminal of that width, in the pieces it came in.
+
+    Raises:
+        RuntimeError: the command failed; with the end of what it wrote.
+    """
     child, terminal = pty.fork()
-    if child == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        os.execvpe(command[0], command, {**os.environ, "TERM": "xterm-256color"})
+    if child == 0:  # pragma: no cover - the command's side
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+        os.chdir(directory)
+        os.execvpe(command[0], command, {**environment, "TERM": "xterm-256color"})
     pieces = []
     while True:
         try:
@@ -34,8 +38,9 @@ def record(command: list[str], columns: int) -> list[str]:
         except OSError:  # the other end is gone
             break
         pieces.append(piece.decode("utf-8", "replace"))
+    os.close(terminal)
     if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        sys.exit(f"the command ended with status {status}: {''.join(pieces)[-500:]}")
+        raise RuntimeError(f"{' '.join(command)}: status {status}\n{''.join(pieces)[-2000:]}")
     return pieces
 
 
@@ -72,39 +77,41 @@ class Screen:
             self.row = max(0, self.row - int(argument or 1))
 
     def shown(self) -> list[str]:
-        """The lines down to the last that says something."""
+        """The lines down to the last that says something, with their colours."""
         lines = list(self.lines)
         while lines and not _ESCAPE.sub("", lines[-1]).strip():
             lines.pop()
         return lines
 
+    def text(self) -> str:
+        """The same without colours."""
+        return "".join(f"{_ESCAPE.sub('', line).rstrip()}\n" for line in self.shown())
 
-def save(lines: list[str], columns: int, command: str, path: Path) -> None:
-    """Writes lines of a terminal as SVG, under the command that made them."""
+
+def at_work(pieces: list[str]) -> list[str]:
+    """The screen in the middle of when the most bars were on it."""
+    screen, frames = Screen(), [[""]]
+    for piece in pieces:
+        screen.feed(piece)
+        shown = screen.shown()
+        if "━" in "".join(shown) and len(shown) >= len(frames[0]):
+            frames = [shown] if len(shown) > len(frames[0]) else [*frames, shown]
+    return frames[len(frames) // 2]
+
+
+def at_the_end(pieces: list[str]) -> Screen:
+    """The screen when the command is done."""
+    screen = Screen()
+    screen.feed("".join(pieces))
+    return screen
+
+
+def svg(lines: list[str], columns: int, command: str) -> str:
+    """Lines of a terminal under the command that made them; nothing in it is fetched from elsewhere."""
     with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=columns, file=nowhere, force_terminal=True)
         console.print(Text(f"$ {command}", style="bold"))
         for line in lines:
             console.print(Text.from_ansi(line), overflow="crop", no_wrap=True)
-        console.save_svg(str(path), title="origcli")
-
-
-def main(directory: Path, columns: int, name: str, command: list[str]) -> None:
-    """Records a command and saves the two pictures."""
-    screen, frames = Screen(), [[""]]
-    for piece in record(command, columns):
-        screen.feed(piece)
-        shown = screen.shown()
-        if "━" not in "".join(shown):  # no bars
-            continue
-        if len(shown) > len(frames[0]):
-            frames = [shown]
-        elif len(shown) == len(frames[0]):
-            frames.append(shown)
-    words = " ".join(command)
-    save(frames[len(frames) // 2], columns, words, directory / f"{name}-at-work.svg")
-    save(screen.shown(), columns, words, directory / f"{name}.svg")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])
+        drawn = console.export_svg(title="origcli", unique_id="terminal")
+    return _FONTS.sub("", drawn).replace("Fira Code, monospace", "monospace")

@@ -1,0 +1,91 @@
+"""`make docs`: docs/images and the outputs that the pages show, made anew from real runs.
+
+    python -m tests.docs.remake [pictures] [outputs]
+
+`pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work, report.png
+the report in Chromium. `outputs` runs the commands of every page that shows some, at their full budgets, and
+writes what came out under each. Both take minutes on two CPU cores.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests.docs import terminal
+from tests.docs.pages import PAGES, ROOT, blocks, with_outputs
+
+IMAGES = ROOT / "docs" / "images"
+EXAMPLE = ROOT / "origcli" / "assets" / "shapes" / "example.png"
+COLUMNS = 100
+WINDOW = (1200, 1960)  # down to the first drawings
+COLOURS = 128
+CHROMIUM = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--force-device-scale-factor=1",
+]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """That of a new user: nothing of ours is set, and nothing is kept from before."""
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith(("ORIGCLI_", "HF_"))}
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**theirs, "PATH": programs, "HOME": str(home)}
+
+
+def pictures(place: Path) -> None:
+    """Scores the bundled example and takes the pictures of it."""
+    shutil.copy(EXAMPLE, place)
+    command = ["origcli", "score", EXAMPLE.name, "--model", "shapes", "--out", "runs/example"]
+    pieces = terminal.record(command, COLUMNS, place, environment(place))
+    IMAGES.mkdir(exist_ok=True)
+    drawn = terminal.svg(terminal.at_work(pieces), COLUMNS, " ".join(command))
+    (IMAGES / "score.svg").write_text(drawn, "utf-8")
+    screenshot(place / "runs" / "example" / "report.html", IMAGES / "report.png")
+
+
+def screenshot(page: Path, target: Path) -> None:
+    """A picture of the upper part of a page, in few colours."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("the picture of the report needs Chromium (Debian: apt-get install chromium)")
+    size = f"--window-size={WINDOW[0]},{WINDOW[1]}"
+    shot = page.with_suffix(".png")
+    subprocess.run(
+        [browser, *CHROMIUM, size, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True
+    )
+    with Image.open(shot) as image:
+        image.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+
+
+def outputs(place: Path) -> None:
+    """Runs the quick commands of the pages that show outputs, and writes these anew."""
+    for page in PAGES:
+        found = [block for block in blocks(page) if block.need == ""]
+        if not any(block.shown is not None for block in found):
+            continue
+        directory = place / page.stem
+        directory.mkdir()
+        printed = []
+        for block in found:
+            # What goes to stderr, such as progress, is no result.
+            line = "exec 2>/dev/null; " + "\n".join(block.commands)
+            shell = ["bash", "-euo", "pipefail", "-c", line]
+            pieces = terminal.record(shell, COLUMNS, directory, environment(place))
+            if block.shown is not None:
+                text = terminal.at_the_end(pieces).text()
+                printed.append(text.replace(str(place), "~").replace(str(ROOT), "~/origcli"))
+        page.write_text(with_outputs(page.read_text("utf-8"), printed), "utf-8")
+
+
+if __name__ == "__main__":
+    for work in sys.argv[1:] or ("pictures", "outputs"):
+        with tempfile.TemporaryDirectory() as folder:
+            {"pictures": pictures, "outputs": outputs}[work](Path(folder))

@@ -1,0 +1,83 @@
+"""The pictures and outputs that the pages show: how they are made."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.docs import terminal
+from tests.docs.pages import MOST_LINES, ROOT, blocks, shortened, with_outputs
+
+PAGE = """# A page
+
+```sh
+one
+```
+
+```text
+old
+```
+
+```sh slow
+two
+```
+
+```json
+{}
+```
+"""
+
+BARS = """
+import sys
+from origcli.runtime.progress import RichProgress
+progress = RichProgress()
+with progress.task("outer", 2) as outer:
+    for _ in range(2):
+        with progress.task("inner", 3) as inner:
+            for step in range(3):
+                inner.advance(1, loss=step / 2)
+                progress.bars.refresh()
+        outer.advance(1)
+print("done")
+"""
+
+
+def test_outputs_go_under_their_commands_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    assert [block.shown for block in blocks(page)] == ["old\n", None]
+    assert with_outputs(PAGE, ["new\nlines\n"]) == PAGE.replace("old\n", "new\nlines\n")
+    assert with_outputs(PAGE, ["old\n"]) == PAGE
+
+
+def test_long_outputs_are_cut() -> None:
+    assert shortened("\na\n\nb\n\n") == "a\n\nb\n"
+    lines = shortened("x\n" * 50).splitlines()
+    assert len(lines) == MOST_LINES and lines[-1] == "…"
+
+
+def test_a_terminal_is_seen_at_work_and_at_the_end(tmp_path: Path) -> None:
+    pieces = terminal.record([sys.executable, "-c", BARS], 80, tmp_path, os.environ)
+    seen = terminal.at_work(pieces)
+    assert len(seen) == 2 and "outer" in seen[0] and "inner" in seen[1]
+    assert terminal.at_the_end(pieces).text().strip().endswith("done")
+    drawn = terminal.svg(seen, 80, "python bars.py")
+    assert "python&#160;bars.py" in drawn and "inner" in drawn
+    assert set(re.findall(r"https?://[^\"]+", drawn)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="status 3"):
+        terminal.record(["bash", "-c", "exit 3"], 80, tmp_path, os.environ)
+
+
+def test_the_pictures_are_small_and_whole() -> None:
+    report = ROOT / "docs" / "images" / "report.png"
+    assert report.stat().st_size < 200_000
+    with Image.open(report) as image:
+        assert image.width >= 1000
+    drawn = (ROOT / "docs" / "images" / "score.svg").read_text("utf-8")
+    assert "origcli&#160;score" in drawn and "m=5" in drawn
