@@ -186,7 +186,7 @@ def _from_text(data: bytes, base: Path, group_column: str | None, name: str) -> 
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise InputError(f"{name}: not a CSV list: {error}") from error
-    header = list(rows[0]) if rows else []
+    header = [name for name in rows[0] if name is not None] if rows else []  # None: a row with more cells
     column = next((column for column in PATH_COLUMNS if column in header), None)
     if column is None:
         if name != "stdin":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from safetensors.torch import save
@@ -81,6 +81,7 @@ LIST = b'path,group\r\na.png,one\r\n"b ""x"".png","two, three"\r\nfile:caf%E9.pn
 
 @share(0.25)
 @given(damaged(LIST), st.sampled_from([None, "group", "path", "none"]))
+@example(b"path,group\na.png,b,c\n", "none")
 def test_any_list_is_answered(data: bytes, column: str | None) -> None:
     with folder() as here:
         (here / "a.png").touch()
