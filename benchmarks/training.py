@@ -15,7 +15,9 @@
 It does so with the bundled text encoder, and for a few steps with a random one of bert-base's shape.
 
 `ways` compares ways of computing the bare step: memory formats, optimisers, compilation. Run it with several
---threads, and with other allocators by LD_PRELOAD.
+--threads, and with other allocators by LD_PRELOAD. On one core (`ways --threads 1 --steps 3`) contiguous
+weights took 2.8 % longer, AdamW by foreach 2.9 %, tensor by tensor 0.6 %; compiled it took 5.3 % less after a
+minute of compilation, which is left to --compile.
 
 Both wall and CPU seconds are reported, and ratios are medians over steps of what ran one after another: on a
 machine that does other work too, CPU seconds on one thread are the ones to compare.

@@ -1,5 +1,6 @@
 """Drawing: each picture its own seed, in any batch, and as diffusers' pipeline draws it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def test_batching_changes_nothing_beyond_rounding(model: DiffusionModel, schedul
     )
     assert np.abs(arrays(whole) - arrays(single)).max() <= 1
     assert np.abs(arrays(whole[:1]) - arrays(whole[1:2])).max() > 1
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm", "euler", "pndm"])
+def test_a_sampler_never_reads_from_the_device(model: DiffusionModel, scheduler: str) -> None:
+    device = torch.device("meta")  # which has no numbers to read
+    sampler = sampling.build_sampler(replace(model, device=device), scheduler, STEPS)
+    latents = torch.zeros(2, *model.latent_shape, device=device)
+    assert len(sampler.timesteps) >= STEPS
+    for timestep in sampler.timesteps:
+        given = sampler.scale_model_input(latents, timestep)
+        latents = sampler.step(torch.zeros_like(given), timestep, latents).prev_sample
+    assert latents.device == device and latents.shape == (2, *model.latent_shape)
 
 
 @pytest.mark.parametrize("kind", ["bert", "clip"])
