@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from origcli.errors import InputError, ModelError
+from origcli.errors import InputError, ModelError, StorageError
 from origcli.runtime.provenance import hash_file
 from origcli.runtime.run_directory import (
     PARTIAL_SUFFIX,
@@ -102,6 +102,27 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not tensors.is_file() or hash_file(tensors) != state.get("tensors_sha256"):
         raise ModelError(f"{tensors}: damaged", f"remove {path} to go on from the checkpoint before it")
     return load_tensors(tensors), state
+
+
+@contextmanager
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """A directory to write into that appears under `target` whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written; nothing is left behind.
+    """
+    partial = target.with_name(f".{target.name}{PARTIAL_SUFFIX}")
+    for left in (partial, *target.parent.glob(f".{target.name}.*.old")):  # of a killed run
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        yield partial
+        publish_directory(partial, target)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError):
+            raise storage_error(target, error) from error
+        raise StorageError(f"{target}: cannot write: {error}", "free some space and --resume") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def publish_directory(partial: Path, target: Path) -> None:

@@ -4,7 +4,6 @@ It sees no picture, so what the diffusion model knows of pictures comes from its
 (supplement 2.1 chose BERT over CLIP for that reason).
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from origcli.models.checkpoints import publish_directory, quiet_loading
+from origcli.models.checkpoints import atomic_directory, quiet_loading
 from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
@@ -187,8 +186,5 @@ def _with_pooler(bert: Any, seed: int) -> Any:
 def save_text_encoder(encoder: Any, tokenizer: Any, directory: Path) -> None:
     """Writes `text_encoder/` and `tokenizer/`."""
     for name, part in (("text_encoder", encoder), ("tokenizer", tokenizer)):
-        partial = directory / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        with quiet_loading():
+        with atomic_directory(directory / name) as partial, quiet_loading():
             part.save_pretrained(partial)
-        publish_directory(partial, directory / name)

@@ -1,6 +1,5 @@
 """train-unet: the denoiser from scratch, on the latents of a trained VAE (supplement 2.1, 6.1)."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch.utils.data import Dataset
 
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
-from origcli.models.checkpoints import publish_directory, quiet_loading
+from origcli.models.checkpoints import atomic_directory, quiet_loading
 from origcli.models.pipeline import DiffusionModel, hash_pipeline, save_pipeline
 from origcli.models.registry import COMPANIONS, bert_directory
 from origcli.models.text_encoder import load_bert
@@ -359,19 +358,17 @@ def held_out_loss(
 
 def write_pipeline(model: DiffusionModel, out: Path) -> None:
     """Writes `pipeline/`, whole or not at all."""
-    partial = out / ".pipeline.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     for part in (model.vae, model.unet):
         part.to(memory_format=torch.contiguous_format)
-    save_pipeline(
-        partial,
-        vae=model.vae,
-        unet=model.unet,
-        text_encoder=model.text_encoder,
-        tokenizer=model.tokenizer,
-        scheduler=model.scheduler,
-    )
-    publish_directory(partial, out / "pipeline")
+    with atomic_directory(out / "pipeline") as partial:
+        save_pipeline(
+            partial,
+            vae=model.vae,
+            unet=model.unet,
+            text_encoder=model.text_encoder,
+            tokenizer=model.tokenizer,
+            scheduler=model.scheduler,
+        )
 
 
 def sample_prompts(prompts: Sequence[str]) -> list[str]:

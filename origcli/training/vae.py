@@ -1,6 +1,5 @@
 """train-vae: an AutoencoderKL from scratch on a data set (supplement 2.1, 6.1)."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from origcli.errors import InputError, UsageError
-from origcli.models.checkpoints import publish_directory, quiet_loading
+from origcli.models.checkpoints import atomic_directory, quiet_loading
 from origcli.models.pipeline import forget_origin
 from origcli.models.vae import (
     build_vae,
@@ -166,12 +165,11 @@ def run(
             **{f"latent_std_{i}": float(value) for i, value in enumerate(std)},
             "scaling_factor": vae.config.scaling_factor,
         }
-        partial = runtime.out / ".vae.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        with quiet_loading():
-            vae.to(memory_format=torch.contiguous_format).save_pretrained(partial, safe_serialization=True)
-        forget_origin(partial)
-        publish_directory(partial, runtime.out / "vae")
+        vae.to(memory_format=torch.contiguous_format)
+        with atomic_directory(runtime.out / "vae") as partial:
+            with quiet_loading():
+                vae.save_pretrained(partial, safe_serialization=True)
+            forget_origin(partial)
         _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
         save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))
         report = TrainVaeReport(

@@ -1,15 +1,18 @@
 """Checkpoints: whole or not there, and damage is noticed."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from origcli.errors import InputError, ModelError
+from origcli.errors import InputError, ModelError, StorageError
 from origcli.models.checkpoints import (
     checkpoints,
     load_checkpoint,
@@ -17,6 +20,9 @@ from origcli.models.checkpoints import (
     restore_optimizer,
     save_checkpoint,
 )
+from origcli.models.pipeline import hash_pipeline, load_pipeline
+from origcli.runtime.context import Runtime
+from origcli.training.unet import write_pipeline
 
 
 def test_a_checkpoint_comes_back_and_old_ones_go(tmp_path: Path) -> None:
@@ -43,6 +49,40 @@ def test_a_torn_state_is_noticed(tmp_path: Path) -> None:
     (path / "state.json").write_text("{")
     with pytest.raises(InputError, match="state"):
         load_checkpoint(path)
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """This process may write no file larger than some bytes, as if the disk were full after them."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.fault(6, "a checkpoint is not saved by half: exit 6, and the one before is whole")
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 1, {"w": torch.ones(4)}, {})
+    with no_file_over(4096), pytest.raises(StorageError, match="File too large"):
+        save_checkpoint(tmp_path, 2, {"w": torch.ones(4096)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert torch.equal(load_checkpoint(tmp_path / "step-00000001")[0]["w"], torch.ones(4))
+
+
+@pytest.mark.fault(6, "nor is a model, whichever library writes it")
+def test_a_model_that_does_not_fit_leaves_the_one_before(
+    tmp_path: Path, tiny_bert_pipeline_dir: Path
+) -> None:
+    model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
+    write_pipeline(model, tmp_path)
+    before = hash_pipeline(tmp_path / "pipeline")
+    (tmp_path / ".pipeline.0123abcd.old").mkdir()  # as a kill between two renames leaves it
+    with no_file_over(4096), pytest.raises(StorageError, match="pipeline: cannot write"):
+        write_pipeline(model, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
+    assert hash_pipeline(tmp_path / "pipeline") == before
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
