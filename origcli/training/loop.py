@@ -177,7 +177,12 @@ def train(
                 raise DeviceError(
                     f"a data worker died: {error}", "use --workers 0, or free memory, and --resume"
                 ) from error
-            shown = trainer.step(step, batch)
+            try:
+                shown = trainer.step(step, batch)
+            except RuntimeError:
+                if not trainer.alone:
+                    interrupts.check()  # another process of the launch heard of the signal first, and is gone
+                raise
             bar.advance(1, **shown)
             done = step + 1
             if job.preview and is_main() and settings.sample_every and done % settings.sample_every == 0:
