@@ -51,8 +51,9 @@ from origcli.scenes.records import scene_of
 from origcli.scenes.scene import Scene
 from origcli.settings import DetectorSettings, DetectSettings, Settings
 from origcli.training.hardening import augment, draw_randoms
-from origcli.training.loop import Job, steps_in, train
+from origcli.training.loop import Job, train
 from origcli.training.report import by_the_first, loss_points, parameter_count, provenance
+from origcli.training.schedule import steps_in
 
 # An element that is hidden further is left out: to ask for it would teach to guess.
 MAX_COVERED = 0.75

@@ -7,15 +7,13 @@ checkpoint is tensors and one number. Accelerate drives devices, processes and m
 
 import csv
 import io
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -39,6 +37,8 @@ from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed, generator
 from origcli.settings import OptimizerSettings
+from origcli.training.identity import refuse_changes
+from origcli.training.schedule import Steps, learning_rate
 
 Batch = dict[str, Tensor]
 # Each process has a part of the weights, but a checkpoint and a drawing take those of one process.
@@ -72,58 +72,6 @@ class Job:
     identity: Mapping[str, Any]
     preview: Callable[[int], None] | None = None
     free: frozenset[str] = frozenset({"checkpoint_every", "sample_every", "micro_batch"})
-
-
-def steps_in(epochs: float, size: int, batch_size: int) -> int:
-    """Optimiser steps in a number of epochs; at least one."""
-    return max(1, math.ceil(epochs * size / batch_size))
-
-
-def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
-    """The learning rate of a step: linear warm-up, then constant, or cosine to zero at `steps`."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def sample_indices(seed: int, step: int, batch_size: int, size: int) -> list[int]:
-    """The samples of a step: each epoch is one permutation, batches run on across its end."""
-    first = step * batch_size
-    indices: list[int] = []
-    for position in range(first, first + batch_size):
-        epoch, place = divmod(position, size)
-        indices.append(int(_permutation(seed, epoch, size)[place]))
-    return indices
-
-
-_permutations: dict[tuple[int, int, int], np.ndarray[Any, Any]] = {}
-
-
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray[Any, Any]:
-    key = (seed, epoch, size)
-    if key not in _permutations:
-        while len(_permutations) > 2:
-            _permutations.pop(next(iter(_permutations)))
-        _permutations[key] = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(size)
-    return _permutations[key]
-
-
-class _Steps:
-    """The batch sampler: this process's part of the samples of each step that is still to do."""
-
-    def __init__(self, seed: int, start: int, stop: int, batch_size: int, size: int, part: slice) -> None:
-        self.arguments, self.start, self.stop, self.part = (seed, batch_size, size), start, stop, part
-
-    def __iter__(self) -> Iterator[list[int]]:
-        seed, batch_size, size = self.arguments
-        for step in range(self.start, self.stop):
-            yield sample_indices(seed, step, batch_size, size)[self.part]
-
-    def __len__(self) -> int:
-        return self.stop - self.start
 
 
 def train(
@@ -160,7 +108,7 @@ def train(
     part = trainer.part()
     loader = DataLoader(
         job.samples,
-        batch_sampler=_Steps(runtime.seed, start, steps, settings.batch_size, job.size, part),
+        batch_sampler=Steps(runtime.seed, start, steps, settings.batch_size, job.size, part),
         num_workers=workers,
         collate_fn=_as_it_is,
         persistent_workers=False,
@@ -406,36 +354,6 @@ class _Averaged:
     def __exit__(self, *exception: object) -> None:
         self.ema.restore(self.module.parameters())
         self.module.train()
-
-
-def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str]) -> None:
-    """Compares what a checkpoint was made with and what this run was asked for.
-
-    Args:
-        free: the settings that may differ.
-
-    Raises:
-        UsageError: they differ; the message lists each difference.
-    """
-    was, wanted = _flat(before), _flat(json.loads(json.dumps(now)))
-    changed = sorted(
-        key for key in {*was, *wanted} if was.get(key) != wanted.get(key) and key.split(".")[-1] not in free
-    )
-    if changed:
-        lines = [f"{key}: was {was.get(key)!r}, now {wanted.get(key)!r}" for key in changed]
-        raise UsageError(
-            "cannot resume with other settings: " + "; ".join(lines),
-            "repeat the first run's options, or start over with --force",
-        )
-
-
-def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Groups of settings opened up: `settings.batch_size`."""
-    flat: dict[str, Any] = {}
-    for key, value in identity.items():
-        inner = value if isinstance(value, dict) else {"": value}
-        flat |= {f"{key}.{name}".rstrip("."): each for name, each in inner.items()}
-    return flat
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

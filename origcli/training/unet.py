@@ -35,7 +35,7 @@ from origcli.runtime.seeding import derive_seed, generator
 from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, UNetSettings
 from origcli.training.features import caption_states, distinct, hash_module, latent_moments
-from origcli.training.loop import Batch, Job, steps_in, train
+from origcli.training.loop import Batch, Job, train
 from origcli.training.report import (
     by_the_first,
     loss_points,
@@ -45,6 +45,7 @@ from origcli.training.report import (
     save_loss_figure,
     save_sheet,
 )
+from origcli.training.schedule import steps_in
 from origcli.training.text_encoder import pretrain
 from origcli.training.vae import held_out_indices
 

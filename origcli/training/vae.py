@@ -30,7 +30,7 @@ from origcli.runtime.provenance import hash_files
 from origcli.runtime.seeding import generator
 from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, VaeSettings
-from origcli.training.loop import Job, steps_in, train
+from origcli.training.loop import Job, train
 from origcli.training.lpips import load_lpips
 from origcli.training.report import (
     by_the_first,
@@ -41,6 +41,7 @@ from origcli.training.report import (
     save_loss_figure,
     save_sheet,
 )
+from origcli.training.schedule import steps_in
 
 _EVALUATION_BATCH = 64
 _STATISTICS_SAMPLES = 2000

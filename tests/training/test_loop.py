@@ -25,7 +25,8 @@ from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import OptimizerSettings
-from origcli.training.loop import Job, learning_rate, sample_indices, steps_in, train
+from origcli.training.loop import Job, train
+from origcli.training.schedule import learning_rate, sample_indices, steps_in
 
 SIZE = 37  # no multiple of the batch size: epochs end in the middle of batches
 

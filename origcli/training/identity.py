@@ -1,0 +1,37 @@
+"""What a checkpoint was made with, and whether a run that resumes it asks for the same."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from origcli.errors import UsageError
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str]) -> None:
+    """Compares what a checkpoint was made with and what this run was asked for.
+
+    Args:
+        free: the settings that may differ.
+
+    Raises:
+        UsageError: they differ; the message lists each difference.
+    """
+    was, wanted = _flat(before), _flat(json.loads(json.dumps(now)))
+    changed = sorted(
+        key for key in {*was, *wanted} if was.get(key) != wanted.get(key) and key.split(".")[-1] not in free
+    )
+    if changed:
+        lines = [f"{key}: was {was.get(key)!r}, now {wanted.get(key)!r}" for key in changed]
+        raise UsageError(
+            "cannot resume with other settings: " + "; ".join(lines),
+            "repeat the first run's options, or start over with --force",
+        )
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Groups of settings opened up: `settings.batch_size`."""
+    flat: dict[str, Any] = {}
+    for key, value in identity.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{key}.{name}".rstrip("."): each for name, each in inner.items()}
+    return flat
