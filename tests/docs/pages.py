@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = ("", "slow", "gpu", "weights", "install")
 
-MOST_LINES = 12  # of an output that is shown
+MOST_LINES = 14  # of an output that is shown
 _FENCE = re.compile(
     r"^```sh ?(?P<need>[^\n]*)\n(?P<text>.*?)^```$(?:\n+```text\n(?P<shown>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
