@@ -102,13 +102,17 @@ def run_page(found: list[Block], directory: Path, **variables: str) -> None:
             )
             assert done.returncode == 0, f"{block.page.name}: {line}\n{done.stdout}\n{done.stderr}"
             printed.append(done.stdout)
-        if block.shown is not None:  # figures differ with budgets and machines, headings do not
+        if block.shown is not None:
+            # Figures differ with budgets and machines. Headings do not, but for columns that tiny budgets
+            # leave empty, and that are then left out.
             first = next(line for text in printed for line in text.splitlines() if line.strip())
-            assert _kind(block.shown.splitlines()[0]) == _kind(first), f"{block.page.name}: run make docs"
+            assert set(_kind(first)) <= set(_kind(block.shown.splitlines()[0])), (
+                f"{block.page.name}: make docs"
+            )
 
 
 def _kind(line: str) -> list[str]:
-    """The words of a line, each path and each figure as good as another."""
+    """The words of a line, each figure as good as another; no paths."""
     return [re.sub(r"\d+", "0", word) for word in line.split() if "/" not in word]
 
 
