@@ -148,16 +148,16 @@ def saved_bytes(model: DiffusionModel, samples: Samples) -> int:
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.unet.parameters()}
     kept: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> None:
+        # Nothing is kept, for no backward pass comes: the graph would hold itself and the weights for ever.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
 
     width = model.unet.config.cross_attention_dim
     states = torch.zeros(
         1, model.max_length, width, device=model.device, dtype=model.dtype, requires_grad=True
     )
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
         model.unet(samples.noisy[:1].to(model.dtype), samples.timesteps[:1], states)
     return sum(kept.values())

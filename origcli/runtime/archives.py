@@ -39,7 +39,7 @@ def unpack(archive: Path, directory: Path) -> None:
             for member in members:
                 _write(file, member, staging / member.filename)
         staging.rename(directory)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, IndexError) as error:
         raise ModelError(f"{archive}: damaged archive: {error}", "fetch it again") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise ModelError(

@@ -43,9 +43,9 @@ def test_many_scores_in_one_process(
             gc.collect()
             measured.append((process.memory_info().rss, process.num_fds(), process.num_threads()))
     memory, files, threads = zip(*measured, strict=True)
-    logging.info("%d scores: %.1f to %.1f MB", SCORES, memory[0] / 1e6, memory[-1] / 1e6)
     quarter = max(1, len(memory) // 4)
     first, last = (sum(part) / quarter for part in (memory[:quarter], memory[-quarter:]))
+    logging.info("%d scores: %.0f MB, and at the end %.0f MB", SCORES, first / 1e6, last / 1e6)
     assert last <= first * 1.05
     assert set(files) == {files[0]} and set(threads) == {threads[0]}
     assert list((tmp_path / "temporary").iterdir()) == []

@@ -1,12 +1,20 @@
 """Counting work: samples, operations, and the budgets that the presets promise."""
 
+import gc
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from origcli.inversion import cost
+from origcli.inversion.preparation import saved_bytes
 from origcli.inversion.templates import read_templates
-from origcli.models.pipeline import DiffusionModel
+from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.models.unet import build_unet
+from origcli.runtime.context import Runtime
 from origcli.settings import resolve
 
 
@@ -57,3 +65,13 @@ def test_stable_diffusion_takes_what_is_known_of_it() -> None:
 
 def test_seconds_a_sample_are_measured(bert: DiffusionModel) -> None:
     assert 0 < cost.sample_seconds(bert, 2) < 60
+
+
+def test_looking_at_the_memory_of_a_step_keeps_no_weights(tiny_bert_pipeline_dir: Path) -> None:
+    model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
+    samples: Any = SimpleNamespace(noisy=torch.zeros(1, 4, 8, 8), timesteps=torch.tensor([10]))
+    assert saved_bytes(model, samples) > 0
+    weights = [weakref.ref(parameter) for parameter in model.unet.parameters()]
+    del model
+    gc.collect()
+    assert not [one for one in weights if one() is not None]
