@@ -37,15 +37,23 @@ format: $(DEVELOPED) ## formats the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-model: $(INSTALLED) ## trains the bundled VAE, text encoder and UNet anew into runs/ (hours)
+model: $(INSTALLED) ## trains the bundled model anew into runs/shapes (hours); a stopped run goes on
 	$(BIN)/origcli synth data/shapes --mixture originality --count 100000 --resolution 64 --resume
-	$(BIN)/origcli train-vae data/shapes --epochs 0.3 --batch-size 16 --out runs/shapes-vae --resume
-	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae/vae --freeze-encoder --epochs 0.3 \
-	  --batch-size 16 --learning-rate 1.5e-3 --out runs/shapes-decoder --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-decoder --epochs 1.45 --out runs/shapes-unet --resume
-
-docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)
-	$(BIN)/python -m tests.docs.remake
+	$(BIN)/origcli synth data/held-out --mixture originality --count 500 --resolution 64 --seed 1 --resume
+	$(BIN)/origcli train-vae data/shapes --epochs 0.3 --batch-size 16 --out runs/shapes-vae-1 --resume
+	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-1/vae --freeze-encoder --epochs 0.3 \
+	  --batch-size 16 --learning-rate 1.5e-3 --out runs/shapes-vae-2 --resume
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-2 --epochs 1.45 --out runs/shapes-unet-1 --resume
+	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-2/vae --epochs 0.8 \
+	  --batch-size 16 --learning-rate 1.8e-3 --out runs/shapes-vae-3 --resume
+	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-3/vae --freeze-encoder --epochs 0.6 \
+	  --batch-size 16 --learning-rate 1.2e-3 --out runs/shapes-vae-4 --resume
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-4 --init-from runs/shapes-unet-1/pipeline \
+	  --text-encoder runs/shapes-unet-1/pipeline --epochs 1.35 --batch-size 32 --learning-rate 8e-4 \
+	  --ema-decay 0.999 --out runs/shapes-unet-2 --resume
+	$(BIN)/python -m origcli.models.half runs/shapes-unet-2/pipeline runs/shapes
+	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector shapes --guidance 4 --queries 40 \
+	  --write --out runs/shapes-calibrate --force
 
 shipped: $(INSTALLED) ## writes completions/ and man/ anew
 	$(BIN)/python -m origcli.cli.shipped --update

@@ -3,7 +3,8 @@
     python -m origcli.models.half PIPELINE DIRECTORY
 
 Weights become fp16; they are fp32 again where they are loaded on a CPU. What else lies in the directory
-(card, detector, example) stays; its registry.json speaks of other weights until `origcli calibrate --write`.
+(card, detector, example) stays, but for its registry.json: that holds constants of other weights, and
+`origcli calibrate --write` makes it anew.
 """
 
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from origcli.models.checkpoints import publish_directory
 from origcli.models.pipeline import load_pipeline, save_pipeline
+from origcli.models.registry import REGISTRY_FILE
 from origcli.runtime.context import Runtime
 
 
@@ -39,6 +41,7 @@ def store_half(pipeline: Path, directory: Path) -> None:
         else:
             part.replace(directory / part.name)
     partial.rmdir()
+    (directory / REGISTRY_FILE).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

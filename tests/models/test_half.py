@@ -7,6 +7,7 @@ from origcli.runtime.context import Runtime
 
 def test_a_pipeline_is_stored_at_half_its_size(tiny_bert_pipeline_dir, tmp_path):
     (tmp_path / "card.md").write_text("stays")
+    (tmp_path / "registry.json").write_text("{}")
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "old.txt").write_text("goes")
     store_half(tiny_bert_pipeline_dir, tmp_path)
@@ -21,4 +22,5 @@ def test_a_pipeline_is_stored_at_half_its_size(tiny_bert_pipeline_dir, tmp_path)
     ]
     assert 0.45 * sizes[0] < sizes[1] < 0.6 * sizes[0]
     assert (tmp_path / "card.md").exists() and not (tmp_path / "unet" / "old.txt").exists()
+    assert not (tmp_path / "registry.json").exists()
     assert not list(tmp_path.glob(".*"))
