@@ -55,6 +55,9 @@ model: $(INSTALLED) ## trains the bundled model anew into runs/shapes (hours); a
 	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector shapes --guidance 4 --queries 40 \
 	  --write --out runs/shapes-calibrate --force
 
+docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)
+	$(BIN)/python -m tests.docs.remake
+
 shipped: $(INSTALLED) ## writes completions/ and man/ anew
 	$(BIN)/python -m origcli.cli.shipped --update
 
