@@ -146,13 +146,14 @@ def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> in
 def saved_bytes(model: DiffusionModel, samples: Samples) -> int:
     """Bytes that the UNet keeps of one sample for the backward pass, its weights not counted."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.unet.parameters()}
-    kept: dict[int, int] = {}
+    # Held here until all are counted, or an address would be given out again; never in the graph, which no
+    # backward pass frees and which would hold itself and the weights for ever.
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> None:
-        # Nothing is kept, for no backward pass comes: the graph would hold itself and the weights for ever.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            kept[storage.data_ptr()] = storage
 
     width = model.unet.config.cross_attention_dim
     states = torch.zeros(
@@ -160,4 +161,4 @@ def saved_bytes(model: DiffusionModel, samples: Samples) -> int:
     )
     with torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
         model.unet(samples.noisy[:1].to(model.dtype), samples.timesteps[:1], states)
-    return sum(kept.values())
+    return sum(storage.nbytes() for storage in kept.values())

@@ -142,8 +142,8 @@ def test_memory_that_runs_out_halves_the_batch(detector, monkeypatch):
         assert near(a, b)
 
 
-@pytest.mark.parametrize("architecture", ["shapes", "tiny", "yolov8n"])
-def test_boxes_and_confidences_are_those_of_ultralytics(architecture, tiny_detector_dir):
+@pytest.mark.parametrize("architecture", ["shapes", "yolov8n"])
+def test_boxes_and_confidences_are_those_of_ultralytics(architecture):
     """Against the network's own output and ultralytics' suppression, on pictures of the input's size."""
     if architecture == "yolov8n":
         torch.manual_seed(0)
@@ -152,7 +152,7 @@ def test_boxes_and_confidences_are_those_of_ultralytics(architecture, tiny_detec
             layer.bias.data.normal_(0, 2)
         card = tiny_card()
     else:
-        directory = survey.detector_directory("shapes") if architecture == "shapes" else tiny_detector_dir
+        directory = survey.detector_directory("shapes")
         card = read_card(directory)
         model = yolo.load_model(directory, card).eval()
     seen = [grainy(picture) for picture in pictures(4)]
