@@ -11,37 +11,34 @@ import shutil
 import sys
 from pathlib import Path
 
-from origcli.models.checkpoints import publish_directory
+from origcli.models.checkpoints import atomic_directory
 from origcli.models.pipeline import load_pipeline, save_pipeline
 from origcli.models.registry import REGISTRY_FILE
 from origcli.runtime.context import Runtime
 
 
 def store_half(pipeline: Path, directory: Path) -> None:
-    """Writes the parts of a pipeline in fp16 into a directory, each part whole or not at all.
+    """Makes a directory of a pipeline in fp16 and of what else it held before, whole or not at all.
 
     Raises:
         ModelError: the pipeline cannot be loaded.
+        StorageError: the disk is full or the directory cannot be written.
     """
     model = load_pipeline(pipeline, Runtime(), name=pipeline.name)
-    directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / ".half.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    save_pipeline(
-        partial,
-        vae=model.vae.half(),
-        unet=model.unet.half(),
-        text_encoder=model.text_encoder.half(),
-        tokenizer=model.tokenizer,
-        scheduler=model.scheduler,
-    )
-    for part in sorted(partial.iterdir()):
-        if part.is_dir():
-            publish_directory(part, directory / part.name)
-        else:
-            part.replace(directory / part.name)
-    partial.rmdir()
-    (directory / REGISTRY_FILE).unlink(missing_ok=True)
+    with atomic_directory(directory) as partial:
+        save_pipeline(
+            partial,
+            vae=model.vae.half(),
+            unet=model.unet.half(),
+            text_encoder=model.text_encoder.half(),
+            tokenizer=model.tokenizer,
+            scheduler=model.scheduler,
+        )
+        for kept in directory.iterdir() if directory.is_dir() else ():
+            if kept.name == REGISTRY_FILE or (partial / kept.name).exists():
+                continue
+            copy = shutil.copytree if kept.is_dir() else shutil.copy2
+            copy(kept, partial / kept.name)
 
 
 if __name__ == "__main__":

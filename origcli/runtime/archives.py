@@ -40,6 +40,7 @@ def unpack(archive: Path, directory: Path) -> None:
                 _write(file, member, staging / member.filename)
         staging.rename(directory)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, IndexError) as error:
+        # NotImplementedError is zipfile's, for a compression that it does not know.
         raise ModelError(f"{archive}: damaged archive: {error}", "fetch it again") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise ModelError(
