@@ -52,9 +52,10 @@ from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset
 from origcli.settings import Settings, resolve
+from origcli.training.denoising import DenoisingObjective, Latents, compute_features, step_randoms
 from origcli.training.features import distinct
 from origcli.training.loop import Batch, Job, train
-from origcli.training.unet import DenoisingObjective, Latents, compute_features, initial_unet, step_randoms
+from origcli.training.unet import initial_unet
 
 WARM_UP = 1
 Step = Callable[[], object]
@@ -198,7 +199,7 @@ def compare(
     scale = float(vae.config.scaling_factor)
     job = Job(
         name="train-unet",
-        objective=DenoisingObjective(unet, build_scheduler(own), own, features.empty, scale),
+        objective=DenoisingObjective(unet, build_scheduler(own), own, scale),
         trained=unet,
         samples=Latents(features, 0, len(data)),
         size=len(data),

@@ -126,7 +126,7 @@ class UNetSettings(OptimizerSettings):
     prediction: Literal["epsilon", "v_prediction"]
     min_snr_gamma: float | None = Field(None, gt=0)
     caption_dropout: float = Field(ge=0, le=1)
-    photo_probability: float = Field(0.0, ge=0, le=1)
+    template_probability: float = Field(0.0, ge=0, le=1)
     zero_terminal_snr: bool = False
 
 

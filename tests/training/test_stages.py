@@ -23,7 +23,7 @@ from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.provenance import hash_file
 from origcli.scenes.dataset import Dataset
 from origcli.settings import Settings, resolve
-from origcli.training import features, unet, vae
+from origcli.training import denoising, features, unet, vae
 from tests.hub_server import Repository, hub_server, point_to
 
 
@@ -178,7 +178,7 @@ def test_distinct_captions_are_encoded_once() -> None:
     assert captions == ["b", "a", ""] and index.tolist() == [0, 1, 0, 2, 1]
 
 
-def test_dropped_captions_become_the_empty_one() -> None:
+def test_a_dropped_caption_leaves_the_way_it_is_put() -> None:
     seen: list[torch.Tensor] = []
 
     class Spy(torch.nn.Module):
@@ -188,20 +188,20 @@ def test_dropped_captions_become_the_empty_one() -> None:
 
     from origcli.models.unet import build_scheduler
 
-    own = resolve({"unet": {"caption_dropout": 0.5, "photo_probability": 0.5}}, environment={})[0].unet
-    empty = torch.full((3, 2), -1.0)
-    objective = unet.DenoisingObjective(Spy(), build_scheduler(own), own, empty, 1.0)
-    states = torch.stack([torch.zeros(4, 3, 2), torch.ones(4, 3, 2)], dim=1)  # bare, "a photo of"
+    own = resolve({"unet": {"caption_dropout": 0.5, "template_probability": 0.5}}, environment={})[0].unet
+    objective = denoising.DenoisingObjective(Spy(), build_scheduler(own), own, 1.0)
+    states = torch.stack([torch.zeros(4, 3, 2), torch.ones(4, 3, 2)], dim=1)  # bare, in a template
     terms = objective(
         torch.zeros(4, 2, 1, 2, 2),
         states,
+        -1 - states,
         torch.zeros(4, 1, 2, 2),
         torch.ones(4, 1, 2, 2),
         torch.tensor([0, 10, 500, 999]),
         drop=torch.tensor([0.9, 0.9, 0.1, 0.1]),
         way=torch.tensor([0.9, 0.1, 0.9, 0.1]),
     )
-    assert seen[0][:, 0, 0].tolist() == [0.0, 1.0, -1.0, -1.0]
+    assert seen[0][:, 0, 0].tolist() == [0.0, 1.0, -1.0, -2.0]
     assert terms["loss"].shape == (4,)
 
 

@@ -1,0 +1,209 @@
+"""What the UNet learns from, and the loss: latents, text states, and the ways of putting a caption.
+
+A caption stands by itself, or in the prompt of the measure, or in prompts of textual inversion, in which
+tokens are learned: words that the UNet never saw around a caption would cost the learned tokens something,
+and not always the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from origcli.inversion.templates import fill, read_templates, without_slot
+from origcli.models.unet import add_noise, min_snr_weight, prediction_target, signal_and_noise
+from origcli.runtime.context import Runtime
+from origcli.runtime.memory import slices
+from origcli.runtime.seeding import generator
+from origcli.scenes import dataset as datasets
+from origcli.settings import UNetSettings
+from origcli.training.features import caption_states, latent_moments
+from origcli.training.loop import Batch
+
+_PHOTO = "a photo of {S}"  # the prompt of the measure (supplement 6.2)
+_TEMPLATES_A_CAPTION = 3  # beside it, of the prompts of textual inversion
+_EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the UNet trains on, computed once.
+
+    Attributes:
+        moments: (pictures, 2, c, h, w): posterior mean and standard deviation.
+        rows: (pictures,): the caption of each picture.
+        states: (captions, L, d) of the distinct captions, once for each way of putting them.
+        dropped: (templates, L, d): what is left of each way when its caption is dropped; the first is
+            the empty prompt.
+        templates: (captions, ways): the row of `dropped` for each caption and way.
+    """
+
+    moments: np.ndarray[Any, Any]
+    rows: np.ndarray[Any, Any]
+    states: tuple[np.ndarray[Any, Any], ...]
+    dropped: np.ndarray[Any, Any]
+    templates: np.ndarray[Any, Any]
+
+
+class Latents(Dataset[Any]):
+    """Posterior moments and text states of pictures, fetched a batch at a time."""
+
+    def __init__(self, features: Features, first: int, size: int) -> None:
+        self.features, self.first, self.size = features, first, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """`moments` (n, 2, c, h, w), `states` and `dropped` (n, ways, L, d)."""
+        pictures = np.asarray(indices) + self.first
+        rows = self.features.rows[pictures]
+        states = np.stack([way[rows] for way in self.features.states], axis=1)
+        return {
+            "moments": torch.from_numpy(self.features.moments[pictures]),
+            "states": torch.from_numpy(states),
+            "dropped": torch.from_numpy(self.features.dropped[self.features.templates[rows]]),
+        }
+
+
+class DenoisingObjective(nn.Module):
+    """Mean squared error of the UNet's prediction (Ho et al. 2020, eq. 14), captions dropped at random."""
+
+    def __init__(self, unet: Any, scheduler: Any, settings: UNetSettings, scale: float) -> None:
+        super().__init__()
+        self.unet, self.settings, self.scale = unet, settings, scale
+        self.alphas_cumprod: Tensor
+        self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod.clone(), persistent=False)
+
+    def forward(
+        self,
+        moments: Tensor,
+        states: Tensor,
+        dropped: Tensor,
+        sample: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        drop: Tensor,
+        way: Tensor,
+    ) -> dict[str, Tensor]:
+        """Terms, each (n,).
+
+        Args:
+            moments: (n, 2, c, h, w).
+            states: (n, ways, L, d): of the bare caption, and of the caption in its templates.
+            dropped: (n, ways, L, d): the same without the caption.
+            sample, noise: standard normal (n, c, h, w): of the posterior, of the diffusion.
+            timesteps: (n,).
+            drop, way: uniform in [0, 1), (n,): whether the caption is dropped, and how it is put.
+        """
+        settings = self.settings
+        latents = (moments[:, 0] + moments[:, 1] * sample) * self.scale  # (n, c, h, w)
+        text = torch.where((drop < settings.caption_dropout)[:, None, None, None], dropped, states)
+        chosen = choose_way(way, settings.template_probability, states.shape[1])
+        text = text[torch.arange(len(text), device=text.device), chosen]  # (n, L, d)
+        signal, sigma = signal_and_noise(self.alphas_cumprod, timesteps)  # (n, 1, 1, 1)
+        noisy = add_noise(latents, noise, signal, sigma)
+        target = prediction_target(settings.prediction, latents, noise, signal, sigma)
+        predicted = self.unet(
+            noisy.contiguous(memory_format=torch.channels_last), timesteps, encoder_hidden_states=text
+        ).sample
+        mse = (predicted.float() - target).square().mean((1, 2, 3))
+        if settings.min_snr_gamma is None:
+            return {"loss": mse}
+        weight = min_snr_weight(settings.prediction, signal, sigma, settings.min_snr_gamma)
+        return {"loss": mse * weight.view(-1), "mse": mse}
+
+
+def choose_way(uniform: Tensor, template_probability: float, ways: int) -> Tensor:
+    """Which way a caption is put, (n,): 0, by itself, or with `template_probability` one of the others.
+
+    Args:
+        uniform: in [0, 1), (n,).
+        ways: how many there are, the bare caption counted.
+    """
+    if ways == 1:
+        return torch.zeros_like(uniform, dtype=torch.long)
+    others = ways - 1
+    return torch.where(
+        uniform < template_probability,
+        1 + (uniform / max(template_probability, 1e-12) * others).long().clamp(max=others - 1),
+        0,
+    )
+
+
+def step_randoms(latent_shape: tuple[int, ...], timesteps: int) -> Any:
+    """The random numbers of a step's n samples, from its generator."""
+
+    def randoms(source: torch.Generator, count: int) -> Batch:
+        return {
+            "sample": torch.randn((count, *latent_shape), generator=source),
+            "noise": torch.randn((count, *latent_shape), generator=source),
+            "timesteps": torch.randint(timesteps, (count,), generator=source),
+            "drop": torch.rand((count,), generator=source),
+            "way": torch.rand((count,), generator=source),
+        }
+
+    return randoms
+
+
+def compute_features(
+    vae: Any,
+    encoder: Any,
+    tokenizer: Any,
+    data: datasets.Dataset,
+    prompts: list[str],
+    rows: np.ndarray[Any, Any],
+    settings: UNetSettings,
+    runtime: Runtime,
+) -> Features:
+    """Latents of all pictures and states of all captions, from the cache where they are there."""
+    templates = ["{S}"]
+    of_way = np.zeros((len(prompts), 1), np.int64)
+    if settings.template_probability:
+        known = read_templates("object")
+        templates += [_PHOTO, *known]
+        turn = np.arange(len(prompts) * _TEMPLATES_A_CAPTION).reshape(len(prompts), -1) % len(known)
+        of_way = np.concatenate([of_way, of_way + 1, turn + 2], axis=1)
+    states = tuple(
+        caption_states(
+            encoder,
+            tokenizer,
+            [_put(prompt, templates[row]) for prompt, row in zip(prompts, way, strict=True)],
+            runtime,
+        )
+        for way in of_way.T
+    )
+    dropped = caption_states(encoder, tokenizer, [_put("", template) for template in templates], runtime)
+    return Features(latent_moments(vae, data, len(data), runtime), rows, states, dropped, of_way)
+
+
+def _put(caption: str, template: str) -> str:
+    """A caption in a template; of the template alone where there is no caption."""
+    return fill(template, caption) if caption else without_slot(template)
+
+
+@torch.inference_mode()
+def held_out_loss(
+    objective: DenoisingObjective,
+    features: Features,
+    indices: range,
+    latent_shape: tuple[int, ...],
+    runtime: Runtime,
+) -> dict[str, float]:
+    """The mean loss on held-out pictures at fixed random numbers, captions never dropped."""
+    total, batches = 0.0, Latents(features, indices.start, len(indices))
+    for part in slices(len(indices), _EVALUATION_BATCH):
+        count = part.stop - part.start
+        randoms = step_randoms(latent_shape, 1000)(generator("held-out loss", part.start), count)
+        randoms["drop"], randoms["way"] = torch.ones(count), torch.ones(count)
+        batch = batches.__getitems__(list(range(part.start, part.stop))) | randoms
+        terms = objective(**{name: rows.to(runtime.device) for name, rows in batch.items()})
+        total += float(terms["loss"].sum())
+    return {"held_out_loss": total / len(indices), "held_out_pictures": len(indices)}
