@@ -289,3 +289,12 @@ def load_settings(preset: str | None, config: Path | None, flags: Mapping[str, A
     from origcli.settings import resolve
 
     return resolve(flags, presets=preset_names(preset), config=config)[0]
+
+
+def load_shapes_settings(preset: str | None, config: Path | None, flags: Mapping[str, Any]) -> "Settings":
+    """`load_settings` of a command for shapes alone: `auto` is the bundled model, the metric `elements`."""
+    settings = load_settings(preset, config, flags)
+    model = "shapes" if settings.score.model == "auto" else settings.score.model
+    return settings.model_copy(
+        update={"score": settings.score.model_copy(update={"model": model, "metric": "elements"})}
+    )

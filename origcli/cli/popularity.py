@@ -62,8 +62,7 @@ def popularity(
     flags: dict[str, dict[str, Any]] = {
         "popularity": {"queries": queries, "margin": margin},
         "score": {
-            "model": model or "shapes",
-            "metric": "elements",
+            "model": model,
             "images": images,
             "detector": detector,
         },
@@ -75,7 +74,7 @@ def popularity(
             "offline": offline,
         },
     }
-    settings = options.load_settings(preset, config, flags)
+    settings = options.load_shapes_settings(preset, config, flags)
     from origcli.experiments.popularity import run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime

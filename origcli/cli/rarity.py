@@ -53,8 +53,7 @@ def rarity(
     flags: dict[str, dict[str, Any]] = {
         "rarity": {"queries": queries},
         "score": {
-            "model": model or "shapes",
-            "metric": "elements",
+            "model": model,
             "max_tokens": max_tokens,
             "images": images,
             "detector": detector,
@@ -67,7 +66,7 @@ def rarity(
             "offline": offline,
         },
     }
-    settings = options.load_settings(preset, config, flags)
+    settings = options.load_shapes_settings(preset, config, flags)
     from origcli.experiments.rarity import run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime

@@ -67,3 +67,15 @@ def test_schemas_are_listed_and_printed() -> None:
 def test_an_unknown_schema_is_a_usage_error() -> None:
     done = origcli("schema", "scor")
     assert done.returncode == 2 and "score" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["rarity", "popularity"])
+def test_experiments_on_shapes_take_the_model_of_the_environment(tmp_path: Path, command: str) -> None:
+    words: list[str | Path] = [command, "--out", tmp_path / "out"]
+    if command == "popularity":
+        data = tmp_path / "data"
+        assert origcli("synth", data, "--mixture", "originality", "--count", "50").returncode == 0
+        words.append(data)
+    done = origcli(*words, env={**os.environ, "ORIGCLI_SCORE_MODEL": str(tmp_path / "no-model")})
+    assert done.returncode == 4
+    assert "no-model" in done.stderr
