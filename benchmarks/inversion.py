@@ -37,6 +37,7 @@ from timing import CLOCKS, Seconds, matmul_rate, median, ratio, timed
 from origcli.inversion import cost
 from origcli.inversion.denoising import make_samples
 from origcli.inversion.draws import step_draws
+from origcli.inversion.embeddings import learning_rate
 from origcli.inversion.optimisation import invert
 from origcli.inversion.preparation import encode, noise_schedule
 from origcli.inversion.templates import read_templates
@@ -135,9 +136,9 @@ class Bench:
         self.query = encode(model, self.image, "picture")
         self.schedule = noise_schedule(model)
         self.samples = settings.batch_size * len(COUNTS)
+        rate = learning_rate(model, settings.learning_rate)
         self.loops = [
-            PlainInversion(model, path, m, self.templates, settings.batch_size, settings.learning_rate)
-            for m in COUNTS
+            PlainInversion(model, path, m, self.templates, settings.batch_size, rate) for m in COUNTS
         ]
         self.times: dict[str, list[Seconds]] = {"exact": [], "floor": [], "plain": []}
         self.rates: list[float] = []

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -149,11 +149,14 @@ class DetectSettings(Section):
 
 
 class InvertSettings(Section):
-    """Multi-token textual inversion (supplement 6.1, 6.2)."""
+    """Multi-token textual inversion (supplement 6.1, 6.2).
+
+    The learning rate "auto" follows the size of the model's word vectors.
+    """
 
     batch_size: int = Field(ge=1)
     steps: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"]
     micro_batch: int | None = Field(None, ge=1)
     templates: str = "object"
     initialization: str = "mean"

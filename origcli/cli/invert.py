@@ -70,11 +70,12 @@ def invert(
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--learning-rate",
             metavar="RATE",
-            help="Of Adam. [default: fast 5e-3, paper 5e-4]",
+            help="Of Adam; auto: two thirds of the root mean square of the model's word vectors. "
+            "[default: fast auto, paper 5e-4]",
             rich_help_panel=LEARNING,
         ),
     ] = None,

@@ -5,6 +5,7 @@ A file is safetensors with one key, the placeholder, of shape [m, d] in fp32: wh
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from origcli.models.checkpoints import save_tensors
 from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
 
 MEAN = "mean"
+_AUTO_RATE = 2 / 3
 SUFFIX = ".safetensors"
 
 
@@ -90,6 +92,20 @@ def initial_vectors(model: DiffusionModel, start: str, m: int) -> Tensor:
             f"{start!r}: not words that {model.name} knows", f"start from other words, or {MEAN!r}"
         )
     return spread(table[ids], m)
+
+
+def learning_rate(model: DiffusionModel, rate: float | Literal["auto"]) -> float:
+    """Adam's learning rate; `auto` is two thirds of the root mean square of the vocabulary's vectors.
+
+    Adam moves every number by about its rate a step. Text encoders differ in the size of their word vectors
+    (BERT's here 0.060, CLIP's of Stable Diffusion 1.5 near 0.014), so one number cannot suit them all. The
+    factor is measured: with the bundled model 1/12 to 1/3 leave two tokens short of two elements in 250
+    steps, 2/3 does not.
+    """
+    if rate != "auto":
+        return rate
+    table = model.text_encoder.get_input_embeddings().weight.detach().float()
+    return _AUTO_RATE * float(table.square().mean().sqrt())
 
 
 def states(model: DiffusionModel, template: str, vectors: Tensor) -> Tensor:

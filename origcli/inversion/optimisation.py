@@ -20,6 +20,7 @@ from torch import Tensor
 from origcli.errors import NonFiniteError, UsageError
 from origcli.inversion.denoising import Lane, Samples, lane_losses, make_samples
 from origcli.inversion.draws import step_draws
+from origcli.inversion.embeddings import learning_rate
 from origcli.inversion.placeholders import check_placeholders
 from origcli.inversion.preparation import (
     empty_lane,
@@ -148,7 +149,9 @@ class _Optimisation:
         ]
         self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}") for lane in lanes]
         self.optimizer = torch.optim.Adam(
-            [lane.vectors for lane in lanes], lr=settings.learning_rate, fused=model.device.type != "mps"
+            [lane.vectors for lane in lanes],
+            lr=learning_rate(model, settings.learning_rate),
+            fused=model.device.type != "mps",
         )
         self.fixed = {
             i: fixed_samples(

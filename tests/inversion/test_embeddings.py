@@ -14,6 +14,7 @@ from origcli.errors import InputError, UsageError
 from origcli.generation.sampling import draw, prompt_states
 from origcli.inversion.embeddings import (
     initial_vectors,
+    learning_rate,
     load_embeddings,
     save_embeddings,
     spread,
@@ -143,3 +144,18 @@ def test_plain_diffusers_draws_the_same_pictures_from_a_file(
         levels = [np.asarray(image, dtype=int) for image in (mine, other, none)]
         assert np.abs(levels[0] - levels[1]).max() <= 1  # a level of 255 by rounding
         assert np.abs(levels[0] - levels[2]).max() > 1
+
+
+def test_the_automatic_learning_rate_follows_the_size_of_word_vectors(bert: DiffusionModel) -> None:
+    table = bert.text_encoder.get_input_embeddings().weight
+    rate = learning_rate(bert, "auto")
+    assert rate == pytest.approx(2 / 3 * float(table.square().mean().sqrt()))
+    kept = table.detach().clone()
+    try:
+        with torch.no_grad():
+            table *= 3
+        assert learning_rate(bert, "auto") == pytest.approx(3 * rate)
+    finally:
+        with torch.no_grad():
+            table.copy_(kept)
+    assert learning_rate(bert, 5e-4) == 5e-4
