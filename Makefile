@@ -51,8 +51,14 @@ model: $(INSTALLED) ## trains the bundled model anew into runs/shapes (hours); a
 	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-4 --init-from runs/shapes-unet-1/pipeline \
 	  --text-encoder runs/shapes-unet-1/pipeline --epochs 1.35 --batch-size 32 --learning-rate 8e-4 \
 	  --ema-decay 0.999 --out runs/shapes-unet-2 --resume
-	$(BIN)/python -m origcli.models.half runs/shapes-unet-2/pipeline runs/shapes
-	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector shapes --guidance 4 --queries 40 \
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-4 --init-from runs/shapes-unet-2/pipeline \
+	  --text-encoder runs/shapes-unet-2/pipeline --epochs 1.6 --batch-size 32 --learning-rate 8e-4 \
+	  --ema-decay 0.999 --out runs/shapes-unet-3 --resume
+	$(BIN)/python -m origcli.models.half runs/shapes-unet-3/pipeline runs/shapes
+	$(BIN)/origcli synth data/uniform --count 60000 --resolution 64 --seed 11 --resume
+	$(BIN)/origcli train-detector data/uniform --epochs 4 --out runs/shapes-detector --resume
+	cp -r runs/shapes-detector/detector runs/shapes/
+	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector runs/shapes/detector --guidance 4 --queries 40 \
 	  --write --out runs/shapes-calibrate --force
 
 docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)
