@@ -22,9 +22,9 @@ TINY = {
     "ORIGCLI_INVERT_STEPS": "2",
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
     "ORIGCLI_SCORE_IMAGES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "2",
+    "ORIGCLI_SCORE_CEILING_IMAGES": "8",  # fewer may be alike, and an image is then out of domain
     "ORIGCLI_SCORE_BOOTSTRAP": "20",
-    "ORIGCLI_DRAW_STEPS": "2",
+    "ORIGCLI_DRAW_STEPS": "5",  # fewer draw nothing
     "ORIGCLI_VAE_EPOCHS": "0.1",
     "ORIGCLI_VAE_HELD_OUT": "10",
     "ORIGCLI_TEXT_ENCODER_STEPS": "2",
