@@ -164,13 +164,10 @@ def compute_features(
     runtime: Runtime,
 ) -> Features:
     """Latents of all pictures and states of all captions, from the cache where they are there."""
-    templates = ["{S}"]
-    of_way = np.zeros((len(prompts), 1), np.int64)
+    templates, of_way = ["{S}"], np.zeros((len(prompts), 1), np.int64)
     if settings.template_probability:
-        known = read_templates("object")
-        templates += [_PHOTO, *known]
-        turn = np.arange(len(prompts) * _TEMPLATES_A_CAPTION).reshape(len(prompts), -1) % len(known)
-        of_way = np.concatenate([of_way, of_way + 1, turn + 2], axis=1)
+        templates += [_PHOTO, *read_templates("object")]
+        of_way = ways_to_put(prompts, templates, tokenizer)
     states = tuple(
         caption_states(
             encoder,
@@ -182,6 +179,27 @@ def compute_features(
     )
     dropped = caption_states(encoder, tokenizer, [_put("", template) for template in templates], runtime)
     return Features(latent_moments(vae, data, len(data), runtime), rows, states, dropped, of_way)
+
+
+def ways_to_put(
+    captions: Sequence[str], templates: Sequence[str], tokenizer: Any
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The templates of each caption, (captions, ways): the first two, and some of the rest in turn.
+
+    A template that would make a caption longer than the text encoder holds gives way to the first one.
+
+    Args:
+        templates: the bare `{S}`, the prompt of the measure, and others.
+    """
+    bare = np.zeros((len(captions), 1), np.int64)
+    others = len(templates) - 2
+    turn = np.arange(len(captions) * _TEMPLATES_A_CAPTION).reshape(len(captions), -1) % others
+    ways = np.concatenate([bare, bare + 1, turn + 2], axis=1)
+    for way in ways.T[1:]:
+        put = [_put(caption, templates[row]) for caption, row in zip(captions, way, strict=True)]
+        lengths = [len(ids) for ids in tokenizer(put, truncation=False, verbose=False)["input_ids"]]
+        way[np.array(lengths) > tokenizer.model_max_length] = 0
+    return ways
 
 
 def _put(caption: str, template: str) -> str:

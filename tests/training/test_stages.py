@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import BertModel
 
 from origcli.errors import InputError, ModelError, UsageError
+from origcli.inversion.templates import read_templates
 from origcli.models.text_encoder import build_bert_config, build_tokenizer
 from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime.context import Runtime, open_runtime
@@ -120,7 +121,6 @@ def test_the_bert_of_the_supplement_is_asked_for_by_a_command_that_can_fetch_it(
 
 
 def test_the_caption_bert_knows_every_word_of_captions_and_templates(unet_run: Path) -> None:
-    from origcli.inversion.templates import read_templates
     from origcli.models.text_encoder import load_bert
 
     _, tokenizer = load_bert(
@@ -128,6 +128,18 @@ def test_the_caption_bert_knows_every_word_of_captions_and_templates(unet_run: P
     )
     for text in ("big red full circle and small blue empty star", *read_templates("object")):
         assert tokenizer.unk_token_id not in tokenizer(text.replace("{S}", "thing"))["input_ids"]
+
+
+def test_captions_go_round_the_templates_that_they_fit_into() -> None:
+    templates = ["{S}", "a photo of {S}", *read_templates("object")]
+    captions = ["", "big red full circle", *[f"{color} star" for color in ("red", "green", "blue")] * 3]
+    tokenizer = build_tokenizer([*captions, *templates], 12)
+    ways = denoising.ways_to_put(captions, templates, tokenizer)
+    assert ways.shape == (11, 5) and (ways[:, 0] == 0).all() and (ways[:, 1] == 1).all()
+    assert set(ways[:, 2:].flat) == set(range(2, 29))
+    short = build_tokenizer([*captions, *templates], 7)  # a caption fits, in a template it does not
+    assert (denoising.ways_to_put(captions, templates, short)[1] == 0).all()
+    assert denoising.ways_to_put(captions, templates, short)[2].tolist()[:2] == [0, 1]
 
 
 def test_the_decoder_alone_leaves_the_latents(
