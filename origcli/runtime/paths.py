@@ -24,8 +24,11 @@ def path_of(text: str) -> Path:
     """The path that `path_text` wrote; any other text is a path as it is."""
     if not text.startswith(_SCHEME):
         return Path(text)
-    raw = urllib.parse.unquote_to_bytes(os.fsencode(text.removeprefix(_SCHEME).removeprefix("//")))
-    return Path(os.fsdecode(raw))
+    try:
+        encoded = os.fsencode(text.removeprefix(_SCHEME).removeprefix("//"))
+    except UnicodeEncodeError:  # half a character, as JSON can hold it: no path of ours is written so
+        return Path(text)
+    return Path(os.fsdecode(urllib.parse.unquote_to_bytes(encoded)))
 
 
 def from_here(path: Path) -> Path:

@@ -44,6 +44,7 @@ READERS: dict[str, Callable[[str], object]] = {
 @given(text=TEXTS)
 @example(text="\u00b2")
 @example(text="9" * 5000)
+@example(text="file:%00\ud800")
 def test_any_word_is_answered(name: str, text: str) -> None:
     survives(lambda: READERS[name](text))
 
