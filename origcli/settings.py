@@ -113,6 +113,7 @@ class TextEncoderSettings(Section):
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     mask_probability: float = Field(gt=0, lt=1)
+    pair_probability: float = Field(ge=0, le=1)
 
 
 class UNetSettings(OptimizerSettings):

@@ -2,6 +2,11 @@
 
 It sees no picture, so what the diffusion model knows of pictures comes from its data set alone
 (supplement 2.1 chose BERT over CLIP for that reason).
+
+The words of a caption are independent, so filling gaps in captions alone teaches no word to know its
+neighbours: "circle" need not know that it is red. English does teach that to the paper's BERT. Here it comes
+from BERT's sentence pairs (Devlin et al. 2019): a caption, then the same elements in another order. A gap in
+the second is filled by looking up in the first which colour, size or texture went with which shape.
 """
 
 from collections.abc import Sequence
@@ -21,6 +26,7 @@ from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import make_directory, write_json
 from origcli.runtime.seeding import derive_seed
+from origcli.scenes.captions import JOINT
 from origcli.settings import OptimizerSettings, TextEncoderSettings
 from origcli.training.loop import Job, train
 
@@ -38,9 +44,15 @@ class MaskedLanguageObjective(nn.Module):
         self.register_buffer("special", torch.tensor(tokenizer.all_special_ids), persistent=False)
 
     def forward(
-        self, ids: Tensor, mask: Tensor, pick: Tensor, how: Tensor, word: Tensor
+        self, ids: Tensor, mask: Tensor, types: Tensor, pick: Tensor, how: Tensor, word: Tensor
     ) -> dict[str, Tensor]:
-        """Terms, each (n,). `ids`, `mask` (n, L); `pick`, `how`, `word` uniform in [0, 1), (n, L)."""
+        """Terms, each (n,).
+
+        Args:
+            ids: (n, L); `mask`: 1 at real tokens; `types`: 1 in the second of two sentences.
+            pick: uniform in [0, 1), (n, L or longer), as are `how` and `word`.
+        """
+        pick, how, word = (each[:, : ids.shape[1]] for each in (pick, how, word))
         special = (ids.unsqueeze(-1) == self.special).any(-1)
         chosen = (pick < self.mask_probability) & ~special
         random = (word * self.vocabulary).long()
@@ -48,7 +60,7 @@ class MaskedLanguageObjective(nn.Module):
             how < 0.8, torch.full_like(ids, self.mask_id), torch.where(how < 0.9, random, ids)
         )
         logits = self.bert(
-            torch.where(chosen, changed, ids), attention_mask=mask
+            torch.where(chosen, changed, ids), attention_mask=mask, token_type_ids=types
         ).logits  # (n, L, vocabulary)
         entropy = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")  # (n, L)
         count = chosen.sum(1).clamp(min=1)
@@ -57,13 +69,23 @@ class MaskedLanguageObjective(nn.Module):
 
 
 class TemplatedCaptions(Dataset[Any]):
-    """Sentence i: a caption, by itself or in a template, drawn from (seed, i)."""
+    """Sentence i, or pair of sentences i, drawn from (seed, i).
+
+    A sentence is a caption, by itself or in a template. A pair ends with the caption again, its elements in
+    another order.
+    """
 
     def __init__(
-        self, captions: Sequence[str], templates: Sequence[str], tokenizer: Any, seed: int, size: int
+        self,
+        captions: Sequence[str],
+        templates: Sequence[str],
+        tokenizer: Any,
+        seed: int,
+        size: int,
+        pair_probability: float = 0.0,
     ) -> None:
         self.captions, self.templates, self.seed, self.size = captions, templates, seed, size
-        self.tokenizer = tokenizer
+        self.tokenizer, self.pair_probability = tokenizer, pair_probability
 
     def __len__(self) -> int:
         return self.size
@@ -71,24 +93,30 @@ class TemplatedCaptions(Dataset[Any]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return self.__getitems__([index])
 
-    def sentence(self, index: int) -> str:
-        """Half the sentences stand in a template, where they fit."""
+    def sentences(self, index: int) -> tuple[str, ...]:
+        """One sentence or two. Half of the first ones stand in a template."""
         choose = np.random.default_rng(derive_seed(self.seed, "sentence", index))
         caption = self.captions[int(choose.integers(len(self.captions)))]
-        if choose.random() < 0.5:
-            return caption
-        return self.templates[int(choose.integers(len(self.templates)))].replace(_SLOT, caption)
+        first = caption
+        if choose.random() >= 0.5:
+            first = self.templates[int(choose.integers(len(self.templates)))].replace(_SLOT, caption)
+        if choose.random() >= self.pair_probability:
+            return (first,)
+        phrases = caption.split(JOINT)
+        return first, JOINT.join(phrases[i] for i in choose.permutation(len(phrases)))
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Token ids and mask, (n, L)."""
-        batch = self.tokenizer(
-            [self.sentence(i) for i in indices],
-            padding="max_length",
-            truncation=True,  # a long caption in a long template: a cut sentence still teaches words
-            max_length=self.tokenizer.model_max_length,
-            return_tensors="pt",
-        )
-        return {"ids": batch["input_ids"], "mask": batch["attention_mask"]}
+        """Token ids, mask and types, (n, L), L that of the longest."""
+        rows = [self._encode(self.sentences(index)) for index in indices]
+        batch = self.tokenizer.pad(rows, padding="longest", return_tensors="pt")
+        return {"ids": batch["input_ids"], "mask": batch["attention_mask"], "types": batch["token_type_ids"]}
+
+    def _encode(self, sentences: tuple[str, ...]) -> Any:
+        encoded = self.tokenizer(*sentences, verbose=False)
+        if len(encoded["input_ids"]) <= self.tokenizer.model_max_length:
+            return encoded
+        # A pair too long stands without its second; a cut sentence still teaches words.
+        return self.tokenizer(sentences[0], truncation=True, max_length=self.tokenizer.model_max_length)
 
 
 def pretrain(
@@ -130,7 +158,9 @@ def pretrain(
         name="text-encoder",
         objective=MaskedLanguageObjective(bert, tokenizer, settings.mask_probability),
         trained=bert,
-        samples=TemplatedCaptions(captions, templates, tokenizer, runtime.seed, size),
+        samples=TemplatedCaptions(
+            captions, templates, tokenizer, runtime.seed, size, settings.pair_probability
+        ),
         size=size,
         randoms=lambda g, n: {name: torch.rand((n, length), generator=g) for name in ("pick", "how", "word")},
         identity={

@@ -1,11 +1,13 @@
 """train-unet: the denoiser from scratch, on the latents of a trained VAE (supplement 2.1, 6.1)."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from origcli.errors import ModelError
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import atomic_directory, quiet_loading
@@ -45,6 +47,7 @@ from origcli.training.text_encoder import pretrain
 from origcli.training.vae import held_out_indices
 
 _SAMPLE_STEPS, _SAMPLE_GUIDANCE = 25, 2.0
+_READS_TEXT = re.compile(r"\.attn2\.to_[kv]\.weight$")
 
 
 def run(
@@ -63,7 +66,8 @@ def run(
     Args:
         data_path: a data set.
         vae_path: a diffusers AutoencoderKL directory, or a train-vae run that holds one.
-        init_from: a UNet directory, or a pipeline that holds one, of the same shape.
+        init_from: a UNet directory, or a pipeline that holds one, of the same shape; its text encoder may
+            have had another width, and then what reads the text is new.
 
     Raises:
         ModelError: the VAE or the text encoder cannot be loaded.
@@ -189,18 +193,34 @@ def initial_unet(
     seed: int,
     init_from: Path | None,
 ) -> Any:
-    """New random weights, or those of a UNet of the same shape."""
+    """New random weights, or those of a UNet of the same shape.
+
+    Where that UNet read text states of another width, its projections of them, and they alone, are new.
+
+    Raises:
+        ModelError: it cannot be loaded, or has another shape.
+    """
     channels, height, width = latent_shape
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "unet"))
         unet = build_unet(settings, (channels, height, width), text_width)
-    if init_from is not None:
-        from diffusers import UNet2DConditionModel
+    if init_from is None:
+        return unet
+    from diffusers import UNet2DConditionModel
 
-        directory = init_from / "unet" if (init_from / "unet").is_dir() else init_from
-        with quiet_loading():
-            loaded = UNet2DConditionModel.from_pretrained(directory, use_safetensors=True)
-        unet.load_state_dict(loaded.float().state_dict())
+    directory = init_from / "unet" if (init_from / "unet").is_dir() else init_from
+    with quiet_loading():
+        loaded = UNet2DConditionModel.from_pretrained(directory, use_safetensors=True)
+    weights = loaded.float().state_dict()
+    if loaded.config.cross_attention_dim != text_width:
+        weights |= {name: weight for name, weight in unet.state_dict().items() if _READS_TEXT.search(name)}
+    try:
+        unet.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{directory}: its UNet has another shape than the settings ask for",
+            "start from one of the same channels, layers and latents, or leave --init-from out",
+        ) from error
     return unet
 
 

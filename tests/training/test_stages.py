@@ -80,6 +80,24 @@ def test_a_unet_run_reports_and_shows_samples(unet_run: Path) -> None:
     assert {"samples.png", "loss.png"} <= {path.name for path in unet_run.iterdir()}
 
 
+def test_a_unet_can_start_from_one_that_read_a_text_encoder_of_another_width(
+    unet_run: Path, tiny_settings: Settings
+) -> None:
+    from diffusers import UNet2DConditionModel
+
+    start = UNet2DConditionModel.from_pretrained(unet_run / "pipeline/unet").state_dict()
+    shape = (4, 16, 16)
+    began = unet.initial_unet(tiny_settings.unet, shape, 24, 0, unet_run / "pipeline").state_dict()
+    new = unet.initial_unet(tiny_settings.unet, shape, 24, 0, None).state_dict()
+    of_text = [name for name in start if ".attn2.to_k" in name or ".attn2.to_v" in name]
+    assert len(of_text) >= 4
+    for name, weight in began.items():
+        assert torch.equal(weight, (new if name in of_text else start)[name]), name
+    wider = tiny_settings.unet.model_copy(update={"channels": (8, 24)})
+    with pytest.raises(ModelError, match="another shape"):
+        unet.initial_unet(wider, shape, 16, 0, unet_run / "pipeline")
+
+
 def test_the_bert_of_the_supplement_comes_from_the_pinned_commit(
     tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
