@@ -24,8 +24,9 @@ def train_unet(
         typer.Option(
             "--text-encoder",
             metavar="SOURCE",
-            help="captions (a small BERT pre-trained on this data set's captions), a run that holds one, or "
-            "a BERT by hub id or directory. [default: small captions, paper google-bert/bert-base-uncased]",
+            help="captions (a small BERT pre-trained on this data set's captions), a run or pipeline that "
+            "holds one, shapes (the bundled model's), or a BERT by hub id or directory. [default: small "
+            "captions, paper google-bert/bert-base-uncased]",
         ),
     ] = None,
     epochs: Annotated[
@@ -95,7 +96,10 @@ def train_unet(
     init_from: Annotated[
         Path | None,
         typer.Option(
-            "--init-from", metavar="DIR", help="Start from this UNet, or this pipeline's, of the same shape."
+            "--init-from",
+            metavar="DIR",
+            help="Start from this UNet, or this pipeline's, of the same shape; its text encoder may have had "
+            "another width.",
         ),
     ] = None,
     workers: options.WorkersOption = 0,

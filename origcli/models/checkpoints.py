@@ -181,3 +181,29 @@ def quiet_loading() -> Iterator[None]:
         for library, shown in zip(libraries, bars, strict=True):
             if shown:
                 library.enable_progress_bar()
+
+
+def load_part(kind: Any, path: Path, name: str) -> Any:
+    """A frozen diffusers network, from its directory or from a run or pipeline that holds it.
+
+    Args:
+        kind: a class such as AutoencoderKL.
+        name: what it is called; in small letters, the folder that holds it.
+
+    Raises:
+        ModelError: there is none, it is another network, or it is damaged.
+    """
+    folder = name.lower()
+    directory = path / folder if (path / folder).is_dir() else path
+    if not (directory / "config.json").is_file():
+        raise ModelError(f"{path}: no {name} is here", f"make one with: origcli train-{folder}")
+    try:
+        with quiet_loading():
+            part, info = kind.from_pretrained(
+                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+    except Exception as error:
+        raise ModelError(f"{directory}: cannot load the {name}: {error}") from error
+    if info["missing_keys"] or info["unexpected_keys"]:
+        raise ModelError(f"{directory}: the weights are not those of a {kind.__name__} of this config.json")
+    return part.requires_grad_(False).eval()

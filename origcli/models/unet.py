@@ -1,10 +1,12 @@
 """The denoising UNet, its noise schedule, and what it is asked to predict."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from origcli.models.checkpoints import load_part
 from origcli.settings import UNetSettings
 
 # The noise schedule of Stable Diffusion.
@@ -46,6 +48,17 @@ def build_unet(settings: UNetSettings, latent_shape: tuple[int, int, int], text_
         norm_num_groups=settings.norm_groups,
         cross_attention_dim=text_width,
     )
+
+
+def load_unet(path: Path) -> Any:
+    """A frozen UNet2DConditionModel, from its directory or from a run or pipeline that holds it in `unet/`.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    from diffusers import UNet2DConditionModel
+
+    return load_part(UNet2DConditionModel, path, "UNet")
 
 
 def build_scheduler(settings: UNetSettings) -> Any:

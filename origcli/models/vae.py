@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from origcli.errors import ModelError, NonFiniteError
-from origcli.models.checkpoints import quiet_loading
+from origcli.errors import NonFiniteError
+from origcli.models.checkpoints import load_part
 from origcli.settings import VaeSettings
 
 
@@ -42,19 +42,7 @@ def load_vae(path: Path) -> Any:
     """
     from diffusers import AutoencoderKL
 
-    directory = path / "vae" if (path / "vae").is_dir() else path
-    if not (directory / "config.json").is_file():
-        raise ModelError(f"{path}: no VAE is here", "make one with: origcli train-vae")
-    try:
-        with quiet_loading():
-            vae, info = AutoencoderKL.from_pretrained(
-                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-    except Exception as error:
-        raise ModelError(f"{directory}: cannot load the VAE: {error}") from error
-    if info["missing_keys"] or info["unexpected_keys"]:
-        raise ModelError(f"{directory}: the weights are not this VAE's")
-    return vae.requires_grad_(False).eval()
+    return load_part(AutoencoderKL, path, "VAE")
 
 
 def encode_moments(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,11 @@ import torch
 from origcli.errors import ModelError
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
-from origcli.models.checkpoints import atomic_directory, quiet_loading
+from origcli.models.checkpoints import atomic_directory
 from origcli.models.pipeline import DiffusionModel, hash_pipeline, save_pipeline
-from origcli.models.registry import COMPANIONS, bert_directory
+from origcli.models.registry import BUNDLED, COMPANIONS, bert_directory, bundled_directory
 from origcli.models.text_encoder import load_bert
-from origcli.models.unet import build_scheduler, build_unet
+from origcli.models.unet import build_scheduler, build_unet, load_unet
 from origcli.models.vae import load_vae
 from origcli.reports.envelope import Estimate, Status
 from origcli.reports.schema import TrainResult, TrainUnetReport
@@ -164,7 +164,8 @@ def open_text_encoder(
     """The text encoder that the settings name; `captions` trains one into the run directory first."""
     own = settings.text_encoder
     if own.source != "captions":
-        source = Path(own.source) / "text_encoder"
+        given = bundled_directory() if own.source == BUNDLED else Path(own.source)
+        source = given / "text_encoder"
         if source.is_dir():  # a run or a pipeline: the tokenizer lies beside it
             return load_bert(
                 str(source), own.max_length, offline=True, tokenizer=str(source.parent / "tokenizer")
@@ -206,19 +207,15 @@ def initial_unet(
         unet = build_unet(settings, (channels, height, width), text_width)
     if init_from is None:
         return unet
-    from diffusers import UNet2DConditionModel
-
-    directory = init_from / "unet" if (init_from / "unet").is_dir() else init_from
-    with quiet_loading():
-        loaded = UNet2DConditionModel.from_pretrained(directory, use_safetensors=True)
-    weights = loaded.float().state_dict()
+    loaded = load_unet(init_from)
+    weights = loaded.state_dict()
     if loaded.config.cross_attention_dim != text_width:
         weights |= {name: weight for name, weight in unet.state_dict().items() if _READS_TEXT.search(name)}
     try:
         unet.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(
-            f"{directory}: its UNet has another shape than the settings ask for",
+            f"{init_from}: its UNet has another shape than the settings ask for",
             "start from one of the same channels, layers and latents, or leave --init-from out",
         ) from error
     return unet

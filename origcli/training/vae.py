@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.errors import InputError, UsageError
+from origcli.errors import InputError, ModelError, UsageError
 from origcli.models.checkpoints import atomic_directory, quiet_loading
 from origcli.models.pipeline import forget_origin
 from origcli.models.vae import (
@@ -18,6 +18,7 @@ from origcli.models.vae import (
     decode_latents,
     encode_moments,
     fold_normalization,
+    load_vae,
     to_array,
     to_pixels,
 )
@@ -204,14 +205,22 @@ def held_out_indices(size: int, wanted: int) -> range:
 
 
 def initial_vae(settings: VaeSettings, resolution: int, seed: int, init_from: Path | None) -> Any:
-    """New random weights, or those of a VAE directory of the same shape."""
+    """New random weights, or those of a VAE directory of the same shape.
+
+    Raises:
+        ModelError: it cannot be loaded, or has another shape.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(generator(seed, "vae").initial_seed() % 2**63)
         vae = build_vae(settings, resolution)
     if init_from is not None:
-        from diffusers import AutoencoderKL
-
-        vae.load_state_dict(AutoencoderKL.from_pretrained(init_from, use_safetensors=True).state_dict())
+        try:
+            vae.load_state_dict(load_vae(init_from).state_dict())
+        except RuntimeError as error:
+            raise ModelError(
+                f"{init_from}: its VAE has another shape than the settings ask for",
+                "start from one of the same channels and layers, or leave --init-from out",
+            ) from error
     return vae
 
 

@@ -98,6 +98,30 @@ def test_a_unet_can_start_from_one_that_read_a_text_encoder_of_another_width(
         unet.initial_unet(wider, shape, 16, 0, unet_run / "pipeline")
 
 
+def test_a_start_that_is_no_such_network_is_named(
+    vae_run: Path, unet_run: Path, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="no UNet is here"):
+        unet.initial_unet(tiny_settings.unet, (4, 16, 16), 16, 0, tmp_path)
+    with pytest.raises(ModelError, match="UNet"):  # a VAE
+        unet.initial_unet(tiny_settings.unet, (4, 16, 16), 16, 0, vae_run / "vae")
+    with pytest.raises(ModelError, match="no VAE is here"):
+        vae.initial_vae(tiny_settings.vae, 32, 0, tmp_path)
+    wider = tiny_settings.vae.model_copy(update={"channels": (8, 12)})
+    with pytest.raises(ModelError, match="another shape"):
+        vae.initial_vae(wider, 32, 0, vae_run)
+    same = vae.initial_vae(tiny_settings.vae, 32, 0, unet_run / "pipeline").state_dict()
+    assert all(torch.equal(same[name], weight) for name, weight in vae.load_vae(vae_run).state_dict().items())
+
+
+def test_the_bundled_text_encoder_is_taken_by_its_name(tiny_settings: Settings) -> None:
+    bundled = tiny_settings.text_encoder.model_copy(update={"source": "shapes", "max_length": 77})
+    settings = tiny_settings.model_copy(update={"text_encoder": bundled})
+    encoder, tokenizer = unet.open_text_encoder([], settings, Runtime(offline=True), resume=False)
+    assert encoder.config.max_position_embeddings == tokenizer.model_max_length
+    assert tokenizer.unk_token_id not in tokenizer("a photo of big red full circle")["input_ids"]
+
+
 def test_the_bert_of_the_supplement_comes_from_the_pinned_commit(
     tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
