@@ -50,7 +50,8 @@ class Hub:
 
     def downloads(self, ending: str) -> int:
         """How often a file's content was asked for."""
-        return sum(request.startswith("GET") and request.endswith(ending) for request in self.requests)
+        paths = [request.split()[:2] for request in self.requests]
+        return sum(method == "GET" and path.endswith(ending) for method, path in paths)
 
 
 def _blob_id(data: bytes) -> str:
@@ -72,7 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-        self.hub.requests.append(f"{self.command} {path}")
+        asked = (self.command, path, self.headers.get("Range", ""), self.headers.get("Authorization", ""))
+        self.hub.requests.append(" ".join(asked).rstrip())
         fault = None
         if self.hub.faults and self.command == "GET" and path.endswith(self.hub.only):
             fault = self.hub.faults.pop(0)

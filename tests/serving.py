@@ -16,14 +16,16 @@ class Files:
     Attributes:
         content: path -> bytes.
         faults: one a request, oldest first; after them it behaves. A number is a status; `("cut", n)` closes
-            after n bytes of the answer; `("flip", i)` changes byte i; "whole" ignores Range.
-        ranges: the Range headers of the requests, "" where there was none.
+            after n bytes of the answer; `("flip", i)` changes byte i; "whole" ignores Range; `("to", url)`
+            sends elsewhere.
+        ranges, authorizations: these headers of the requests, "" where there was none.
         etags: whether it tells versions of files apart.
     """
 
     content: dict[str, bytes] = field(default_factory=dict)
     faults: list[Any] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     etags: bool = True
     url: str = ""
@@ -47,10 +49,17 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         files.paths.append(path)
         files.ranges.append(self.headers.get("Range", ""))
+        files.authorizations.append(self.headers.get("Authorization", ""))
         fault = files.faults.pop(0) if files.faults else None
         if isinstance(fault, int):
             self.send_response(fault)
             self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if isinstance(fault, tuple) and fault[0] == "to":
+            self.send_response(302)
+            self.send_header("Location", fault[1])
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

@@ -104,7 +104,7 @@ def test_fetched_once_and_scored_without_a_network(
 def fetched_over_a_bad_connection(
     hub: Hub, files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("origcli.models.hub.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("origcli.models.hub_answers.FIRST_WAIT_S", 0.0)
     monkeypatch.setattr("origcli.runtime.downloads.LONGEST_WAIT_S", 0.0)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     hub.only, hub.faults = "unet/diffusion_pytorch_model.safetensors", [("cut", 5000), 429, ("flip", 900)]

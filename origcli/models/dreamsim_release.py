@@ -116,16 +116,19 @@ def fetch_release(variant: str, progress: Progress) -> Path:
         progress.say(f"fetching DreamSim's weights ({variant}, {size}) into {directory}")
         archive = directory.with_name(f"{variant}.zip")
         archive_hash = download(wanted.archive, archive, progress)
+        sources = {"archive": {"url": wanted.archive.url, "sha256": archive_hash}}
+        backbone = directory.with_name(f"{variant}.backbone")  # beside it, where the next run goes on
+        if wanted.extra is not None:
+            digest = download(wanted.extra, backbone, progress)
+            sources["backbone"] = {"url": wanted.extra.url, "sha256": digest}
         shutil.rmtree(directory, ignore_errors=True)  # what an interrupted run unpacked
         try:
             unpack(archive, directory)
         except ModelError:
             archive.unlink()
             raise
-        sources = {"archive": {"url": wanted.archive.url, "sha256": archive_hash}}
         if wanted.extra is not None:
-            digest = download(wanted.extra, directory / wanted.extra.name, progress)
-            sources["backbone"] = {"url": wanted.extra.url, "sha256": digest}
+            backbone.replace(directory / wanted.extra.name)
         files = {str(path.relative_to(directory)): path for path in needed_files(variant, directory)}
         hashes = {
             name: {"sha256": hash_file(path), "size": path.stat().st_size} for name, path in files.items()

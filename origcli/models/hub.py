@@ -2,30 +2,26 @@
 
 The files lie in the hub's own cache (HF_HOME), where other tools share them. What was fetched here is checked
 against the hashes that the hub publishes, and these are kept in our cache, so that `verify` needs no network.
+Large files are downloaded here: the hub's client begins one again that broke off, and does not hear Ctrl-C.
 """
 
-import errno
 import fnmatch
 import hashlib
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from origcli.errors import InputError, ModelError, OrigError, UsageError
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.models.hub_answers import tried
 from origcli.runtime.cache import cache_directory
-from origcli.runtime.progress import Progress, Task
+from origcli.runtime.downloads import RemoteFile, download
+from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import read_json, storage_error, write_json
+from origcli.runtime.run_directory import read_json, write_json
 
-T = TypeVar("T")
 Variants = Sequence[str | None]
 
-ATTEMPTS = 3  # the hub's client makes several of its own each time
-FIRST_WAIT_S = 1.0
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 _PIPELINE_WEIGHTS = {
@@ -33,8 +29,6 @@ _PIPELINE_WEIGHTS = {
     "unet": "diffusion_pytorch_model",
     "text_encoder": "model",
 }
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
-_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
@@ -46,11 +40,19 @@ class HubModel:
         revision: commit, tag or branch.
         pipeline: a diffusers pipeline, of which the safety checker and other formats are left where they are;
             else a model and its tokenizer in one directory.
+        name: what `origcli fetch` calls it, where it has a name of its own.
     """
 
     id: str
     revision: str = "main"
     pipeline: bool = True
+    name: str = ""
+
+    @property
+    def command(self) -> str:
+        """What fetches it."""
+        at = f"@{self.revision}" if self.revision != "main" else ""
+        return f"origcli fetch {self.name or self.id + at}"
 
     def patterns(self, variant: str | None) -> list[str]:
         """Globs of the files to fetch: configurations, vocabularies, and the safetensors of one variant."""
@@ -155,11 +157,9 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
         ModelError: the hub refuses, is out of reach, lacks the model or its safetensors, or sends other bytes
             than it announces.
     """
-    from huggingface_hub import snapshot_download
-
     from origcli.models.pipeline import hash_pipeline  # needs torch, which listing and checking do not
 
-    info = _tried(lambda: _info(model), model, progress)
+    info = tried(lambda: _info(model), model, progress)
     offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     lacking = {variant: model.lacking(list(offered), variant) for variant in variants}
     variant = min(lacking, key=lambda variant: bool(lacking[variant]))  # the first that lacks nothing
@@ -173,20 +173,14 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
     size = sum(sibling.size or 0 for sibling in wanted.values())
     kind = f", {variant}" if variant else ""
     progress.say(f"fetching {model.id} ({info.sha[:7]}{kind}, {size / 1e9:.2f} GB) into the hub's cache")
+    large = {name: sibling for name, sibling in wanted.items() if sibling.lfs is not None}
     path = Path()
     for last in (False, True):
-        with progress.task(f"fetching {model.id}", size) as task:
-            found = _tried(
-                lambda task=task: snapshot_download(  # type: ignore[misc]
-                    model.id,
-                    revision=info.sha,
-                    allow_patterns=patterns,
-                    tqdm_class=_bar(task),
-                ),
-                model,
-                progress,
-            )
-        path = Path(found)
+        # The small files first: if the hub refuses, its client says why.
+        path = _fetch_small(model, info.sha, wanted.keys() - large.keys(), progress)
+        for name, sibling in large.items():
+            _fetch_large(model, info.sha, name, sibling.lfs, path.parent.parent / "blobs", progress)
+        path = _fetch_small(model, info.sha, wanted, progress)  # links to the large ones, which are here
         wrong = [name for name, sibling in wanted.items() if not _is_sound(path / name, sibling)]
         if not wrong:
             break
@@ -278,93 +272,46 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _bar(task: Task) -> Any:
-    """A bar for the hub's client that only hands on the number of bytes."""
+def _fetch_small(model: HubModel, revision: str, names: Iterable[str], progress: Progress) -> Path:
+    """Has the hub's client fetch files, as far as they are not in its cache; the directory of the commit."""
+    from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
-    class Bar(tqdm):
+    class NoBar(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            self.counts = options.get("unit") == "B" and "econstruct" in str(options.get("desc"))
             super().__init__(*arguments, **{**options, "disable": True})
 
-        def update(self, n: float | None = 1) -> None:
-            if self.counts and n:
-                task.advance(int(n))
+    def fetch_all() -> str:
+        return snapshot_download(model.id, revision=revision, allow_patterns=sorted(names), tqdm_class=NoBar)
 
-    return Bar
-
-
-def _tried(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
-    """Calls the hub, again after failures that may pass, and names what will not."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with _quiet():
-                return work()
-        except OfflineModeIsEnabled as error:
-            raise ModelError(
-                f"{model.id}: HF_HUB_OFFLINE is set, so it cannot be fetched", _remedy(model)
-            ) from error
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if status not in _WORTH_ANOTHER_TRY:
-                raise _refusal(model, error, status) from error
-            failure: Exception = error
-        except OrigError:
-            raise
-        except Exception as error:  # of many kinds: a connection that breaks while several threads use it
-            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-                raise storage_error(Path(constants.HF_HUB_CACHE), error) from error
-            failure = error
-        reason = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
-        if attempt == ATTEMPTS:
-            raise ModelError(
-                f"{model.id}: cannot be fetched: {reason} (tried {ATTEMPTS} times)",
-                f"check the network, then: {_remedy(model)}",
-            ) from failure
-        wait = FIRST_WAIT_S * 2 ** (attempt - 1)
-        progress.say(f"{model.id}: {reason}; trying again in {wait:.0f} s")
-        time.sleep(wait)
-    raise AssertionError("unreachable")
+    return Path(tried(fetch_all, model, progress))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The client's own remarks on its retries stay out of the log; the outcome is told by `_tried`."""
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+def _fetch_large(
+    model: HubModel, revision: str, name: str, facts: Any, blobs: Path, progress: Progress
+) -> None:
+    """Downloads a file to where the hub's client looks for it, under its sha256.
+
+    Args:
+        facts: the hub's `sha256` and `size` of it.
+
+    Raises:
+        ModelError: refused, or still broken or another after all attempts.
+        StorageError: no room.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    remote = RemoteFile(
+        hf_hub_url(model.id, name, revision=revision),
+        size=facts.size,
+        sha256=facts.sha256,
+        authorization=build_hf_headers().get("authorization"),
+        mirrored=False,
+    )
     try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _refusal(model: HubModel, error: Exception, status: int) -> ModelError:
-    """The hub's final no, with what to do about it."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    if isinstance(error, GatedRepoError):
-        return ModelError(
-            f"{model.id}: its owner asks for consent first",
-            f"accept the terms at {constants.ENDPOINT}/{model.id}, "
-            f"log in with: hf auth login (or set HF_TOKEN), then: {_remedy(model)}",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return ModelError(
-            f"{model.id}: has no revision {model.revision!r}", "leave the @REVISION out for main"
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return ModelError(
-            f"{model.id}: the hub has no such model, or it is private",
-            f"check the name; for a private one log in with: hf auth login, then: {_remedy(model)}",
-        )
-    return ModelError(f"{model.id}: the hub answered {status}", f"try again later: {_remedy(model)}")
-
-
-def _remedy(model: HubModel) -> str:
-    """The command that fetches it."""
-    return f"origcli fetch {model.id}" + (f"@{model.revision}" if model.revision != "main" else "")
+        download(remote, blobs / facts.sha256, progress)
+    except ModelError as error:
+        raise ModelError(
+            f"{model.id}: {error.message}", f"what arrived is kept; to go on: {model.command}"
+        ) from error

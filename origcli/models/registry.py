@@ -29,16 +29,26 @@ AUTO = "auto"
 
 HUB_MODELS = {
     "sd15": HubModel(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        name="sd15",
     ),
-    "sd14": HubModel("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b"),
+    "sd14": HubModel(
+        "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", name="sd14"
+    ),
 }
 COMPANIONS = {
     "bert": HubModel(
-        "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594", pipeline=False
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        pipeline=False,
+        name="bert",
     ),
     "clip": HubModel(
-        "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41", pipeline=False
+        "openai/clip-vit-large-patch14",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        pipeline=False,
+        name="clip",
     ),
 }
 
@@ -216,7 +226,7 @@ def hub_model(name: str, revision: str = "") -> HubModel:
         known = HubModel(name)
     if revision and not _is_revision(revision):
         raise UsageError(f"{revision!r} is not a commit, tag or branch")
-    return HubModel(known.id, revision or known.revision, known.pipeline)
+    return HubModel(known.id, revision) if revision else known
 
 
 def _is_revision(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Files from the network into a cache: resumed where they broke off, hashed, and whole or not there at all.
 
-For what no client library fetches (release archives, single weight files); Hugging Face's hub has its own.
+For release archives, single weight files, and the large files of Hugging Face's hub.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import IO
@@ -43,11 +43,15 @@ class RemoteFile:
         url: where it is; https.
         size: exact bytes, where known beforehand.
         sha256: where known beforehand; else what arrives is what its user has to record.
+        authorization: header of that name, for the URL's own host: a redirection is followed without it.
+        mirrored: whether `$ORIGCLI_MIRROR` may serve it.
     """
 
     url: str
     size: int | None = None
     sha256: str | None = None
+    authorization: str | None = field(default=None, repr=False)
+    mirrored: bool = True
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class RemoteFile:
     @property
     def source(self) -> str:
         """The URL, or where `$ORIGCLI_MIRROR` serves the same file name."""
-        mirror = os.environ.get("ORIGCLI_MIRROR")
+        mirror = os.environ.get("ORIGCLI_MIRROR") if self.mirrored else None
         return f"{mirror.rstrip('/')}/{urllib.parse.quote(self.name)}" if mirror else self.url
 
 
@@ -98,7 +102,7 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
     make_directory(target.parent)
     partial = target.with_name(f".{target.name}{PARTIAL_SUFFIX}")
     _check_scheme(remote.source)
-    with FileLock(f"{partial}.lock"), progress.task(f"fetching {target.name}", remote.size) as task:
+    with FileLock(f"{partial}.lock"), progress.task(f"fetching {remote.name}", remote.size) as task:
         if target.is_file() and (digest := hash_file(target)) == (remote.sha256 or digest):
             return digest
         meter = _Meter(task)
@@ -116,7 +120,7 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
                 wait = min(
                     LONGEST_WAIT_S, failure.wait_s if failure.wait_s is not None else 2.0 ** (attempt - 1)
                 )
-                progress.say(f"{target.name}: {failure}; trying again in {wait:.0f} s")
+                progress.say(f"{remote.name}: {failure}; trying again in {wait:.0f} s")
                 _pause(wait)
         _keep(partial, target)
     return digest
@@ -154,7 +158,10 @@ def _receive(remote: RemoteFile, partial: Path, meter: _Meter) -> None:
     headers = {"User-Agent": "origcli", "Accept-Encoding": "identity"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-    with _answer(urllib.request.Request(remote.source, headers=headers), partial) as response:
+    request = urllib.request.Request(remote.source, headers=headers)
+    if remote.authorization:
+        request.add_unredirected_header("Authorization", remote.authorization)
+    with _answer(request, partial) as response:
         resumed = response.status == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             _forget(partial)
@@ -216,7 +223,7 @@ def _check_disk(partial: Path, needed: int) -> None:
     if needed > free:
         raise StorageError(
             f"{partial.parent}: {needed:,} bytes are needed and {free:,} are free",
-            "free some space, or set ORIGCLI_CACHE to another disk",
+            "free some space, or set ORIGCLI_CACHE and HF_HOME to another disk",
         )
 
 

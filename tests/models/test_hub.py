@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from origcli.errors import ExitCode, ModelError, UsageError
-from origcli.models import hub
+from origcli.errors import ExitCode, Interrupted, ModelError, UsageError
+from origcli.models import hub_answers
 from origcli.models.hub import HubModel, check_id, fetch, find, verify
 from origcli.models.pipeline import hash_pipeline, load_pipeline
+from origcli.models.registry import COMPANIONS, HUB_MODELS
+from origcli.runtime import downloads, interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.progress import SilentProgress
 from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
@@ -65,7 +68,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub_server({MODEL.id: repository}) as server:
         point_to(monkeypatch, server.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(hub, "FIRST_WAIT_S", 0.0)
+        monkeypatch.setattr(hub_answers, "FIRST_WAIT_S", 0.0)
+        monkeypatch.setattr(downloads, "LONGEST_WAIT_S", 0.0)
         monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
         monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
         yield server
@@ -105,13 +109,37 @@ def test_a_broken_download_is_mended(server: Hub, fault: object) -> None:
 
 
 def test_bytes_that_are_not_those_announced_are_not_kept(server: Hub) -> None:
-    server.only, server.faults = WEIGHTS, [("flip", 2000)] * 2
-    with pytest.raises(ModelError, match="not what the hub announces") as caught:
+    server.only, server.faults = WEIGHTS, [("flip", 2000)] * downloads.ATTEMPTS
+    with pytest.raises(ModelError, match="sha256") as caught:
         fetch(MODEL, (None,), SilentProgress())
     assert caught.value.exit_code is ExitCode.MODEL
     assert find(MODEL, (None,)) is None
     snapshot = fetch(MODEL, (None,), SilentProgress())
     assert find(MODEL, (None,)) == snapshot
+
+
+def test_the_next_run_goes_on_with_what_the_last_left(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORIGCLI_MIRROR", "http://127.0.0.1:9")  # is of other files
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    server.only, server.faults = WEIGHTS, [("cut", 150_000), *[503] * (downloads.ATTEMPTS - 1)]
+    with pytest.raises(ModelError, match="503") as caught:
+        fetch(MODEL, (None,), SilentProgress())
+    assert f"origcli fetch {MODEL.id}" in caught.value.hint
+    server.requests.clear()
+    snapshot = fetch(MODEL, (None,), SilentProgress())
+    assert [request for request in server.requests if request.startswith("GET") and WEIGHTS in request] == [
+        f"GET /{MODEL.id}/resolve/{COMMIT}/{WEIGHTS} bytes=150000- Bearer secret"
+    ]
+    assert server.downloads("vae/diffusion_pytorch_model.safetensors") == 0  # came whole the first time
+    assert find(MODEL, (None,)) == snapshot
+
+
+def test_a_signal_stops_a_large_file(server: Hub) -> None:
+    with interrupts.handled():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted):
+            fetch(MODEL, (None,), SilentProgress())
+    assert server.downloads("unet/config.json") == 1 and find(MODEL, (None,)) is None
 
 
 def test_a_small_file_is_checked_too(server: Hub) -> None:
@@ -143,7 +171,7 @@ def test_a_hub_that_is_busy_for_good(server: Hub) -> None:
 def test_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     point_to(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(hub_answers, "FIRST_WAIT_S", 0.0)
     with pytest.raises(ModelError, match="cannot be fetched"):
         fetch(MODEL, (None,), SilentProgress())
 
@@ -160,6 +188,18 @@ def test_gated_missing_and_other_refusals(server: Hub) -> None:
     server.only, server.faults = "", [400]
     with pytest.raises(ModelError, match="400"):
         fetch(MODEL, (None,), SilentProgress())
+    server.faults = [403]
+    with pytest.raises(ModelError, match="who asks") as caught:
+        fetch(MODEL, (None,), SilentProgress())
+    assert "HF_TOKEN" in caught.value.hint
+
+
+def test_the_remedy_is_a_command_that_fetches_it(server: Hub) -> None:
+    for name, model in {**HUB_MODELS, **COMPANIONS}.items():
+        with pytest.raises(ModelError) as caught:
+            fetch(model, (None,), SilentProgress())
+        assert caught.value.hint.endswith(f"origcli fetch {name}")
+    assert HubModel(MODEL.id, "v1").command == f"origcli fetch {MODEL.id}@v1"
 
 
 def test_only_safetensors(server: Hub) -> None:
@@ -227,11 +267,11 @@ def test_progress_counts_the_bytes(server: Hub) -> None:
 
     class Counting(SilentProgress):
         done = 0
-        total: int | None = 0
+        total = 0
 
         @contextmanager
         def task(self, description: str, total: int | None, start: int = 0) -> Iterator["Counting"]:
-            self.total = total
+            self.total += total or 0
             yield self
 
         def advance(self, steps: int = 1, **fields: float | str) -> None:
@@ -239,7 +279,7 @@ def test_progress_counts_the_bytes(server: Hub) -> None:
 
     counting = Counting()
     fetch(MODEL, (None,), counting)
-    assert counting.done == counting.total
+    assert counting.done == counting.total == 600_000
 
 
 def test_companions_are_one_directory(server: Hub) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from origcli.errors import ExitCode, ModelError, OrigError, UsageError
-from origcli.models import registry
+from origcli.models import hub_answers, registry
 from origcli.models.hub import HubModel, Snapshot
 from origcli.models.registry import (
     HUB_MODELS,
@@ -193,7 +193,7 @@ def test_auto_is_sd15_on_a_gpu(pipeline: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.fault(23, "no other model is taken instead")
 def test_auto_never_falls_back_when_fetching_fails(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "bundled_directory", lambda: pipeline)
-    monkeypatch.setattr(registry.hub, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(hub_answers, "FIRST_WAIT_S", 0.0)
     for runtime in (Runtime(device=CUDA), Runtime(device=CUDA, offline=True)):
         with pytest.raises(ModelError) as caught:
             resolve("auto", runtime)

@@ -18,6 +18,7 @@ from origcli.models import dreamsim_release
 from origcli.models.dreamsim_release import RELEASES, fetch_release, metric_name, verified
 from origcli.perception.dreamsim import DreamSim, load_dreamsim
 from origcli.perception.dreamsim_towers import _architecture, load_towers, resize_positions
+from origcli.runtime import downloads
 from origcli.runtime.context import Runtime
 from origcli.runtime.downloads import RemoteFile
 from origcli.runtime.progress import SilentProgress
@@ -323,6 +324,28 @@ def test_the_extra_backbone_is_fetched_too(tmp_path: Path, monkeypatch: pytest.M
     manifest = json.loads((directory / "manifest.json").read_text())
     assert (directory / release.extra.name).read_bytes() == b"weights"
     assert manifest["sources"]["backbone"]["url"] == release.extra.url
+    assert {path.name for path in directory.parent.iterdir() if path.suffix != ".lock"} == {"dino_vitb16"}
+
+
+def test_the_extra_backbone_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = RELEASES["dino_vitb16"]
+    assert isinstance(release.extra, RemoteFile)
+    (tmp_path / "dino_vitb16_single_lora").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "dino_vitb16_single_lora" / name).write_bytes(b"{}")
+    body, weights = archive(tmp_path, tmp_path.parent / "dino.zip").read_bytes(), bytes(100_000)
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(downloads, "LONGEST_WAIT_S", 0.0)
+    with file_server({f"/{release.archive.name}": body, f"/{release.extra.name}": weights}) as files:
+        monkeypatch.setenv("ORIGCLI_MIRROR", files.url)
+        # Two questions for the sizes and the archive are answered; then the connection breaks for good.
+        files.faults = [None, None, None, ("cut", 60_000), *[503] * (downloads.ATTEMPTS - 1)]
+        with pytest.raises(ModelError, match="503"):
+            fetch_release("dino_vitb16", SilentProgress())
+        files.ranges.clear()
+        fetch_release("dino_vitb16", SilentProgress())
+    assert files.ranges == ["", "", "bytes=60000-"]  # the archive is not fetched again
+    assert (verified("dino_vitb16")[0] / release.extra.name).read_bytes() == weights
 
 
 @pytest.mark.weights

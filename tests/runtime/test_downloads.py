@@ -155,6 +155,23 @@ def test_a_mirror_serves_the_same_names(
     assert download(remote, tmp_path / "weights.bin", SilentProgress()) == SHA256
 
 
+def test_who_asks_is_told_to_the_first_server_alone(server: Files, tmp_path: Path) -> None:
+    with file_server() as front:
+        front.faults = [("to", f"{server.url}/weights.bin")] * 2
+        server.faults = [("cut", 1_000_000)]
+        remote = RemoteFile(f"{front.url}/weights.bin", sha256=SHA256, authorization="Bearer secret")
+        assert download(remote, tmp_path / "weights.bin", SilentProgress()) == SHA256
+    assert front.authorizations == ["Bearer secret"] * 2 and server.authorizations == ["", ""]
+    assert server.ranges == ["", "bytes=1000000-"] and "secret" not in repr(remote)
+
+
+def test_what_is_not_mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORIGCLI_MIRROR", "http://127.0.0.1:9")
+    assert (
+        RemoteFile("https://example.invalid/a.bin", mirrored=False).source == "https://example.invalid/a.bin"
+    )
+
+
 def test_a_signal_keeps_what_arrived(server: Files, tmp_path: Path) -> None:
     server.faults = [("cut", 1_500_000)]
     with interrupts.handled():
