@@ -1,10 +1,13 @@
 """Stable Diffusion 1.5: its true configuration, and pipelines of its shape at a fraction of the width."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from origcli.models.pipeline import save_pipeline
@@ -53,7 +56,14 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-def write_narrow_pipeline(directory: Path, divisor: int = 32, seed: int = 0) -> Path:
+def write_narrow_pipeline(
+    directory: Path,
+    divisor: int = 32,
+    seed: int = 0,
+    *,
+    unet_changes: Mapping[str, Any] | None = None,
+    scheduler: Any = None,
+) -> Path:
     """Stable Diffusion 1.5 with all its blocks, 1/`divisor` as wide, for 64 px, with random weights."""
     tokenizer = clip_tokenizer()
     tokenizer.model_max_length = TEXT["max_position_embeddings"]
@@ -75,14 +85,52 @@ def write_narrow_pipeline(directory: Path, divisor: int = 32, seed: int = 0) -> 
         "pad_token_id": tokenizer.pad_token_id,
     }
     unet = {**UNET, **groups, "sample_size": 8, "cross_attention_dim": 48, "attention_head_dim": 2}
+    unet |= {"block_out_channels": narrow(UNET["block_out_channels"]), **(unet_changes or {})}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         save_pipeline(
             directory,
             vae=AutoencoderKL(**{**VAE, **groups, "block_out_channels": narrow(VAE["block_out_channels"])}),
-            unet=UNet2DConditionModel(**{**unet, "block_out_channels": narrow(UNET["block_out_channels"])}),
+            unet=UNet2DConditionModel(**unet),
             text_encoder=CLIPTextModel(CLIPTextConfig(**text)),
             tokenizer=tokenizer,
-            scheduler=PNDMScheduler(**SCHEDULER),
+            scheduler=scheduler or PNDMScheduler(**SCHEDULER),
         )
+    return directory
+
+
+def lay_out_as_published(directory: Path) -> Path:
+    """Rewrites a pipeline as the files of 2022 on the hub are: older names of weights and of vocabularies."""
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    path = directory / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = {}
+    for name, value in load_file(path).items():
+        for new, old in names.items() if ".attentions." in name else ():
+            name = name.replace(f".{new}.", f".{old}.")
+        weights[name] = value
+    save_file(weights, path, {"format": "pt"})
+    path = directory / "text_encoder" / "model.safetensors"
+    weights = {f"text_model.{name}": value for name, value in load_file(path).items()}
+    weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(weights, path, {"format": "pt"})
+
+    folder = directory / "tokenizer"
+    model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]), "utf-8")
+    merges = "\n".join(" ".join(pair) for pair in model["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", "utf-8")
+    config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    for name in ("bos_token", "eos_token", "unk_token"):
+        flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+        config[name] = {"__type": "AddedToken", "content": config[name], **flags}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+
+    path = directory / "model_index.json"
+    index = json.loads(path.read_text("utf-8"))
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    path.write_text(json.dumps(index), "utf-8")
+    (directory / "safety_checker").mkdir()
+    (directory / "safety_checker" / "config.json").write_text("not even read", "utf-8")
     return directory

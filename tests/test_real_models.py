@@ -17,7 +17,7 @@ from origcli.models.dreamsim_release import RELEASES
 from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
 from tests.perception.releases import archive, write_release
 from tests.serving import Files, file_server
-from tests.stable_diffusion import write_narrow_pipeline
+from tests.stable_diffusion import lay_out_as_published, write_narrow_pipeline
 
 ID = "someone/narrow-diffusion"
 METRIC = "dreamsim:clip_vitb32"
@@ -33,7 +33,7 @@ SMALL = {
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, bytes]:
     """What the two servers publish."""
     root = tmp_path_factory.mktemp("published")
-    repository = Repository.of(write_narrow_pipeline(root / "pipeline"))
+    repository = Repository.of(lay_out_as_published(write_narrow_pipeline(root / "pipeline")))
     release = write_release(root / "release", "clip_vitb32")
     return repository, archive(release, root / "release.zip").read_bytes()
 
@@ -82,6 +82,7 @@ def test_fetched_once_and_scored_without_a_network(
         monkeypatch.setenv("ORIGCLI_MIRROR", files.url)
         fetched_over_a_bad_connection(hub, files, capsys, monkeypatch)
 
+    monkeypatch.setattr("socket.socket.connect", no_network)
     status, out, err = run(capsys, "fetch", ID, METRIC, "--offline", "--format", "json")
     assert status == 0 and [row["state"] for row in json.loads(out)] == ["here", "here"]
     status, out, err = run(capsys, *score, "--format", "json")
@@ -99,6 +100,16 @@ def test_fetched_once_and_scored_without_a_network(
     status, out, err = run(capsys, "doctor", "--model", ID, "--json", "--device", "cpu")
     assert status == 4 and "origcli fetch dreamsim" in err  # the ensemble, its default metric, is not here
     assert METRIC in json.loads(out)["fetched"]
+
+    options = ("--json", "--device", "cpu")
+    status, out, err = run(capsys, "doctor", "--model", ID, "--metric", METRIC, *options)
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert status == 0 and not err and json.loads(out)["score_ready"], err
+    assert checks["clip"]["state"] == "warning" and "origcli fetch clip" in checks["clip"]["remedy"]
+
+
+def no_network(*arguments: object) -> None:
+    raise AssertionError("asked the network")
 
 
 def fetched_over_a_bad_connection(

@@ -19,6 +19,8 @@ _ENOUGH_MEMORY = 4e9
 
 def doctor(
     model: options.ModelOption = None,
+    metric: options.MetricOption = None,
+    detector: options.DetectorOption = None,
     device: options.DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     form: options.FormatOption = options.Format.table,
@@ -31,18 +33,22 @@ def doctor(
     \b
     Examples:
       origcli doctor
-      origcli doctor --model sd15
+      origcli doctor --model sd15 --metric dreamsim:dino_vitb16
       origcli doctor --json
     """
-    from origcli.models.readiness import check_score, chosen_model
+    from origcli.models.readiness import check_fetched, check_score, chosen_model
     from origcli.runtime.device import select_device
     from origcli.settings import resolve
 
-    flags = {"runtime": {"device": device}, "score": {"model": model}}
+    flags = {
+        "runtime": {"device": device},
+        "score": {"model": model, "metric": metric, "detector": detector},
+    }
     settings = resolve(flags)[0]
     chosen = select_device(settings.runtime.device)
-    needed = check_score(settings.score.model, chosen.type)
-    checks = [*_machine(str(chosen)), *_caches(), *needed]
+    score = settings.score
+    needed = check_score(score.model, chosen.type, score.metric, score.detector)
+    checks = [*_machine(str(chosen)), *_caches(), check_fetched(), *needed]
     missing = [check for check in needed if check.state == "missing"]
     ready = not missing
     report = {

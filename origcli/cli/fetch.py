@@ -71,8 +71,8 @@ def fetch(
     stay = show or verify or resolve({"runtime": {"offline": offline}})[0].runtime.offline
     states = []
     for name in names or fetching.names():
-        state = fetching.state(name, verify=verify or not stay)
-        if not stay and (not state.ready or state.variant != variant):
+        state = fetching.state(name, verify=verify or not stay, variant=variant)
+        if not stay and (not state.ready or state.variant not in (variant, None)):
             state = fetching.fetch(name, progress, variant=variant)
         states.append(state)
     shown = SHOWN if form is options.Format.table else COLUMNS
@@ -102,8 +102,12 @@ def _check(states: "list[State]", missing_is_wrong: bool) -> None:
     """Exit status 4 where something is damaged, or named and not here."""
     damaged = [state for state in states if state.problem]
     missing = [state for state in states if state.path is None] if missing_is_wrong else []
-    for state in damaged:
-        raise ModelError(f"{state.name}: {state.problem}", f"fetch it again: origcli fetch {state.name}")
+    if damaged:
+        names = " ".join(state.name for state in damaged)
+        raise ModelError(
+            "; ".join(f"{state.name}: {state.problem}" for state in damaged),
+            f"fetch again: origcli fetch {names}",
+        )
     if missing:
         names = " ".join(state.name for state in missing)
         raise ModelError(

@@ -6,9 +6,9 @@ Needs no torch to list and check.
 from dataclasses import dataclass
 from pathlib import Path
 
-from origcli.errors import ModelError, UsageError
+from origcli.errors import ModelError, UsageError, nearest
 from origcli.models import dreamsim_release, hub
-from origcli.models.registry import COMPANIONS, HUB_MODELS, hub_model
+from origcli.models.registry import BUNDLED, COMPANIONS, HUB_MODELS, hub_model
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.downloads import RemoteFile, announced_size, download
 from origcli.runtime.progress import Progress
@@ -66,21 +66,22 @@ def names() -> tuple[str, ...]:
     return (*HUB_MODELS, *COMPANIONS, *metrics, *WEIGHT_FILES)
 
 
-def state(name: str, *, verify: bool = False) -> State:
+def state(name: str, *, verify: bool = False, variant: str | None = None) -> State:
     """How a thing stands on this disk; no network is asked.
 
     Args:
         name: one of `names()`, or a hub id of a pipeline, with `@REVISION` where wanted.
         verify: read it all and compare the hashes with those recorded.
+        variant: `fp16` asks for these files of a model of the hub; else the full ones are looked for first.
 
     Raises:
         UsageError: not a name of any kind.
     """
     if name in WEIGHT_FILES:
         return _file_state(name, verify)
-    if (variant := _dreamsim_variant(name)) is not None:
-        return _dreamsim_state(name, variant, verify)
-    return _hub_state(name, verify)
+    if (branch := _dreamsim_variant(name)) is not None:
+        return _dreamsim_state(name, branch, verify)
+    return _hub_state(name, verify, (variant,) if variant else (None, "fp16"))
 
 
 def fetch(name: str, progress: Progress, *, variant: str | None = None) -> State:
@@ -100,7 +101,7 @@ def fetch(name: str, progress: Progress, *, variant: str | None = None) -> State
         dreamsim_release.fetch_release(release, progress)
     else:
         hub.fetch(_hub_model(name), (variant,) if variant else (None, "fp16"), progress)
-    return state(name)
+    return state(name, variant=variant)
 
 
 def weight_file(name: str) -> Path:
@@ -122,18 +123,19 @@ def _hub_model(name: str) -> hub.HubModel:
     base, _, revision = name.partition("@")
     if base in COMPANIONS and not revision:
         return COMPANIONS[base]
-    try:
-        return hub_model(base, revision)
-    except UsageError as error:
+    if base == BUNDLED:
+        raise UsageError(f"{BUNDLED} is in the package: there is nothing to fetch", "see origcli doctor")
+    if base not in HUB_MODELS and "/" not in base:
         raise UsageError(
             f"nothing that can be fetched is called {name!r}",
-            f"see origcli fetch --list, or give a hub id (OWNER/NAME); {error.hint}",
-        ) from error
+            f"{nearest(base, names())}, or give a hub id (OWNER/NAME)",
+        )
+    return hub_model(base, revision)
 
 
-def _hub_state(name: str, verify: bool) -> State:
+def _hub_state(name: str, verify: bool, variants: hub.Variants) -> State:
     model = _hub_model(name)
-    found = hub.find(model, (None, "fp16"))
+    found = hub.find(model, variants)
     what = _WHAT.get(name, "a model of the hub")
     if found is None:
         return State(name, what, f"{model.id}@{model.revision}", None)

@@ -143,6 +143,7 @@ def load_pipeline(
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(root / "scheduler")
         except Exception as error:  # each library raises its own kinds for a damaged file
             raise ModelError(f"{root}: cannot load the tokenizer or scheduler: {error}") from error
+    _check_kind(root, vae, unet, encoder, scheduler)
     for module in (vae, unet, encoder):
         module.requires_grad_(False).eval().to(runtime.device)
     for module in (vae, unet):
@@ -219,6 +220,32 @@ def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
             first = sorted(map(str, info[problem]))[0]
             raise ModelError(f"{directory}: {len(info[problem])} {problem.replace('_', ' ')}, e.g. {first}")
     return module
+
+
+def _check_kind(root: Path, vae: Any, unet: Any, encoder: Any, scheduler: Any) -> None:
+    """Refuses parts that load, but are not of a model that draws from a text's states alone.
+
+    Raises:
+        ModelError: says which.
+    """
+    config, latents = unet.config, vae.config.latent_channels
+    taken, given = config.encoder_hid_dim or config.cross_attention_dim, encoder.config.hidden_size
+    problem = ""
+    if (config.in_channels, config.out_channels) != (latents, latents):
+        problem = (
+            f"its UNet makes {config.out_channels} channels of {config.in_channels}, its VAE has {latents}"
+        )
+    elif extra := config.addition_embed_type or config.class_embed_type:
+        problem = f"its UNet wants more than a text's states: {extra}"
+    elif taken != given:
+        problem = f"its UNet attends to states {taken} wide, its text encoder gives {given}"
+    elif "prediction_type" not in scheduler.config:
+        problem = f"its scheduler is a {type(scheduler).__name__}"
+    if problem:
+        raise ModelError(
+            f"{root}: not a model of Stable Diffusion's shape: {problem}",
+            "supported are Stable Diffusion 1.x, 2.x and their kin; not XL, inpainting, upscaling or flow",
+        )
 
 
 def save_pipeline(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from origcli.errors import OrigError
+from origcli.errors import OrigError, UsageError
 from origcli.models import registry
-from origcli.models.fetching import state
+from origcli.models.fetching import names, state
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,38 @@ def chosen_model(name: str, device: str) -> str:
     return "sd15" if device in ("cuda", "mps") else registry.BUNDLED
 
 
-def check_score(name: str, device: str) -> list[Check]:
-    """Looks for the model that a score on a kind of device would take, and for the metric that goes with it.
+def check_score(name: str, device: str, metric: str = "auto", detector: str | None = None) -> list[Check]:
+    """Looks for the model and the metric that a score on a kind of device would take.
 
     Args:
-        name: as `--model` takes it.
+        name, metric, detector: as `--model`, `--metric` and `--detector` take them.
         device: `cuda`, `mps` or `cpu`.
 
     Raises:
-        UsageError: not a model's name.
+        UsageError: not a model's or a metric's name.
     """
     name = chosen_model(name, device)
     if name == registry.BUNDLED:
-        return _check_directory(name, registry.bundled_directory())
+        return _check_directory(name, registry.bundled_directory(), metric, detector)
     if Path(name).is_dir():
-        return _check_directory(name, Path(name))
-    return [_check_fetched(f"model {name}", name), *_check_real_world()]
+        return _check_directory(name, Path(name), metric, detector)
+    if registry.looks_like_path(name):
+        return [
+            Check(f"model {name}", "missing", "no such directory", "give a directory that diffusers wrote")
+        ]
+    base, _, revision = name.partition("@")
+    registry.hub_model(base, revision)
+    return [_check_fetched(f"model {name}", name), *_check_metric(metric, detector)]
 
 
-def _check_directory(name: str, directory: Path) -> list[Check]:
-    """A pipeline directory, its files against the hash that it was published with, and its detector."""
+def check_fetched() -> Check:
+    """Which of the models and metrics that have a name are on this disk."""
+    here = [name for name in names() if state(name).path is not None]
+    return Check("fetched", "ok", ", ".join(here) or "nothing", "" if here else "see origcli fetch --list")
+
+
+def _check_directory(name: str, directory: Path, metric: str, detector: str | None) -> list[Check]:
+    """A pipeline directory, its files against the hash that it was published with, and its metric."""
     from origcli.models.pipeline import hash_pipeline
 
     remedy = "install origcli again" if name == registry.BUNDLED else "give a directory that diffusers wrote"
@@ -66,21 +78,28 @@ def _check_directory(name: str, directory: Path) -> list[Check]:
     if values.weights_hash not in (None, found):
         return [Check(f"model {name}", "missing", "its files are not those that were published", remedy)]
     model = Check(f"model {name}", "ok", f"{directory}, weights {found[:12]}")
-    if values.metric != "elements":
-        return [model, *_check_real_world()]
-    detector = directory / registry.DETECTOR
-    if detector.is_dir():
-        return [model, Check("metric elements", "ok", f"detector in {detector}")]
-    return [model, Check("metric elements", "missing", f"{directory} has no detector", remedy)]
+    own = directory / registry.DETECTOR
+    detector = detector or (str(own) if own.is_dir() else None)
+    if metric == "auto" and detector is None:
+        metric = values.metric
+    return [model, *_check_metric(metric, detector)]
 
 
-def _check_real_world() -> list[Check]:
-    """What is needed beside a model of the real world: the distance, and CLIP for the test of editability."""
+def _check_metric(metric: str, detector: str | None) -> list[Check]:
+    """The distance, and for models of the real world CLIP, which the test of editability alone needs."""
+    if metric == "auto":
+        metric = "dreamsim" if detector is None else "elements"
+    if metric == "elements":
+        if detector is not None and Path(detector).is_dir():
+            return [Check("metric elements", "ok", f"detector in {detector}")]
+        return [Check("metric elements", "missing", "this model has no detector", "give --detector DIR")]
+    if metric.partition(":")[0] != "dreamsim":
+        raise UsageError(f"no metric is called {metric!r}", "choose dreamsim, dreamsim:BRANCH or elements")
     clip = _check_fetched("clip", "clip")
     if clip.state != "ok":
-        remedy = f"{clip.remedy}, or score with --edit-prompt none"
-        clip = Check("clip", "missing", clip.detail, remedy)
-    return [_check_fetched("metric dreamsim", "dreamsim"), clip]
+        remedy = f"{clip.remedy}; without it the test is left out"
+        clip = Check("clip", "warning", clip.detail, remedy)
+    return [_check_fetched(f"metric {metric}", metric), clip]
 
 
 def _check_fetched(label: str, name: str) -> Check:

@@ -71,10 +71,39 @@ def test_a_model_without_its_detector(run: Run, bundled: Path) -> None:
     assert status == 4 and "metric elements" in err
 
 
+def test_the_metric_that_is_asked_for(run: Run, bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, err = run("--metric", "dreamsim:clip_vitb32", "--device", "cpu")
+    assert status == 4 and "origcli fetch dreamsim:clip_vitb32" in err and "metric elements" not in out
+    monkeypatch.setenv("ORIGCLI_SCORE_METRIC", "dreamsim")
+    assert run("--device", "cpu")[0] == 4
+    for metric in ("dreamsin", "dreamsim:x"):
+        assert run("--metric", metric, "--device", "cpu")[0] == 2
+    monkeypatch.delenv("ORIGCLI_SCORE_METRIC")
+    (bundled / "detector").rename(bundled.parent / "mine")
+    assert run("--device", "cpu")[0] == 4
+    assert run("--device", "cpu", "--detector", str(bundled.parent / "mine"))[0] == 0
+
+
+def test_what_is_fetched_is_said(run: Run, bundled: Path, tmp_path: Path) -> None:
+    assert "nothing" in run("--device", "cpu")[1]
+    from origcli.models import fetching
+
+    fetching.weight_file("yolov8n").write_bytes(b"weights")
+    _, out, _ = run("--device", "cpu", "--json")
+    fetched = next(check for check in json.loads(out)["checks"] if check["name"] == "fetched")
+    assert fetched["detail"] == "yolov8n" and json.loads(out)["fetched"].keys() == {"yolov8n"}
+
+
 def test_what_a_gpu_would_need(run: Run) -> None:
     status, out, err = run("--model", "sd15", "--device", "cpu", "--format", "json")
     assert status == 4 and json.loads(out)["model"] == "sd15"
-    for command in ("origcli fetch sd15", "origcli fetch dreamsim", "origcli fetch clip"):
+    for command in ("origcli fetch sd15", "origcli fetch dreamsim"):
         assert command in err
-    assert run("--model", "sd16", "--device", "cpu")[0] == 2
+    clip = next(check for check in json.loads(out)["checks"] if check["name"] == "clip")
+    assert clip["state"] == "warning" and "origcli fetch clip" in clip["remedy"]  # a score runs without it
+    for name in ("sd16", "bert", "a/b/c"):
+        status, _, err = run("--model", name, "--device", "cpu")
+        assert status == 2 and "fetched" not in err
+    status, out, _ = run("--model", "./gone", "--device", "cpu")
+    assert status == 4 and "no such directory" in out
     assert run("--device", "gpu")[0] == 2

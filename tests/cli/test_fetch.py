@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from origcli.cli.app import main
 from origcli.models import fetching
+from origcli.models.fetching import State
 from origcli.runtime import downloads
 from origcli.runtime.downloads import RemoteFile
 from tests.serving import Files, file_server
@@ -62,6 +63,23 @@ def test_fetch_verify_damage_mend(run: Run, mirror: Files, tmp_path: Path) -> No
     assert status == 4 and "origcli fetch yolov8n" in err and "changed" in out
     assert run("fetch", "yolov8n", "-q")[::2] == (0, "")
     assert run("fetch", "yolov8n", "--verify")[0] == 0
+
+
+def test_all_that_is_damaged_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(name: str, **_: object) -> State:
+        return State(name, "", "", Path(name), problem="changed")
+
+    monkeypatch.setattr(fetching, "state", damaged)
+    status, _, err = run("fetch", "sd15", "clip", "--verify")
+    assert status == 4 and "sd15: changed; clip: changed" in err and "origcli fetch sd15 clip" in err
+
+
+def test_a_variant_that_is_not_here(run: Run, monkeypatch: pytest.MonkeyPatch, mirror: Files) -> None:
+    status, _, err = run("fetch", "sd15", "--variant", "fp16", "--offline")
+    assert status == 4 and "sd15" in err
+    assert run("fetch", "yolov8n", "--variant", "fp16")[0] == 0  # has one kind of weights
+    before = len(mirror.paths)
+    assert run("fetch", "yolov8n", "--variant", "fp16")[0] == 0 and len(mirror.paths) == before
 
 
 def test_offline_asks_no_network(run: Run, mirror: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from origcli.errors import ModelError, UsageError
 from origcli.models import dreamsim_release, fetching
 from origcli.models.fetching import State, fetch, names, state
+from origcli.models.registry import HUB_MODELS
 from origcli.runtime import downloads
 from origcli.runtime.downloads import RemoteFile
 from origcli.runtime.progress import SilentProgress
@@ -47,6 +48,21 @@ def test_everything_that_is_promised_has_a_name() -> None:
 def test_other_names_are_exit_2(name: str) -> None:
     with pytest.raises(UsageError):
         state(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("dreamsin", "'dreamsim'"), ("yolov8", "'yolov8n'"), ("sd51", "'sd15'"), ("auto", "sd14")],
+)
+def test_the_nearest_name_that_can_be_fetched_is_suggested(name: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        state(name)
+    assert hint in caught.value.hint and "shapes" not in caught.value.hint
+
+
+def test_what_is_in_the_package_is_not_fetched() -> None:
+    with pytest.raises(UsageError, match="in the package"):
+        state("shapes")
 
 
 def test_a_weight_file(mirror: Files) -> None:
@@ -89,6 +105,28 @@ def test_a_model_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.ready and found.source == f"{bert.id}@{bert.revision}"
     assert found.bytes == sum(map(len, files.values()))
     assert state("bert", verify=True) == found
+
+
+def test_a_variant_is_told_from_the_full_files(
+    monkeypatch: pytest.MonkeyPatch, tiny_clip_pipeline_dir: Path
+) -> None:
+    sd15 = HUB_MODELS["sd15"]
+    repository = Repository.of(tiny_clip_pipeline_dir, commit=sd15.revision)
+    for name in [name for name in repository.files if name.endswith(".safetensors")]:
+        half = name.replace(".safetensors", ".fp16.safetensors")
+        repository.files[half] = repository.files[name]
+    with hub_server({sd15.id: repository}) as server:
+        point_to(monkeypatch, server.url)
+        assert fetch("sd15", SilentProgress()).variant is None
+        assert state("sd15", variant="fp16").path is None
+        half_state = fetch("sd15", SilentProgress(), variant="fp16")
+    assert half_state.variant == "fp16" and half_state.ready
+    assert state("sd15", variant="fp16", verify=True) == half_state
+    assert state("sd15").variant is None
+    assert half_state.path is not None
+    weights = half_state.path / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    weights.unlink()
+    assert state("sd15", variant="fp16").path is None and state("sd15").ready
 
 
 def test_listing_needs_no_torch(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, PNDMScheduler
 from safetensors.torch import load_file, save_file
 
 from origcli.errors import ModelError, UsageError
+from origcli.generation.sampling import prompt_states, sample_latents
 from origcli.models.pipeline import (
     embedding_override,
     hash_pipeline,
@@ -18,6 +20,9 @@ from origcli.models.pipeline import (
     tokenize,
 )
 from origcli.runtime.context import Runtime
+from origcli.runtime.seeding import noise
+from origcli.settings import resolve
+from tests.stable_diffusion import SCHEDULER, lay_out_as_published, write_narrow_pipeline
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -61,6 +66,70 @@ def test_damaged_weights_are_named(copy: Path, damage: Callable[[Path], None]) -
     damage(copy / UNET)
     with pytest.raises(ModelError, match="unet"):
         load_pipeline(copy, Runtime())
+
+
+def test_a_layout_of_2022_gives_the_same_model(tmp_path: Path) -> None:
+    ours = load_pipeline(write_narrow_pipeline(tmp_path / "ours"), Runtime())
+    shutil.copytree(tmp_path / "ours", tmp_path / "published")
+    theirs = load_pipeline(lay_out_as_published(tmp_path / "published"), Runtime())
+    for name in ("vae", "unet", "text_encoder"):
+        wanted, found = (getattr(model, name).state_dict() for model in (ours, theirs))
+        assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
+    ids, others = (tokenize(model.tokenizer, ["a photo of my Cat, 3 dogs"])[0] for model in (ours, theirs))
+    assert torch.equal(ids, others) and ids.shape == (1, 77)
+
+
+# As in Stable Diffusion 2.x.
+SD2 = {"attention_head_dim": (2, 4, 8, 8), "use_linear_projection": True, "upcast_attention": True}
+
+
+def test_stable_diffusion_2_draws_as_diffusers_does(tmp_path: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    scheduler = PNDMScheduler(**SCHEDULER, prediction_type="v_prediction")
+    directory = write_narrow_pipeline(tmp_path / "sd2", unet_changes=SD2, scheduler=scheduler)
+    model = load_pipeline(directory, Runtime())
+    assert model.prediction_type == "v_prediction" and model.unet.config.use_linear_projection
+    settings = resolve({}, environment={})[0].draw
+    settings = settings.model_copy(update={"scheduler": "pndm", "steps": 2, "guidance": 3.0})
+    states = prompt_states(model, ["a photo of a cat", ""])
+    ours = sample_latents(model, states[:1], states[1], [7], settings)
+    theirs = DiffusionPipeline.from_pretrained(directory, safety_checker=None)
+    expected = theirs(
+        "a photo of a cat",
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        latents=noise(model.latent_shape, 7, "draw")[None],
+        output_type="latent",
+    ).images
+    assert torch.allclose(ours, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flow", "words"),
+    [
+        ({"in_channels": 9}, False, "4 channels of 9"),
+        ({"cross_attention_dim": 40}, False, "states 40 wide, its text encoder gives 48"),
+        (
+            {
+                "addition_embed_type": "text_time",
+                "addition_time_embed_dim": 8,
+                "projection_class_embeddings_input_dim": 96,
+            },
+            False,
+            "more than a text's states: text_time",
+        ),
+        ({}, True, "FlowMatch"),
+    ],
+)
+def test_models_of_other_kinds_are_refused(
+    tmp_path: Path, changes: dict[str, object], flow: bool, words: str
+) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler() if flow else None
+    write_narrow_pipeline(tmp_path / "other", unet_changes=changes, scheduler=scheduler)
+    with pytest.raises(ModelError, match=words) as caught:
+        load_pipeline(tmp_path / "other", Runtime())
+    assert "supported are" in caught.value.hint
 
 
 def test_a_missing_text_encoder_key_is_an_error(copy: Path) -> None:
