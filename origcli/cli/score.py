@@ -1,6 +1,7 @@
 """`origcli score`: how original images are to a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,8 @@ from origcli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from origcli.experiments.originality import Request
     from origcli.runtime.context import Runtime
-    from origcli.runtime.inputs import Input
     from origcli.settings import Settings
 
 PLAN = ("stage", "count", "product", "tflop", "minutes", "batch", "gigabytes")
@@ -178,7 +179,7 @@ def score(
         bool,
         typer.Option(
             "--figures",
-            help="Draw figures for print of single images, too.",
+            help="Draw figures for print of every image, too.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
@@ -268,36 +269,32 @@ def score(
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
 
+    request = Request(inputs=inputs, shard=shard, given=_given(embeddings), ray=ray, in_print=figures)
     if dry_run:
         with open_runtime(settings.runtime, progress=progress) as runtime:
-            _print_plan(inputs, settings, runtime, form)
+            _print_plan(request, settings, runtime, form)
         return int(ExitCode.OK)
     output = ScoreOutput(form, gates, progress.say)
     with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
-        request = Request(
-            inputs=inputs,
-            shard=shard,
-            given=_given(embeddings),
-            cache=cache_directory(CACHE) if cache else None,
-            ray=ray,
-            in_print=figures,
-        )
+        request = replace(request, cache=cache_directory(CACHE) if cache else None)
         report = run(request, settings, runtime, output.see)
     output.end(report, target)
     return exit_code({failure.code for failure in report.errors})
 
 
-def _print_plan(
-    inputs: Sequence["Input"], settings: "Settings", runtime: "Runtime", form: options.Format
-) -> None:
-    """What the run would do and cost, at most."""
+def _print_plan(request: "Request", settings: "Settings", runtime: "Runtime", form: options.Format) -> None:
+    """What the run, or this shard of it, would do and cost, at most."""
     from dataclasses import asdict
 
     from origcli.experiments.costs import plan
     from origcli.experiments.opening import open_models
+    from origcli.experiments.originality import planned
 
-    stages = [asdict(stage) for stage in plan(len(inputs), open_models(settings, runtime), settings, runtime)]
-    whole = {"stage": "all", "count": None, "product": f"{len(inputs)} images on {runtime.device}"}
+    images = len(planned(request, settings, runtime)[1])
+    models = open_models(settings, runtime)
+    stages = [asdict(stage) for stage in plan(images, models, settings, runtime, request.given)]
+    scored = "1 image" if images == 1 else f"{images} images"
+    whole = {"stage": "all", "count": None, "product": f"{scored} on {runtime.device}"}
     sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}
     peak = {"batch": None, "gigabytes": max(stage["gigabytes"] for stage in stages)}
     present.rows([*stages, {**whole, **sums, **peak}], PLAN, form)

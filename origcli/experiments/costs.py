@@ -4,14 +4,14 @@ FLOPs are counted on torch's meta device; the time is that of three steps measur
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from origcli.experiments.footprint import Peak, count_footprint
-from origcli.experiments.opening import Models, drawing_seeds
+from origcli.experiments.opening import Models, drawing_seeds, wants_edits
 from origcli.generation.sampling import DECODING_BATCH, draw, guidance_scale, prompt_states
 from origcli.inversion.cost import TIMED_BATCH, count_flops, sample_seconds, total_flops, work
 from origcli.inversion.templates import read_templates
@@ -46,19 +46,25 @@ class Stage:
     gigabytes: float
 
 
-def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> list[Stage]:
-    """The stages of scoring a number of images, at most: early stopping makes learning shorter."""
+def plan(
+    images: int, models: Models, settings: Settings, runtime: Runtime, given: Collection[int] | None = None
+) -> list[Stage]:
+    """The stages of scoring a number of images, at most: early stopping makes learning shorter.
+
+    Args:
+        given: the token counts whose tokens are given; none are learned then.
+    """
     model, score, drawing = models.model, settings.score, settings.draw
-    tokens, once = score.max_tokens, score.ceiling_images + score.images
-    templates = len(read_templates(settings.invert.templates))
+    tokens = score.max_tokens if given is None else len(given)
+    inversions = images * (score.repeats if given is None else 1)
+    once = score.ceiling_images + score.images
+    edits = images * score.images if wants_edits(models.metric, settings) else 0
     passes = 1 if guidance_scale(model, drawing) == 1 else 2
-    inversions = images * score.repeats
-    pictures = inversions * tokens * score.images + once
-    amount, flops = work(settings.invert, tokens, templates), count_flops(model)
+    pictures = inversions * tokens * score.images + edits + once
+    flops = count_flops(model)
     forwards = pictures * drawing.steps * passes
     batch = _CPU_BATCH if model.device.type == "cpu" else drawing.batch_size
     step_seconds, decode_seconds = drawing_seconds(model, settings, batch, runtime)
-    learning_seconds = sample_seconds(model, min(TIMED_BATCH, settings.invert.batch_size))
     footprint = count_footprint(model)
     free = footprint.weights + available_bytes(model.device)  # the weights are loaded by now
 
@@ -66,21 +72,28 @@ def plan(images: int, models: Models, settings: Settings, runtime: Runtime) -> l
         size = max(1, min(wanted, footprint.fitting(kind, free)))
         return size, (footprint.weights + kind.bytes(size)) / 1e9
 
-    return [
-        Stage(
+    def learning() -> Stage:
+        invert = settings.invert
+        amount = work(invert, tokens, len(read_templates(invert.templates)))
+        seconds = sample_seconds(model, min(TIMED_BATCH, invert.batch_size))
+        return Stage(
             "learn",
             inversions * amount.samples,
-            f"{inversions} × {tokens} token counts × {settings.invert.steps} steps × "
-            f"{settings.invert.batch_size} samples, and L_det",
+            f"{inversions} × {tokens} token counts × {invert.steps} steps × {invert.batch_size} samples, "
+            "and L_det",
             inversions * total_flops(flops, amount) / 1e12,
-            inversions * amount.samples * learning_seconds / 60,
-            *memory(footprint.learning, settings.invert.micro_batch or settings.invert.batch_size * tokens),
-        ),
+            inversions * amount.samples * seconds / 60,
+            *memory(footprint.learning, invert.micro_batch or invert.batch_size * tokens),
+        )
+
+    edited = f" + {edits} of the edit" if edits else ""
+    return [
+        *([learning()] if given is None else []),
         Stage(
             "draw",
             forwards,
-            f"({inversions} × {tokens} token counts × {score.images} drawings + {once} for the scale) × "
-            f"{drawing.steps} steps × {passes}",
+            f"({inversions} × {tokens} token counts × {score.images} drawings{edited} + {once} for the "
+            f"scale) × {drawing.steps} steps × {passes}",
             forwards * flops.unet / 1e12,
             forwards * step_seconds / passes / 60,
             *memory(footprint.drawing, drawing.batch_size),

@@ -120,9 +120,14 @@ def drawing_seeds(seed: int, count: int) -> tuple[int, ...]:
     return tuple(derive_seed(seed, "drawing", i) for i in range(count))
 
 
+def wants_edits(metric: Distance, settings: Settings) -> bool:
+    """Whether the edit prompt is drawn from, too: not in the shapes world, whose test is placement."""
+    return not isinstance(metric, ElementsDistance) and settings.score.edit_prompt != NO_EDIT
+
+
 def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[TextSimilarity | None, str]:
     """CLIP, for models of the real world, and what the edit asks for."""
-    if isinstance(models.metric, ElementsDistance) or settings.score.edit_prompt == NO_EDIT:
+    if not wants_edits(models.metric, settings):
         return None, ""
     words = edit_words(settings.score.edit_prompt)
     try:

@@ -182,6 +182,26 @@ def test_a_plan_costs_and_writes_nothing(run, pictures, tiny_bert_pipeline_dir):
     assert not Path("runs").exists()
 
 
+def test_a_plan_is_of_this_shard_of_the_given_tokens_and_of_the_edit(run, pictures, tiny_bert_pipeline_dir):
+    words = ("--model", tiny_bert_pipeline_dir, *QUICK, "--format", "json")
+
+    def counts(*more):
+        done = run("score", *words, *more, "--dry-run")
+        assert done.status == 0, done.err
+        return {one["stage"]: (one["count"], one["product"]) for one in json.loads(done.out)}
+
+    shard = counts("pictures", "--shard", "2/2")
+    assert shard["decode"][0] == 1 * 2 * 3 + 4 + 3 and shard["all"][1] == "1 image on cpu"
+    assert run("score", "pictures", *words, "--dry-run", "--shard", "3/2").status == 2
+
+    assert run("score", pictures[0].path, *words, "--out", "first").status == 0
+    given = counts(pictures[0].path, "--embeddings", "first/embeddings/a-m2.safetensors", "--repeats", "2")
+    assert "learn" not in given and given["decode"][0] == 1 * 1 * 3 + 4 + 3
+
+    edited = counts("pictures", "--edit-prompt", "cat with {S}")
+    assert edited["decode"][0] == 3 * 2 * 3 + 3 * 3 + 4 + 3 and "9 of the edit" in edited["draw"][1]
+
+
 def test_shards_are_joined_and_reports_drawn_again(run, pictures, tiny_bert_pipeline_dir):
     words = ("score", "pictures", "--model", tiny_bert_pipeline_dir, *QUICK)
     assert run(*words, "--out", "whole").status == 0
@@ -193,6 +213,8 @@ def test_shards_are_joined_and_reports_drawn_again(run, pictures, tiny_bert_pipe
     Path("joined/report.html").unlink()
     assert run("report", "render", "joined").status == 0
     assert Path("joined/report.html").read_bytes() == Path("whole/report.html").read_bytes()
+    assert run("report", "merge", "shard-1", "shard-2", "--out", "shard-1", "--force").status == 2
+    assert Path("shard-1/results.jsonl").is_file()
     done = run("report", "render", "pictures")
     assert done.status == 3 and "not the directory of a finished score run" in done.err
 
