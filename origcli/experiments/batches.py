@@ -41,8 +41,8 @@ def domain_of(group: str) -> str | None:
 
 def templates_for(group: str, templates: str) -> str:
     """The art list for images of the domain `art`, else the list asked for (supplement 6.2)."""
-    parts = group.split("/")
-    return ART if templates == OBJECT and ART in parts else templates
+    folders = group.lower().split("/")
+    return ART if templates == OBJECT and ART in folders else templates
 
 
 def make_batches(inputs: Sequence[Input], size: int, templates: str) -> list[Batch]:

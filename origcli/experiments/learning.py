@@ -13,6 +13,7 @@ from origcli.errors import NonFiniteError
 from origcli.experiments.query import Lane, Learned, Query
 from origcli.experiments.store import Entry, Store, content_key
 from origcli.inversion.optimisation import invert
+from origcli.inversion.templates import LISTS, read_templates
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
@@ -102,12 +103,15 @@ class Learner:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _key(self, query: Query, lane: Lane, settings: InvertSettings) -> str:
+        values = settings.model_dump(exclude=_NEUTRAL)
+        if settings.templates not in LISTS:  # a file, which may be edited
+            values["templates"] = read_templates(settings.templates)
         return content_key(
             "tokens",
             image=query.key,
             lane=lane,
             seed=self.runtime.seed,
-            settings=settings.model_dump(exclude=_NEUTRAL),
+            settings=values,
             model=self.model.weights_hash,
             device=self.model.device.type,
             dtype=str(self.model.dtype),

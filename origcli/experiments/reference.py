@@ -38,7 +38,12 @@ def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, 
                 f"{path}: not comparable: its {name.replace('_', ' ')} is {found[name]}, not {value}",
                 "score the reference set with the same model, metric and settings",
             )
-    scored = [result for result in report.results if result.originality.value is not None]
+    # What was out of the model's domain and measured by force says nothing about originality.
+    scored = [
+        result
+        for result in report.results
+        if result.originality.value is not None and result.domain_check.inside is not False
+    ]
     if not scored:
         raise InputError(f"{path}: no image in it has an originality")
     first = [

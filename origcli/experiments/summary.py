@@ -25,6 +25,7 @@ from origcli.reports.schema import (
     ScoreSummary,
     VerdictKind,
 )
+from origcli.reports.score import NO_THRESHOLD
 
 # Groups by how original they are expected to be; others stand between, by name.
 _EXPECTED = {"common": 0, "rare": 2, "original": 3, "unseen": 3}
@@ -35,16 +36,20 @@ _PERMUTATIONS = 9999
 
 @dataclass(frozen=True)
 class _Member:
-    """What is kept of one result."""
+    """What is kept of one result.
 
-    distances: Array  # (repeats, M, drawings)
-    l_det: tuple[float, ...] | None  # (M,)
+    Attributes:
+        counts: the m that were measured.
+        mean_l_det: `None` where not every m up to M was measured: the loss falls with m, so the mean over
+            fewer of them is no score to compare.
+    """
+
+    counts: tuple[int, ...]
+    distances: Array  # (repeats, counts, drawings)
+    l_det: tuple[float, ...] | None  # (counts,)
+    mean_l_det: float | None
     floor: float
     originality: float | None
-
-    @property
-    def mean_l_det(self) -> float | None:
-        return float(np.mean(self.l_det)) if self.l_det else None
 
 
 @dataclass
@@ -91,7 +96,7 @@ class Tally:
             group.out_of_domain += 1
         elif member is not None:
             group.members.append(member)
-            group.tokens[result.tokens_needed.text or "no threshold"] += 1
+            group.tokens[result.tokens_needed.text or NO_THRESHOLD] += 1
 
     def summary(self) -> ScoreSummary:
         """Everything counted so far."""
@@ -119,7 +124,7 @@ class Tally:
 
     def _curve(self, members: Sequence[_Member]) -> tuple[tuple[GroupPoint, ...], Estimate]:
         """A group's mean curve and mean originality, with intervals."""
-        if len({member.distances.shape for member in members}) != 1:
+        if len({(member.counts, member.distances.shape) for member in members}) != 1:
             reason = "its images were not all measured at the same m" if members else "no image was measured"
             return (), Estimate.missing(reason)
         distances = np.stack([member.distances for member in members])  # (N, R, M, n)
@@ -131,10 +136,11 @@ class Tally:
             means.append(resampled_curves.mean(axis=0))
             if scored:
                 scores.append(originality(resampled_curves, floors[images], self.ceiling).mean())
+        spans = interval(np.array(means))
         points = tuple(
-            GroupPoint(m=m, distance=_estimate(float(value), span), l_det=_mean_l_det(members, m))
-            for m, (value, span) in enumerate(
-                zip(curves.mean(axis=0), interval(np.array(means)), strict=True), 1
+            GroupPoint(m=m, distance=_estimate(float(value), span), l_det=_mean_l_det(members, place))
+            for place, (m, value, span) in enumerate(
+                zip(members[0].counts, curves.mean(axis=0), spans, strict=True)
             )
         )
         if not scored:
@@ -200,17 +206,22 @@ class Tally:
 def _member(result: ScoreResult) -> _Member | None:
     if not result.curve or result.floor.value is None:
         return None
-    losses = [point.l_det.value for point in result.curve]
+    counts = tuple(point.m for point in result.curve)
+    losses = tuple(loss for point in result.curve if (loss := point.l_det.value) is not None)
+    known = len(losses) == len(counts)
+    whole = known and len(counts) == result.tokens_needed.maximum
     return _Member(
+        counts=counts,
         distances=np.array([point.distances for point in result.curve]).transpose(1, 0, 2),
-        l_det=None if None in losses else tuple(loss for loss in losses if loss is not None),
+        l_det=losses if known else None,
+        mean_l_det=float(np.mean(losses)) if whole else None,
         floor=result.floor.value,
         originality=result.originality.value,
     )
 
 
-def _mean_l_det(members: Sequence[_Member], m: int) -> Estimate:
-    losses = [member.l_det[m - 1] for member in members if member.l_det]
+def _mean_l_det(members: Sequence[_Member], place: int) -> Estimate:
+    losses = [member.l_det[place] for member in members if member.l_det]
     return Estimate.of(float(np.mean(losses))) if losses else Estimate.missing("no tokens were learned")
 
 

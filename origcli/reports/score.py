@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from origcli.reports.envelope import Estimate, ImageFacts, Name, Record, Report
 
+NO_THRESHOLD = "no threshold"  # where images are counted by tokens needed
+
 
 class CurvePoint(Record):
     """One token count m: how near the drawings come."""

@@ -49,5 +49,6 @@ def test_domains_and_templates():
         "a/b",
     ]
     assert templates_for("art/original", "object") == "art"
+    assert templates_for("Art/Original", "object") == "art"
     assert templates_for("cart/original", "object") == "object"
     assert templates_for("art/original", "my.txt") == "my.txt"

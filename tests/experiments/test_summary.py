@@ -87,6 +87,20 @@ def test_a_group_measured_at_different_token_counts_has_no_curve():
     assert one.curve == () and "same m" in one.originality.reason
 
 
+def test_a_group_keeps_the_token_counts_that_were_measured():
+    one = score_result("a", curve=(0.5, 0.4), group="g", l_det=(0.06, 0.05))
+    (found,) = summary([one.model_copy(update={"curve": one.curve[1:]})]).groups
+    assert [(point.m, point.distance.value) for point in found.curve] == [(2, pytest.approx(0.4))]
+    assert found.curve[0].l_det.value == pytest.approx(0.05)
+
+
+def test_losses_are_not_compared_where_learning_stopped_at_different_token_counts():
+    results = [score_result(name, group=name) for name in ("common", "original")]
+    stopped = results[0].model_copy(update={"curve": results[0].curve[:1]})
+    assert {c.score for c in summary(results).comparisons} == {"originality", "l_det"}
+    assert {c.score for c in summary([stopped, results[1]]).comparisons} == {"originality"}
+
+
 def test_images_without_groups_are_summed_up_without_any():
     found = summary([score_result("a"), score_result("b", curve=(0.6, 0.5))])
     assert found.images == 2 and not found.groups and not found.comparisons
