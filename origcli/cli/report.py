@@ -7,13 +7,11 @@ import typer
 
 from origcli.cli import options, present
 from origcli.cli.help import Command, Group
-from origcli.errors import ExitCode
+from origcli.errors import ExitCode, UsageError
 
 app = typer.Typer(name="report", cls=Group, help="Join the reports of score runs, or draw them again.")
 
-FiguresOption = Annotated[
-    bool, typer.Option("--figures", help="Draw figures for print of single images, too.")
-]
+FiguresOption = Annotated[bool, typer.Option("--figures", help="Draw figures for print of every image, too.")]
 
 
 @app.command("merge", cls=Command)
@@ -39,6 +37,8 @@ def merge(
     from origcli.experiments import archive
     from origcli.runtime.run_directory import RunDirectory
 
+    if out.resolve() in [run.resolve() for run in runs]:
+        raise UsageError(f"{out}: would be written over while it is read", "give --out another directory")
     with RunDirectory(out, options.existing(resume=False, force=force)):
         report = archive.merge(runs, out, figures)
     present.write(f"{out / 'report.html'}\n")

@@ -11,6 +11,7 @@ import heapq
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ RESULTS, ERRORS = "results.jsonl", "errors.jsonl"
 FOLDERS = ("pictures", "pages", "embeddings")
 _PLANNED = ("invert", "draw", "score", "detect")
 _LISTED = TypeAdapter(list[tuple[int, str, str, str]])  # place, name, path and group
-_SHOWN_IN_PRINT = 12
+_ON_A_SHEET = 12  # images
 _FORMS: "tuple[Form, ...]" = ("png", "pdf")
 
 
@@ -104,8 +105,7 @@ def finish(
     first: list[ScoreResult] = []
     for result in results:
         tally.add(result)
-        if len(first) < _SHOWN_IN_PRINT:
-            first.append(result)
+        first = first or [result]
     report = ScoreReport(
         status=Status.complete if not failures else Status.partial if first else Status.failed,
         provenance=made_by,
@@ -115,7 +115,7 @@ def finish(
     )
     write_report(directory, report, results)
     write_html(directory, report, results)
-    _write_figures(directory, report, first if in_print else [])
+    _write_figures(directory, report, results if in_print else ())
     return report.model_copy(update={"results": tuple(first)}) if tally.images == 1 else report
 
 
@@ -125,27 +125,31 @@ def _setting(made_by: Provenance, section: str, field: str) -> Any:
     return values[field]
 
 
-def _write_figures(directory: Path, report: ScoreReport, shown: Sequence[ScoreResult]) -> None:
-    """Figures for print: groups where there are any, and single images where they are wanted."""
+def _write_figures(directory: Path, report: ScoreReport, shown: Iterable[ScoreResult]) -> None:
+    """Figures for print: groups where there are any; of each image shown, its curve and a row of pictures.
+
+    The rows of the first images stand on one sheet, too. Names of images only follow a prefix, so that no
+    image can be called like a sheet.
+    """
     metric = report.provenance.metric.name if report.provenance.metric else "perceptual"
-    groups = report.summary.groups if report.summary else ()
-    if not groups and not shown:
+    groups = [group for group in (report.summary.groups if report.summary else ()) if group.curve]
+    measured = (result for result in shown if result.curve)
+    first = list(islice(measured, _ON_A_SHEET))
+    if not groups and not first:
         return
     from origcli.reports import figures  # matplotlib takes a second, which a single image can do without
 
-    drawn: dict[str, bytes] = {}
+    folder = make_directory(directory / "figures")
     for form in _FORMS:
-        if any(group.curve for group in groups):
-            drawn[f"groups.{form}"] = figures.group_curves(groups, metric, form)
-        measured = [result for result in shown if result.curve]
-        if measured:
-            drawn[f"images.{form}"] = figures.print_figure(directory, measured, form)
-        for result in measured:
-            drawn[f"{result.id}.{form}"] = figures.distance_curve(result, metric, form)
-    if drawn:
-        make_directory(directory / "figures")
-    for name, data in drawn.items():
-        write_bytes(directory / "figures" / name, data)
+        if groups:
+            write_bytes(folder / f"groups.{form}", figures.group_curves(groups, metric, form))
+        if first:
+            write_bytes(folder / f"images.{form}", figures.print_figure(directory, first, form))
+    for result in chain(first, measured):
+        for form in _FORMS:
+            write_bytes(folder / f"curve-{result.id}.{form}", figures.distance_curve(result, metric, form))
+            row = figures.print_figure(directory, [result], form)
+            write_bytes(folder / f"drawings-{result.id}.{form}", row)
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,12 @@ class Saved:
     made_by: Provenance
     results: ResultLog[ScoreResult]
     failures: list[Failure]
-    places: dict[str, int]  # by name and by path
+    images: list[tuple[int, str, str, str]]  # place, name, path and group
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Places in the whole list, by name and by path."""
+        return {key: place for place, name, path, _ in self.images for key in (name, f"/{path}")}
 
 
 def read_saved(directory: Path) -> Saved:
@@ -174,13 +183,12 @@ def read_saved(directory: Path) -> Saved:
         made_by = Provenance.model_validate(read_json(directory / PROVENANCE))
     except ValidationError as error:
         raise InputError(f"{directory}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
-    places = {key: place for place, name, path, _ in images for key in (name, f"/{path}")}
     return Saved(
         directory,
         made_by,
         ResultLog(directory / RESULTS, ScoreResult),
         list(ResultLog(directory / ERRORS, Failure)),
-        places,
+        images,
     )
 
 
@@ -206,38 +214,50 @@ def merge(sources: Sequence[Path], out: Path, in_print: bool = False) -> ScoreRe
         if other.made_by != made_by:
             difference = first_difference(made_by.to_json(), other.made_by.to_json())
             raise UsageError(f"{sources[0]} and {other.directory} cannot be joined: {difference}")
-    log = ResultLog(make_directory(out) / RESULTS, ScoreResult)
-    taken: dict[str, Path] = {}
-    for source, result in _in_order(saved):
-        if result.id in taken:
-            raise InputError(
-                f"{taken[result.id]} and {source} both hold an image called {result.id!r}",
-                "score the images in one list, in shards",
-            )
-        taken[result.id] = source
-        log.append(result)
+    images = _distinct(saved)
+    write_json(make_directory(out) / IMAGES, images)
     for source in sources:
         _copy_files(source, out)
-    failures = sorted(
-        ((one.places.get(f"/{failure.path}", 0), failure) for one in saved for failure in one.failures),
-        key=lambda pair: pair[0],
-    )
-    write_json(out / IMAGES, sorted(image for source in sources for image in read_json(source / IMAGES)))
-    for result in log:
-        if result.page is not None:
-            write_page(out, result, made_by)
+    log = ResultLog(out / RESULTS, ScoreResult)
+    for result in _in_order(saved):
+        # Runs of one image each have no pages; what joins them has.
+        log.append(result if len(images) == 1 else with_page(out, result, made_by))
+    failures: list[tuple[int, Failure]] = []
+    for one in saved:
+        places = one.places
+        failures += [(places.get(f"/{failure.path}", 0), failure) for failure in one.failures]
+    failures.sort(key=lambda pair: pair[0])
     return finish(out, log, [failure for _, failure in failures], made_by, in_print)
 
 
-def _in_order(saved: Sequence[Saved]) -> Iterator[tuple[Path, ScoreResult]]:
+def _distinct(saved: Sequence[Saved]) -> list[tuple[int, str, str, str]]:
+    """The images of all runs, in the order of the whole list.
+
+    Raises:
+        InputError: two runs hold an image of the same name.
+    """
+    taken: dict[str, Path] = {}
+    for one in saved:
+        for _, name, _, _ in one.images:
+            if name in taken:
+                raise InputError(
+                    f"{taken[name]} and {one.directory} both hold an image called {name!r}",
+                    "score the images in one list, in shards",
+                )
+            taken[name] = one.directory
+    return sorted(image for one in saved for image in one.images)
+
+
+def _in_order(saved: Sequence[Saved]) -> Iterator[ScoreResult]:
     """All results by their places in the whole list, one of each run in memory at a time."""
 
-    def stream(one: Saved) -> Iterator[tuple[int, Path, ScoreResult]]:
+    def stream(one: Saved) -> Iterator[tuple[int, ScoreResult]]:
+        places = one.places
         for result in one.results:
-            yield one.places.get(result.id, 0), one.directory, result
+            yield places.get(result.id, 0), result
 
-    for _, source, result in heapq.merge(*map(stream, saved), key=lambda item: item[0]):
-        yield source, result
+    for _, result in heapq.merge(*map(stream, saved), key=lambda item: item[0]):
+        yield result
 
 
 def _copy_files(source: Path, out: Path) -> None:

@@ -103,7 +103,7 @@ def distance_curve(result: ScoreResult, metric: str, form: Form = "png") -> byte
                 color=colour,
                 va="center",
             )
-    axes.set_xticks(range(len(result.curve) + 1))
+    axes.set_xticks([0, *(point.m for point in result.curve)])
     axes.set_ylim(bottom=0)
     return rendered(figure, form)
 
