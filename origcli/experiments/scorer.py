@@ -172,7 +172,8 @@ class Scorer:
             floor=Estimate.of(query.floor),
             ceiling=Estimate.of(self.scale.ceiling),
             domain_check=query.domain,
-            in_distribution=test and test.model_copy(update={"drawings": saved.edits}),
+            in_distribution=test
+            and test.model_copy(update={"drawings": saved.edits or saved.drawings[test.m]}),
             percentile=assessed.percentile,
             pictures=saved.files,
             embeddings=self._save_tokens(query, directory),

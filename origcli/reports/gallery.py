@@ -141,6 +141,7 @@ def _environment() -> jinja2.Environment:
         number=numerals.number,
         interval=numerals.interval,
         percent=numerals.percent,
+        score_name=lambda name: views.SCORES.get(name, name),
         provenance_rows=views.provenance_rows,
         setting_rows=views.setting_rows,
         visible=views.visible,

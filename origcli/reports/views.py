@@ -15,7 +15,14 @@ from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
 from origcli.reports.numerals import number
 from origcli.reports.pictures import FORMATS, SUFFIXES, contained
 from origcli.reports.schema import GeneralizeReport
-from origcli.reports.score import GroupSummary, ScoreReport, ScoreResult, TokensNeeded, VerdictKind
+from origcli.reports.score import (
+    NO_THRESHOLD,
+    GroupSummary,
+    ScoreReport,
+    ScoreResult,
+    TokensNeeded,
+    VerdictKind,
+)
 from origcli.reports.svg import sparkline
 from origcli.reports.verdict import tokens
 
@@ -25,6 +32,11 @@ VERDICTS = {
     VerdictKind.undecided: "undecided",
     VerdictKind.measured: "measured",
     VerdictKind.out_of_domain: "out of domain",
+}
+SCORES = {
+    "originality": "originality",
+    "l_det": "denoising loss",
+    "l_det_0": "denoising loss without tokens",
 }
 _EXACT = 128  # up to this width a picture is shown pixel by pixel
 
@@ -195,8 +207,8 @@ def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _needed_columns(groups: Sequence[GroupSummary]) -> list[str]:
-    """Every value of tokens needed, numbers first: 1, 2, > 5, undecided."""
-    names = {name for group in groups for name in group.tokens_needed}
+    """Every value of tokens needed, numbers first: 1, 2, > 5, undecided; none where there is no threshold."""
+    names = {name for group in groups for name in group.tokens_needed} - {NO_THRESHOLD}
     return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 

@@ -55,6 +55,9 @@ def test_a_worker_sends_its_files_with_the_outcomes(settings, queries):
     made_by, outcomes, files = open_worker(settings, None, None)(batch)
     assert made_by.model.name == "shapes"
     assert [getattr(one, "id", None) for one in outcomes] == ["1", None]
+    placement, (point,) = outcomes[0].in_distribution, outcomes[0].curve
+    assert (placement.kind, placement.m) == ("placement", 1)
+    assert placement.drawings == point.drawings and len(point.drawings) == 2
     assert "embeddings/1-m1.safetensors" in files and "pictures/1/query.png" in files
 
 

@@ -207,7 +207,7 @@ def report(*results: ScoreResult, failures: int = 0, grouped: bool = False) -> S
             ) if len(groups) > 1 else (),
             correlations=(
                 RankCorrelation(
-                    first="originality", second="L_det", spearman=Estimate.of(0.71), count=len(results)
+                    first="originality", second="l_det", spearman=Estimate.of(0.71), count=len(results)
                 ),
             ),
         ),

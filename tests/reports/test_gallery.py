@@ -149,6 +149,7 @@ def test_an_overview_links_its_pages_and_they_link_back(tmp_path: Path) -> None:
     )
     assert page.text.count("damaged or unreadable picture") == 2
     assert "0.930" in page.text and "0.0002" in page.text
+    assert "(Spearman) of originality and denoising loss: 0.71 over 3 images" in page.text
 
 
 def test_an_overview_shows_a_thousand_rows_and_says_so() -> None:
@@ -173,6 +174,16 @@ def test_groups_of_several_domains_have_a_panel_each() -> None:
     page = Page(gallery.overview_html(Path(), report))
     assert len(page.all("svg", **{"class": "chart"})) == 4, "each for a desktop and for a phone"
     assert "art" in page.text and "houses" in page.text
+
+
+def test_groups_without_a_threshold_have_no_columns_of_tokens_needed() -> None:
+    report = samples.report(*samples.many(None, 6, drawings=2), grouped=True)
+    assert report.summary is not None
+    for needed, shown in (({"no threshold": 2}, False), ({"no threshold": 1, "> 5": 1}, True)):
+        groups = tuple(g.model_copy(update={"tokens_needed": needed}) for g in report.summary.groups)
+        summary = report.summary.model_copy(update={"groups": groups})
+        page = Page(gallery.overview_html(Path(), report.model_copy(update={"summary": summary})))
+        assert ("Images by tokens needed" in page.text) == shown and "no threshold" not in page.text
 
 
 def test_equal_reports_are_equal_pages(scored: tuple[Path, ScoreReport]) -> None:
