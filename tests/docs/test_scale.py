@@ -1,0 +1,51 @@
+"""The figures of docs/scale.md are those that its benchmark counts."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cost_model import petaflops, stable_diffusion
+from origcli.experiments.costs import decoding_flops
+from origcli.inversion.cost import count_flops
+from origcli.models.pipeline import DiffusionModel
+from origcli.settings import resolve
+
+PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+RATE = 989 * 0.4  # TFLOP/s
+
+
+@pytest.fixture(scope="module")
+def model() -> DiffusionModel:
+    return stable_diffusion()
+
+
+def test_operations_of_a_sample(model: DiffusionModel) -> None:
+    flops, page = count_flops(model), PAGE.read_text("utf-8")
+    for part, count in (
+        ("VAE encoder", flops.vae),
+        ("UNet, forward", flops.unet),
+        ("UNet, back to the text states", flops.unet_backward),
+        ("VAE decoder", decoding_flops(model)),
+    ):
+        assert f"| {part} | {count / 1e12:.2f} |" in page
+    assert f"| {flops.text / 1e12:.3f} / {flops.text_backward / 1e12:.3f} |" in page
+
+
+def test_operations_and_hours_of_an_image(model: DiffusionModel) -> None:
+    cells = [line.strip("| \n").split(" | ") for line in PAGE.open(encoding="utf-8")]
+    rows: dict[str, list[str]] = {}
+    for row in cells:
+        rows.setdefault(row[0].split(",")[0], row[1:])  # of the first table that has it
+    for column, presets in enumerate([("paper",), ("paper", "fast")]):
+        stages = petaflops(model, resolve({}, presets=presets, environment={})[0])
+        whole = sum(stages.values())
+        assert f" {stages['learn']:.1f} PFLOP" in rows["learning"][column]
+        assert rows["drawing"][column] == f"{stages['draw']:.1f} PFLOP"
+        assert rows["decoding"][column] == f"{stages['decode']:.2f} PFLOP"
+        assert rows["all"][column].startswith(
+            f"{whole:.0f} PFLOP, {100 * stages['learn'] / whole:.0f} % of it"
+        )
+        seconds = whole * 1e3 / RATE
+        assert f"({seconds:.0f} s)" in rows["hours on one GPU"][column]
+        hours = rows["10⁶"][2 * column].replace(",", "")
+        assert float(hours) == pytest.approx(1e6 * seconds / 3600, rel=0.005)
