@@ -30,7 +30,8 @@ from origcli.cli import (
     train_vae,
 )
 from origcli.cli.help import WIDEST, Command, Group
-from origcli.errors import DeviceError, ExitCode, OrigError, UsageError
+from origcli.cli.mistakes import usage_error
+from origcli.errors import DeviceError, ExitCode, OrigError
 
 HELP = """How original is an image to a text-to-image diffusion model? Measured in learned tokens.
 
@@ -107,19 +108,12 @@ def main(arguments: list[str] | None = None) -> None:
     except OrigError as problem:
         _stop(problem, problem)
     except typer.TyperException as problem:
-        _stop(_usage_error(problem), problem)
+        _stop(usage_error(problem), problem)
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(int(ExitCode.SIGINT)) from None
     except MemoryError as problem:
         _stop(DeviceError("out of memory", "free some memory, or choose a smaller model or batch"), problem)
     raise SystemExit(status if isinstance(status, int) else ExitCode.OK)
-
-
-def _usage_error(problem: typer.TyperException) -> UsageError:
-    """A complaint of Typer's about the words of the command; its nearest-word suggestions are in it."""
-    context: Any = getattr(problem, "ctx", None)
-    path = context.command_path if context is not None else "origcli"
-    return UsageError(problem.format_message(), f"see {path} --help")
 
 
 def _stop(problem: OrigError, cause: BaseException) -> NoReturn:

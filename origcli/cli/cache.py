@@ -31,7 +31,7 @@ def _rooms(root: Path) -> list[dict[str, Any]]:
             {
                 "room": room.name,
                 "files": len(sizes),
-                "megabytes": round(sum(sizes) / 1e6, 1),
+                "megabytes": round(sum(sizes) / 1e6, 3),
                 "holds": _HOLDS.get(room.name),
                 "path": str(room),
             }
@@ -56,7 +56,11 @@ def show(form: options.FormatOption = options.Format.table) -> None:
 def clear(
     rooms: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ROOM", help="What to clear; see `origcli cache show`. [default: score]"),
+        typer.Argument(
+            metavar="ROOM",
+            help="What to clear; see `origcli cache show`. [default: score]",
+            autocompletion=lambda: list(_HOLDS),
+        ),
     ] = None,
 ) -> None:
     """Remove results of scores, or other rooms, from the cache; what is needed again is made again.
@@ -68,7 +72,7 @@ def clear(
     """
     import shutil
 
-    from origcli.errors import UsageError
+    from origcli.errors import UsageError, nearest
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.run_directory import storage_error
 
@@ -76,7 +80,7 @@ def clear(
     known = {room["room"]: room for room in _rooms(root)}
     for name in rooms or [SCORE]:
         if name not in known and name != SCORE:
-            raise UsageError(f"the cache has no {name!r}", f"it has {', '.join(known) or 'nothing'}")
+            raise UsageError(f"the cache has no {name!r}", nearest(name, {SCORE, *known}))
         try:
             shutil.rmtree(root / name, ignore_errors=name not in known)
         except OSError as error:

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from origcli.cli import present
+from origcli.cli import mistakes, present
 from origcli.cli.options import COMPUTE, OUTPUT, RUN
 
 WIDEST = 100
@@ -114,6 +114,11 @@ class Command(TyperCommand):
                 pieces.append(f"{max(parameter.opts, key=len)} {parameter.display_type_rich(ctx)}")
         return pieces
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """A mistake among the words is one of this command's."""
+        with mistakes.about(ctx):
+            return super().parse_args(ctx, args)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the groups of arguments and options."""
         _write_parameters(self, ctx, formatter)
@@ -139,4 +144,5 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Asks for help where no command is given."""
-        return super().parse_args(ctx, args or ([] if ctx.resilient_parsing else ["--help"]))
+        with mistakes.about(ctx):
+            return super().parse_args(ctx, args or ([] if ctx.resilient_parsing else ["--help"]))

@@ -29,7 +29,12 @@ def progress(quiet: bool) -> Progress:
 
 
 def prepare_streams() -> None:
-    """Lets every name be printed: what a stream cannot say is escaped, and data in a pipe are UTF-8."""
+    """Lets every name be printed: what a stream cannot say is escaped, and data in a pipe are UTF-8.
+
+    A stdin that is closed (`<&-`) is an empty one.
+    """
+    if sys.stdin is None:
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     if isinstance(sys.stdout, io.TextIOWrapper):
         encoding = None if sys.stdout.isatty() else "utf-8"
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")

@@ -46,7 +46,11 @@ def test_help_loads_nothing_heavy() -> None:
         (["config", "sow"], "Did you mean 'show'?", "see origcli config --help"),
         (["config", "show", "--presett", "x"], "--preset", "see origcli config show --help"),
         (["config", "show", "scor"], "no section is called 'scor'", "did you mean 'score'?"),
-        (["config", "show", "--format", "jsn"], "jsn", "see origcli config show --help"),
+        (["config", "show", "--format", "jsn"], "--format = 'jsn': should be one of", "mean 'json'?"),
+        (["config", "show", "--preset"], "'--preset' requires an argument", "see origcli config show --help"),
+        (["synth", "x", "--count", "1e3"], "--count = '1e3': should be a valid integer", "see origcli synth"),
+        (["synth", "x", "--workers", "0"], "--workers = '0': should be greater than", "see origcli synth"),
+        (["cache", "clear", "scor"], "the cache has no 'scor'", "did you mean 'score'?"),
         (["config", "show", "--preset", "papr"], "'papr'", "did you mean 'paper'?"),
         (["schema", "scor"], "no report of 'scor'", "did you mean 'score'?"),
         (["schema", "score", "more"], "more", "see origcli schema --help"),
@@ -147,6 +151,13 @@ def test_a_closed_stderr_hurts_nothing() -> None:
         ["sh", "-c", '"$0" schema 2>&-', PROGRAM], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and "score" in done.stdout
+
+
+def test_a_closed_stdin_is_an_empty_one() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" score - <&-', PROGRAM], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 3 and done.stderr.startswith("origcli: -: no pictures here\n")
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX"])
