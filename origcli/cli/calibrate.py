@@ -89,7 +89,7 @@ def calibrate(
     from origcli.experiments import calibration
     from origcli.runtime.context import open_runtime
 
-    target = out or Path("runs") / f"calibrate-{Path(settings.score.model).name}"
+    target = options.run_path("calibrate", out, [Path(settings.score.model).name], force)
     existing = options.existing(resume=False, force=force)
     with open_runtime(settings.runtime, target, present.progress(quiet), existing) as runtime:
         report = calibration.run(pictures, queries, psnr_images, settings, runtime, write)

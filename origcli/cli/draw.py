@@ -10,7 +10,12 @@ from origcli.cli import options, present
 
 def draw(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="shapes, sd15, sd14, a pipeline directory or a hub id.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="shapes, sd15, sd14, a pipeline directory or a hub id.",
+            autocompletion=lambda: ["shapes", "sd15", "sd14"],
+        ),
     ],
     prompt: Annotated[
         list[str] | None,
@@ -71,7 +76,7 @@ def draw(
     from origcli.experiments import pictures
     from origcli.runtime.context import open_runtime
 
-    target = out or Path("runs") / f"draw-{Path(model).name}"
+    target = options.run_path("draw", out, [Path(model).name], force)
     with open_runtime(
         settings.runtime, target, present.progress(quiet), options.existing(False, force)
     ) as runtime:

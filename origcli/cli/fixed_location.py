@@ -22,6 +22,7 @@ def fixed_location(
             "--model",
             "-m",
             metavar="MODEL",
+            autocompletion=lambda: ["shapes"],
             help="Measure this model, e.g. one that saw free places; train none. [default: train one]",
         ),
     ] = None,
@@ -30,6 +31,7 @@ def fixed_location(
         typer.Option(
             "--init-from",
             metavar="MODEL",
+            autocompletion=lambda: ["shapes"],
             help="Train on from this pipeline, such as shapes: its VAE and text encoder are kept.",
         ),
     ] = None,

@@ -98,6 +98,7 @@ def generalize(
         typer.Option(
             "--text-encoder",
             metavar="SOURCE",
+            autocompletion=lambda: ["captions"],
             help="captions (one small BERT for all experiments), or a BERT by hub id or directory. "
             "[default: small captions, paper google-bert/bert-base-uncased]",
             rich_help_panel=STUDY,

@@ -47,6 +47,7 @@ def invert(
         typer.Option(
             "--init",
             metavar="START",
+            autocompletion=lambda: ["mean"],
             help="Start from mean (of the vocabulary), words, or an embeddings file. [default: mean]",
             rich_help_panel=LEARNING,
         ),
@@ -74,6 +75,7 @@ def invert(
         typer.Option(
             "--learning-rate",
             metavar="RATE",
+            autocompletion=lambda: ["auto"],
             help="Of Adam; auto: two thirds of the root mean square of the model's word vectors. "
             "[default: fast auto, paper 5e-4]",
             rich_help_panel=LEARNING,

@@ -50,7 +50,7 @@ OutOption = Annotated[
         "--out",
         "-o",
         metavar="DIR",
-        help="Directory of the run: reports, pictures, checkpoints. [default: runs/COMMAND-NAME]",
+        help="Directory of the run: reports, pictures, checkpoints. [default: one under runs/]",
         rich_help_panel=RUN,
     ),
 ]
@@ -123,6 +123,7 @@ TrackOption = Annotated[
     typer.Option(
         "--track",
         metavar="NAME",
+        autocompletion=lambda: ["tensorboard", "wandb"],
         help="Log to a tracker too: tensorboard, wandb … (origcli[trackers]).",
         rich_help_panel=OUTPUT,
     ),
@@ -254,7 +255,7 @@ def existing(resume: bool, force: bool) -> "Existing":
 
 
 def run_path(command: str, out: Path | None, names: Sequence[str], again: bool) -> Path:
-    """The run directory of a command over pictures: the one asked for, else one under runs/.
+    """The run directory of a command over pictures: the one asked for, else a new one under runs/.
 
     Args:
         command: its name.

@@ -106,6 +106,7 @@ def score(
         typer.Option(
             "--templates",
             metavar="LIST",
+            autocompletion=lambda: ["object", "art"],
             help="Prompts to learn in: object, art or a file. [default: object; art for groups called art]",
             rich_help_panel=options.MEASURE,
         ),
@@ -115,6 +116,7 @@ def score(
         typer.Option(
             "--edit-prompt",
             metavar="TEXT",
+            autocompletion=lambda: ["none"],
             help="Of the editability test of real models; `none` leaves it out. [default: cat with {S}]",
             rich_help_panel=options.MEASURE,
         ),
@@ -162,6 +164,7 @@ def score(
         typer.Option(
             "--ray",
             metavar="ADDRESS",
+            autocompletion=lambda: ["auto"],
             help="Spread the images over a Ray cluster; auto: this machine's (origcli[ray]).",
             rich_help_panel=BATCH,
         ),

@@ -24,6 +24,7 @@ def train_unet(
         typer.Option(
             "--text-encoder",
             metavar="SOURCE",
+            autocompletion=lambda: ["captions", "shapes"],
             help="captions (a small BERT pre-trained on this data set's captions), a run or pipeline that "
             "holds one, shapes (the bundled model's), or a BERT by hub id or directory. [default: small "
             "captions, paper google-bert/bert-base-uncased]",
@@ -50,6 +51,7 @@ def train_unet(
         typer.Option(
             "--schedule",
             metavar="NAME",
+            autocompletion=lambda: ["constant", "cosine"],
             help="constant, or cosine to zero. [default: small cosine, paper constant]",
         ),
     ] = None,
@@ -58,6 +60,7 @@ def train_unet(
         typer.Option(
             "--prediction",
             metavar="NAME",
+            autocompletion=lambda: ["epsilon", "v_prediction"],
             help="epsilon or v_prediction. [default: small v_prediction, paper epsilon]",
         ),
     ] = None,

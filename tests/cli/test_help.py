@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
@@ -168,6 +168,23 @@ def _means(text: str, value: Any) -> bool:
         case str():
             return text == value
     return text in ("both", "all") or text == ",".join(map(str, value))
+
+
+@EACH
+def test_words_of_which_a_setting_is_one_are_completed(words: Sequence[str]) -> None:
+    command = COMMANDS[words]
+    context = command.make_context(words[-1], [], resilient_parsing=True)
+    sections = [fields_of(section) for section in (*SECTIONS.get(words[-1], ()), "runtime")]
+    for option in command.params:
+        field = FIELDS.get(option.name, option.name)
+        kind = next((fields[field].annotation for fields in sections if field in fields), None)
+        expected = {word for literal in (kind, *get_args(kind)) for word in _words(literal)}
+        offered = {item.value for item in option.shell_complete(context, "")}
+        assert expected <= offered, f"{option.name}: TAB offers {offered or 'nothing'}"
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def test_the_front_page_lists_every_command_in_one_line_each() -> None:

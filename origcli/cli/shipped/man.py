@@ -23,10 +23,16 @@ EXIT_STATUS = {
     ExitCode.SIGINT: "stopped by SIGINT; what was finished is kept",
     ExitCode.SIGTERM: "stopped by SIGTERM; what was finished is kept",
 }
+ENVIRONMENT = {
+    **VARIABLES,
+    "HF_HOME": "directory of the Hugging Face hub, whose cache holds fetched models",
+    "NO_COLOR": "no colours",
+}
 FILES = {
     "runs/": "where runs go unless --out says otherwise: reports, pictures, checkpoints, run.json",
     "origcli.toml": "a usual name of the --config file; `origcli config show --toml` prints one",
     "~/.cache/origcli/": "what is fetched or computed once and kept: weights, constants, features",
+    "~/.cache/huggingface/hub/": "models of the Hugging Face hub",
 }
 PRECEDENCE = (
     "Every setting that `origcli config show` lists has a variable, named after its section and itself: "
@@ -122,7 +128,7 @@ def _paragraphs(command: Any) -> list[str]:
 
 
 def _is_example(paragraph: str) -> bool:
-    return paragraph.startswith("\b\nExample")
+    return paragraph.startswith(("\b\nExample", "\b\nFirst steps"))
 
 
 def _description(command: Any) -> str:
@@ -165,9 +171,8 @@ def _exit_status() -> str:
 
 
 def _environment() -> str:
-    pairs = ((roff.bold(name), text) for name, text in VARIABLES.items())
-    colour = [(roff.bold("NO_COLOR"), "no colours")]
-    return roff.section("Environment", roff.paragraph(PRECEDENCE), roff.items([*pairs, *colour]))
+    pairs = ((roff.bold(name), text) for name, text in ENVIRONMENT.items())
+    return roff.section("Environment", roff.paragraph(PRECEDENCE), roff.items(pairs))
 
 
 def _files() -> str:
