@@ -39,6 +39,24 @@ def test_the_config_and_the_preset_have_variables(tmp_path: Path) -> None:
     assert shown("invert", ORIGCLI_PRESET="paper")["invert.steps"]["value"] == 2000
 
 
+def test_a_flag_goes_before_a_variable_before_the_file_before_the_preset(tmp_path: Path) -> None:
+    """As a command takes them, in a process of its own: each layer is put under the ones before."""
+    config = tmp_path / "origcli.toml"
+    config.write_text("[synth]\nresolution = 48\n")
+
+    def resolution(*words: str | Path, **variables: str) -> int:
+        plan = ("synth", tmp_path / "data", "--dry-run", "--format", "json")
+        done = origcli(*plan, *words, env={**os.environ, **variables})
+        return int(json.loads(done.stdout)["recipe"]["resolution"])
+
+    assert resolution("--preset", "paper") == 256
+    assert resolution(ORIGCLI_PRESET="paper") == 256
+    assert resolution("--preset", "small", ORIGCLI_PRESET="paper") == 64
+    assert resolution("--preset", "paper", "--config", config) == 48
+    assert resolution("--config", config, ORIGCLI_SYNTH_RESOLUTION="56") == 56
+    assert resolution("--resolution", "40", "--config", config, ORIGCLI_SYNTH_RESOLUTION="56") == 40
+
+
 @pytest.mark.parametrize("preset", ["paper", "small,fast"])
 def test_the_file_it_prints_gives_the_same_settings(tmp_path: Path, preset: str) -> None:
     done = origcli("config", "show", "--toml", "--preset", preset)

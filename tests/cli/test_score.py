@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from origcli.cli.app import main
@@ -116,6 +117,7 @@ def test_many_images_in_every_format(run, pictures, tiny_bert_pipeline_dir):
     done = run(*words, "--format", "json", "--out", "json")
     assert json.loads(done.out) == json.loads(Path("json/report.json").read_text())
     assert json.loads(done.out)["status"] == "partial"
+    jsonschema.validate(json.loads(done.out), json.loads(run("schema", "score").out))
 
     done = run(*words, "--out", "table")
     assert done.status == 3 and "bad.png" in done.out and "0 bytes" in done.out
