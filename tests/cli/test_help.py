@@ -187,6 +187,22 @@ def _words(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
+@pytest.mark.parametrize(
+    ("terminal", "variables", "bold"),
+    [(True, {}, True), (True, {"NO_COLOR": "1"}, False), (False, {}, False)],
+)
+def test_headings_are_bold_on_a_terminal_that_may_have_it(
+    terminal: bool, variables: dict[str, str], bold: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    command = COMMANDS["score",]
+    text = command.get_help(command.make_context("score", [], resilient_parsing=True))
+    assert ("\x1b[1mThe measure\x1b[0m" in text) is bold and ("\x1b" in text) is bold
+
+
 def test_the_front_page_lists_every_command_in_one_line_each() -> None:
     text = origcli("--help").stdout
     for name in {words[0] for words in COMMANDS}:
