@@ -54,7 +54,14 @@ model: $(INSTALLED) ## trains the bundled model anew into runs/shapes (hours); a
 	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-4 --init-from runs/shapes-unet-2/pipeline \
 	  --text-encoder runs/shapes-unet-2/pipeline --epochs 1.6 --batch-size 32 --learning-rate 8e-4 \
 	  --ema-decay 0.999 --out runs/shapes-unet-3 --resume
-	$(BIN)/python -m origcli.models.half runs/shapes-unet-3/pipeline runs/shapes
+	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-4/vae --freeze-encoder --epochs 1.6 \
+	  --batch-size 16 --learning-rate 1.2e-3 --out runs/shapes-vae-5 --resume
+	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-5/vae --freeze-encoder --epochs 0.9 \
+	  --batch-size 16 --learning-rate 1e-3 --out runs/shapes-vae-6 --resume
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-3/pipeline \
+	  --text-encoder runs/shapes-unet-3/pipeline --epochs 1.75 --batch-size 32 --learning-rate 1e-3 \
+	  --ema-decay 0.999 --out runs/shapes-unet-4 --resume
+	$(BIN)/python -m origcli.models.half runs/shapes-unet-4/pipeline runs/shapes
 	$(BIN)/origcli synth data/uniform --count 60000 --resolution 64 --seed 11 --resume
 	$(BIN)/origcli train-detector data/uniform --epochs 4 --out runs/shapes-detector --resume
 	cp -r runs/shapes-detector/detector runs/shapes/
