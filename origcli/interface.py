@@ -11,7 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from origcli.cli.options import existing, run_path
+from origcli.cli.options import existing, preset_names, run_path
+from origcli.errors import nearest
 from origcli.runtime.progress import open_progress
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Run(TypedDict, total=False):
         out: directory of the run; by default one under `runs/`.
         resume: go on where a stopped run in `out` was.
         force: start over in an `out` that is not empty.
-        preset: names layered on the paper's numbers; by default ("small", "fast").
+        preset: names layered on the paper's numbers, as a list or as --preset takes them; by default
+            ("small", "fast").
         config: a TOML file.
         settings: section -> field -> value; before `config` and the environment, as flags are.
         seed, device, dtype: of `settings["runtime"]`.
@@ -51,7 +53,7 @@ class Run(TypedDict, total=False):
     out: AnyPath
     resume: bool
     force: bool
-    preset: Sequence[str]
+    preset: str | Sequence[str]
     config: AnyPath
     settings: Mapping[str, Mapping[str, Any]]
     seed: int
@@ -257,16 +259,23 @@ def _inputs(images: Paths) -> "list[Input]":
 
 
 def _settings(run: Run, **sections: Mapping[str, Any]) -> "Settings":
-    """The effective settings: the words of the call before `settings`, these before all else."""
+    """The effective settings: the words of the call before `settings`, these before all else.
+
+    Raises:
+        TypeError: a word that no function knows; ignored, it would be a wrong result.
+    """
     from origcli.settings import resolve
 
+    for word in run.keys() - Run.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {word!r}: {nearest(word, Run.__annotations__)}")
     given = {name: dict(values) for name, values in run.get("settings", {}).items()}
     own = {"seed": run.get("seed"), "device": run.get("device"), "dtype": run.get("dtype")}
     for name, values in {**sections, "runtime": own}.items():
         named = {field: value for field, value in values.items() if value is not None}
         given[name] = {**given.get(name, {}), **named}
-    config = run.get("config")
-    return resolve(given, presets=run.get("preset"), config=None if config is None else Path(config))[0]
+    config, preset = run.get("config"), run.get("preset")
+    names = preset_names(preset) if isinstance(preset, str) else preset
+    return resolve(given, presets=names, config=None if config is None else Path(config))[0]
 
 
 @contextmanager

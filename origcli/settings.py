@@ -6,6 +6,7 @@ The base is always `paper.toml`, which is complete; `small.toml` (scale of data 
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -366,6 +367,8 @@ def resolve(
     origins = Origins()
     for origin, tables in layers:
         for section, table in tables.items():
+            if section not in merged:
+                raise UsageError(f"no section is called {section!r}", nearest(section, merged))
             for field, value in table.items():
                 merged[section][field] = value
                 origins[f"{section}.{field}"] = origin
@@ -389,5 +392,10 @@ def _invalid(error: ValidationError, origins: Origins) -> UsageError:
             f"{where} is not set", "set it with a flag, in --config, or take a preset that has it"
         )
     origin = origins.get(field, "settings")
+    given = f"{where} = {first['input']!r} ({origin})"
+    section, _, name = field.partition(".")
+    if first["type"] == "extra_forbidden":
+        return UsageError(f"{given}: [{section}] has no {name!r}", nearest(name, fields_of(section)))
     may_be = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return UsageError(f"{where} = {first['input']!r} ({origin}): {may_be}")
+    known = re.findall("'(.*?)'", may_be) if first["type"] == "literal_error" else []
+    return UsageError(f"{given}: {may_be}", nearest(str(first["input"]), known) if known else "")

@@ -98,3 +98,23 @@ def test_every_name_is_there_and_no_other() -> None:
         assert getattr(origcli, name) is not None
     with pytest.raises(AttributeError, match="nonsense"):
         origcli.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ({"modle": "shapes"}, TypeError, "modle"),
+        ({"setings": {}}, TypeError, "did you mean 'settings'"),
+        ({"settings": {"scor": {"images": 2}}}, UsageError, "no section is called 'scor'"),
+        ({"settings": {"score": {"imags": 2}}}, UsageError, "has no 'imags'"),
+        ({"preset": "papr"}, UsageError, "no preset is called 'papr'"),
+    ],
+)
+def test_a_misspelt_word_is_told(words: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        _settings(words)
+
+
+def test_presets_are_named_as_the_option_names_them() -> None:
+    assert _settings({"preset": "paper"}).invert.steps == 2000
+    assert _settings({"preset": "small,fast"}) == _settings({"preset": ("small", "fast")})

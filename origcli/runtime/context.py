@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from origcli.errors import InputError, ModelError, UsageError
 from origcli.runtime import interrupts, provenance
 from origcli.runtime.device import backends, select_device, select_dtype
 from origcli.runtime.distributed import is_main, wait_for_all
@@ -96,4 +97,8 @@ def _directory(out: Path, existing: Existing, device: torch.device) -> Iterator[
     with directory:
         write_json(directory / RUN_NAME, provenance.run_facts(None))
         wait_for_all(device)
-        yield directory
+        try:
+            yield directory
+        except (UsageError, InputError, ModelError):
+            directory.forget_if_nothing_came()
+            raise

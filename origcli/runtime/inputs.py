@@ -191,7 +191,9 @@ def _from_text(data: bytes, base: Path, group_column: str | None, name: str) -> 
     if column is None:
         if name != "stdin":
             raise InputError(f"{name}: no column is called {PATH_COLUMNS[0]!r}", "add a header line")
-        return [(base / path_of(line.strip()), "") for line in text.splitlines() if line.strip()]
+        # Not splitlines: a name may hold what Unicode calls a line break, and spaces at its ends.
+        lines = (line.removesuffix("\r") for line in text.split("\n"))
+        return [(base / path_of(line), "") for line in lines if line.strip()]
     if group_column is not None and group_column not in header:
         raise InputError(f"{name}: no column is called {group_column!r}", f"it has {', '.join(header)}")
     group = group_column or "group"

@@ -190,6 +190,12 @@ class RunDirectory:
     ) -> None:
         self._let_go()
 
+    def forget_if_nothing_came(self) -> None:
+        """Leaves nothing of a run that failed before it wrote anything: mended, the same words work."""
+        found = {entry.name for entry in self.path.iterdir()} - {LOCK_NAME, OWNER_NAME}
+        if found == {RUN_NAME}:
+            (self / RUN_NAME).unlink()
+
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
@@ -207,7 +213,8 @@ class RunDirectory:
             return
         if self._existing == "refuse":
             raise UsageError(
-                f"{self.path}: not empty", "--resume goes on with a stopped run, --force starts over"
+                f"{self.path}: not empty",
+                "--force starts over; --resume, where a command has it, goes on with a stopped run",
             )
         if not (self.path / RUN_NAME).exists():
             raise UsageError(

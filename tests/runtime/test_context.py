@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from origcli.errors import DeviceError, Interrupted, LockedError, UsageError
+from origcli.errors import DeviceError, InputError, Interrupted, LockedError, UsageError
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.progress import PlainProgress, SilentProgress
@@ -40,6 +40,17 @@ def test_a_run_that_stops_says_so_and_lets_go(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "begun"
     with open_runtime(CPU, tmp_path):
         pass
+
+
+def test_a_run_that_failed_before_it_wrote_anything_is_no_run(tmp_path: Path) -> None:
+    """Words that are wrong, put right, work with the same --out."""
+    with pytest.raises(InputError), open_runtime(CPU, tmp_path, existing="refuse"):
+        raise InputError("no such data set")
+    with open_runtime(CPU, tmp_path, existing="refuse") as runtime:
+        (runtime.out / "report.json").touch()
+    with pytest.raises(InputError), open_runtime(CPU, tmp_path):
+        raise InputError("no such data set")
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "run.json"}
 
 
 def test_a_device_that_is_not_there_is_found_before_the_directory_is_made(

@@ -153,3 +153,9 @@ def test_names_are_unique_and_plain(tmp_path):
 def test_slugs_fit_placeholders_and_file_names(text):
     assert set(inputs.slug(text)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert 0 < len(inputs.slug(text)) <= 40
+
+
+def test_a_path_a_line_keeps_every_character_but_the_line_break():
+    names = ["\u2028a.png", " b .png", "c\x0cd.png"]
+    found = [inputs._from_text("\n".join(names).encode(), Path(), None, "stdin")]
+    assert [str(path) for path, _ in found[0]] == names
