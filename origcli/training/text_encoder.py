@@ -82,7 +82,7 @@ class TemplatedCaptions(Dataset[Any]):
         tokenizer: Any,
         seed: int,
         size: int,
-        pair_probability: float = 0.0,
+        pair_probability: float,
     ) -> None:
         self.captions, self.templates, self.seed, self.size = captions, templates, seed, size
         self.tokenizer, self.pair_probability = tokenizer, pair_probability

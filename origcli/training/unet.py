@@ -167,9 +167,7 @@ def open_text_encoder(
         given = bundled_directory() if own.source == BUNDLED else Path(own.source)
         source = given / "text_encoder"
         if source.is_dir():  # a run or a pipeline: the tokenizer lies beside it
-            return load_bert(
-                str(source), own.max_length, offline=True, tokenizer=str(source.parent / "tokenizer")
-            )
+            return load_bert(str(source), own.max_length, offline=True, tokenizer=str(given / "tokenizer"))
         if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
             return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
         return load_bert(own.source, own.max_length, offline=runtime.offline)

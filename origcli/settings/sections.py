@@ -1,0 +1,230 @@
+"""The sections: every setting of every command, its type and its range. Their values are in presets/."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RuntimeSettings(Section):
+    """What all commands share: where to compute and how."""
+
+    device: str = "auto"
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**63)
+    threads: int | None = Field(None, ge=1)
+    compile: bool = False
+    deterministic: bool = True
+    offline: bool = False
+
+
+class SynthSettings(Section):
+    """A data set of coloured shapes (supplement 2.1, 6.1)."""
+
+    count: int = Field(ge=0)
+    resolution: int = Field(ge=32, le=1024)
+    max_elements: int = Field(ge=1)
+    empty: float = Field(ge=0, le=1)
+    mixture: Literal["uniform", "originality"] = "uniform"
+    common: float = Field(ge=0, le=1)
+    rare: float = Field(ge=0, le=1)
+    category: Literal["common", "rare", "unseen", "rest"] | None = None
+    sizes: tuple[str, ...] = ()
+    colors: tuple[str, ...] = ("red", "green", "blue")
+    textures: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ("circle", "square", "triangle", "hexagon", "star")
+    hold_out: tuple[str, ...] = ()
+    caption_order: Literal["fixed", "shuffled"] = "fixed"
+    no_overlap: bool = False
+    fixed_location: bool = False
+    shards: int | None = Field(None, ge=1)
+
+
+class OptimizerSettings(Section):
+    """One training stage: AdamW, its schedule, the moving average of its weights."""
+
+    batch_size: int = Field(ge=1)
+    micro_batch: int | None = Field(None, ge=1)
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    checkpoint_every: int = Field(ge=1)
+    sample_every: int = Field(ge=0)
+
+
+class VaeSettings(OptimizerSettings):
+    """AutoencoderKL from scratch (supplement 6.1)."""
+
+    epochs: float = Field(gt=0)
+    channels: tuple[int, ...]
+    layers_per_block: int = Field(ge=1)
+    latent_channels: int = Field(ge=1)
+    norm_groups: int = Field(ge=1)
+    kl_weight: float = Field(ge=0)
+    l1_weight: float = Field(ge=0)
+    mse_weight: float = Field(ge=0)
+    lpips_weight: float = Field(0.0, ge=0)
+    freeze_encoder: bool = False
+    held_out: int = Field(ge=1)
+
+
+class TextEncoderSettings(Section):
+    """BERT: a hub id or directory, or `captions` for a small one pre-trained on captions."""
+
+    source: str
+    width: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    max_length: int = Field(ge=8)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    mask_probability: float = Field(gt=0, lt=1)
+    pair_probability: float = Field(ge=0, le=1)
+
+
+class UNetSettings(OptimizerSettings):
+    """UNet2DConditionModel from scratch (supplement 6.1)."""
+
+    epochs: float = Field(gt=0)
+    channels: tuple[int, ...]
+    layers_per_block: int = Field(ge=1)
+    attention_head_dim: int = Field(ge=4)
+    norm_groups: int = Field(ge=1)
+    prediction: Literal["epsilon", "v_prediction"]
+    min_snr_gamma: float | None = Field(None, gt=0)
+    caption_dropout: float = Field(ge=0, le=1)
+    template_probability: float = Field(0.0, ge=0, le=1)
+    zero_terminal_snr: bool = False
+
+
+class DetectorSettings(OptimizerSettings):
+    """Training of YOLOv8 (supplement 2.1)."""
+
+    architecture: str
+    epochs: float = Field(gt=0)
+    input_size: int = Field(ge=32)
+    harden: float = Field(ge=0, le=1)
+    held_out: int = Field(ge=1)
+
+
+class DetectSettings(Section):
+    """Counting what is in pictures (supplement 2.1)."""
+
+    confidence: float = Field(ge=0, le=1)
+    iou: float = Field(ge=0, le=1)
+    batch_size: int = Field(ge=1)
+
+
+class InvertSettings(Section):
+    """Multi-token textual inversion (supplement 6.1, 6.2).
+
+    The learning rate "auto" follows the size of the model's word vectors.
+    """
+
+    batch_size: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"]
+    micro_batch: int | None = Field(None, ge=1)
+    templates: str = "object"
+    initialization: str = "mean"
+    flip: bool = False
+    early_stop: bool = False
+    early_stop_window: int = Field(ge=2)
+    early_stop_variance: float = Field(gt=0)
+    early_stop_floor: float = Field(ge=0)
+    evaluate_every: int = Field(ge=1)
+    evaluate_samples: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1)
+    preview_every: int = Field(0, ge=0)
+
+
+class DrawSettings(Section):
+    """Sampling. `None` takes the model's own value from the registry."""
+
+    steps: int = Field(ge=1)
+    guidance: float | None = Field(None, ge=0)
+    scheduler: Literal["ddim", "dpm", "euler", "pndm"]
+    batch_size: int = Field(ge=1)
+
+
+class ScoreSettings(Section):
+    """The measure of originality (supplement 5, 6.2)."""
+
+    model: str = "auto"
+    metric: str = "auto"
+    max_tokens: int = Field(ge=1, le=32)
+    images: int = Field(ge=1)
+    prompt: str
+    edit_prompt: str
+    edit_tokens: int = Field(ge=1)
+    ceiling_images: int = Field(ge=2)
+    threshold: float | None = Field(None, ge=0)
+    reference: str | None = None
+    detector: str | None = None
+    bootstrap: int = Field(ge=1)
+    repeats: int = Field(1, ge=1)
+    crop: Literal["center", "squash", "pad"] = "center"
+    together: int | None = Field(None, ge=1)
+    keep_images: bool = False
+    until_reached: bool = False
+    force: bool = False
+
+
+class GeneralizeSettings(Section):
+    """The generalization experiments (supplement 2.2)."""
+
+    levels: tuple[int, ...]
+    repeats: int = Field(ge=1)
+    images: int = Field(ge=1)
+    max_elements: int = Field(ge=1)
+    caption_pool: int = Field(ge=1)
+    bootstrap: int = Field(ge=1)
+    detector: str = "shapes"
+    keep_data: bool = False
+
+
+class QuerySettings(Section):
+    """Query pictures that a study makes: common, rare and unseen pairs of `rarity` (supplement 6.1)."""
+
+    queries: int = Field(ge=2)
+    seed: int = Field(ge=0, lt=2**63)
+
+
+class FixedLocationSettings(QuerySettings):
+    """Common pairs at fixed places (supplement 3)."""
+
+    images: int = Field(ge=1)
+
+
+class PopularitySettings(QuerySettings):
+    """Pictures that were trained on against fresh ones (supplement 5)."""
+
+    margin: float = Field(gt=0)
+
+
+class Settings(Section):
+    """All sections. Each command reads those that it needs."""
+
+    runtime: RuntimeSettings
+    synth: SynthSettings
+    vae: VaeSettings
+    text_encoder: TextEncoderSettings
+    unet: UNetSettings
+    detector: DetectorSettings
+    detect: DetectSettings
+    invert: InvertSettings
+    draw: DrawSettings
+    score: ScoreSettings
+    generalize: GeneralizeSettings
+    rarity: QuerySettings
+    fixed_location: FixedLocationSettings
+    popularity: PopularitySettings
