@@ -21,6 +21,8 @@ COMPUTE = "Computing"
 RUN = "Run"
 OUTPUT = "Output"
 
+TRAINED = ("stage", "metric", "value", "steps", "samples", "parameters")  # what a table shows of a training
+
 
 class Format(StrEnum):
     """What a command writes to stdout."""

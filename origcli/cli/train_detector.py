@@ -131,4 +131,4 @@ def train_detector(
         report = detector.run(
             datasets, settings, runtime, init=init, resume=resume, workers=workers, track=track
         )
-    present.report(report, form)
+    present.report(report, form, options.TRAINED)

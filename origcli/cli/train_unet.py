@@ -164,4 +164,4 @@ def train_unet(
         report = unet.run(
             dataset, vae, settings, runtime, resume=resume, workers=workers, track=track, init_from=init_from
         )
-    present.report(report, form)
+    present.report(report, form, options.TRAINED)

@@ -103,4 +103,4 @@ def train_vae(
         report = vae.run(
             dataset, settings, runtime, resume=resume, workers=workers, track=track, init_from=init_from
         )
-    present.report(report, form)
+    present.report(report, form, options.TRAINED)
