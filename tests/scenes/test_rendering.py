@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from origcli.scenes.elements import ALL_ELEMENTS, COLORS, SHAPES, Element
@@ -59,6 +59,8 @@ def test_coverage_has_the_area_of_the_shape_at_every_resolution_and_place(kind: 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(ALL_ELEMENTS), st.floats(0, 1), st.floats(0, 1), st.sampled_from([32, 64, 100, 256]))
+@example(Element("big", "blue", "full", "star"), 1.0, 0.0, 100)
+@example(Element("small", "blue", "empty", "square"), 0.805, 0.888, 32)
 def test_an_element_stands_where_it_should(element: Element, u: float, v: float, resolution: int) -> None:
     half_width, half_height = half_extent(element.shape, element.size)
     x, y = half_width + u * (1 - 2 * half_width), half_height + v * (1 - 2 * half_height)
@@ -71,10 +73,11 @@ def test_an_element_stands_where_it_should(element: Element, u: float, v: float,
     assert rows[0] >= np.floor((y - half_height) * resolution - 1 / 8)
     assert rows[-1] + 1 <= np.ceil((y + half_height) * resolution + 1 / 8)
     assert columns[-1] + 1 - columns[0] >= 2 * half_width * resolution - 1.5
-    # All shapes are symmetric left and right, so the centre of mass is the centre.
+    # All shapes are symmetric left and right, so the centre of mass is the centre, within a step: at the far
+    # edges the next place may be outside of the picture, and strokes thinner than a part round unevenly.
     mass = painted.sum(axis=0)
     centre = (mass * (np.arange(resolution) + 0.5)).sum() / mass.sum()
-    assert centre == pytest.approx(x * resolution, abs=0.5 / steps_a_pixel(resolution) + 0.02)
+    assert centre == pytest.approx(x * resolution, abs=1 / steps_a_pixel(resolution) + 0.02)
 
 
 def test_pictures_of_all_resolutions_are_one_picture() -> None:
