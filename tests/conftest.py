@@ -1,9 +1,15 @@
 """Fixtures that all rooms share."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Tests that run beside each other share the cores out: threads of two that wait for each other on one core
+# take four times as long. Said before torch is imported; the commands that tests start hear it, too.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 # A slow or busy machine is no failure.
 settings.register_profile("origcli", deadline=None)
