@@ -15,6 +15,7 @@ from origcli.models.vae import decode_latents, to_images
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import autocast, memory_format
+from origcli.runtime.machine import usable_bytes
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.progress import Task
 from origcli.runtime.seeding import noise
@@ -44,6 +45,15 @@ def guidance_scale(model: DiffusionModel, settings: DrawSettings) -> float:
     return model.guidance if settings.guidance is None else settings.guidance
 
 
+def most_at_once(model: DiffusionModel, settings: DrawSettings) -> int:
+    """How many pictures' denoising steps the free memory holds; at least one.
+
+    Guidance makes two samples of a picture.
+    """
+    samples = 1 if guidance_scale(model, settings) == 1 else 2
+    return max(1, int(usable_bytes(model.device) // (samples * model.forward_bytes)))
+
+
 @torch.inference_mode()
 def draw(
     model: DiffusionModel,
@@ -67,7 +77,8 @@ def draw(
         DeviceError: memory runs out with one picture at a time.
     """
     states = states.expand(len(seeds), *states.shape[-2:])
-    size = BatchSize(min(settings.batch_size, max(1, len(seeds))), runtime.progress.say)
+    wanted = max(1, min(settings.batch_size, len(seeds)))
+    size = BatchSize(min(wanted, most_at_once(model, settings)), runtime.progress.say)
     images: list[Image.Image] = []
     with runtime.progress.task(description, len(seeds)) as bar:
         while len(images) < len(seeds):

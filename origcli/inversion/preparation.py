@@ -15,11 +15,9 @@ from origcli.inversion.placeholders import prompt_ids
 from origcli.inversion.templates import without_slot
 from origcli.models.pipeline import DiffusionModel, tokenize
 from origcli.models.vae import encode_moments, to_pixels
-from origcli.runtime.machine import available_bytes
+from origcli.runtime.machine import usable_bytes
 
 PREDICTIONS = ("epsilon", "v_prediction")
-_MEMORY_SHARE = 0.5
-_DEVICE_SHARE = 0.9
 
 
 def image_key(image: Image.Image) -> str:
@@ -133,14 +131,8 @@ def fixed_samples(
 
 
 def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:
-    """How many of `total` samples to put through the UNet at once, to begin with: what the free memory holds.
-
-    A GPU that is filled too far says so, and the batch is halved. Host memory gives no error but ends the
-    process, so there only half of it is used.
-    """
-    share = _DEVICE_SHARE if model.device.type == "cuda" else _MEMORY_SHARE
-    free = available_bytes(model.device) * share
-    return max(1, min(total, int(free // saved_bytes(model, samples))))
+    """How many of `total` samples go through the UNet at once, to begin with: what the free memory holds."""
+    return max(1, min(total, int(usable_bytes(model.device) // saved_bytes(model, samples))))
 
 
 def saved_bytes(model: DiffusionModel, samples: Samples) -> int:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from origcli.errors import ModelError, UsageError
 from origcli.models.checkpoints import quiet_loading
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
+from origcli.runtime.footprint import PeakMemory
 from origcli.runtime.provenance import hash_files
 from origcli.runtime.run_directory import write_json
 
@@ -84,6 +86,19 @@ class DiffusionModel:
     def max_length(self) -> int:
         """Tokens in a padded prompt."""
         return int(self.tokenizer.model_max_length)
+
+    @cached_property
+    def forward_bytes(self) -> int:
+        """Bytes that one sample takes on its way through the UNet, weights apart; it is run once to see."""
+        latents = torch.zeros(1, *self.latent_shape, device=self.device, dtype=self.dtype)
+        width = self.unet.config.cross_attention_dim
+        states = torch.zeros(1, self.max_length, width, device=self.device, dtype=self.dtype)
+        timestep = torch.zeros(1, device=self.device, dtype=torch.long)
+        with torch.no_grad(), PeakMemory() as memory:
+            memory.hold(self.unet)
+            weights = memory.current
+            self.unet(latents, timestep, encoder_hidden_states=states)
+        return max(1, memory.peak - weights)
 
 
 def load_pipeline(

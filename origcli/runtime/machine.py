@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+_DEVICE_SHARE = 0.9
+_MEMORY_SHARE = 0.5
+
 
 def memory_facts() -> dict[str, int]:
     """Bytes of main memory, and how many are free to use; the limit of the container counts."""
@@ -43,6 +46,15 @@ def available_bytes(device: "torch.device") -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return memory_facts()["available"]
+
+
+def usable_bytes(device: "torch.device") -> float:
+    """How much of the free memory a first batch may fill.
+
+    A GPU that is filled too far says so, and the batch is halved. Host memory gives no error but ends the
+    process, so there only half of it is used.
+    """
+    return available_bytes(device) * (_DEVICE_SHARE if device.type == "cuda" else _MEMORY_SHARE)
 
 
 def device_facts() -> list[dict[str, Any]]:
