@@ -115,6 +115,12 @@ class Dataset:
         """Width and height of the pictures in pixels."""
         return int(self.facts["recipe"]["resolution"])
 
+    def _repr_html_(self) -> str:
+        """Its first pictures with their boxes and captions, for notebooks."""
+        from origcli.scenes.preview import html_preview
+
+        return html_preview(self)
+
     @property
     def hash(self) -> str:
         """sha256 of the recipe: equal for equal pictures and captions."""

@@ -1,5 +1,7 @@
 """A contact sheet of a data set: pictures with the boxes of what can be seen, over their captions."""
 
+from base64 import b64encode
+from html import escape
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,7 @@ _TEXT_SIZE = 13
 _LINES = 5
 _WIDEST = 2200
 _MOST = 24
+_IN_A_NOTEBOOK = 8
 _BOX = (255, 140, 0)
 _HIDDEN = (150, 150, 150)  # the box of an element more than half of which is hidden
 
@@ -26,10 +29,21 @@ def write_preview(dataset: Dataset, path: Path) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    buffer = BytesIO()
-    contact_sheet(dataset).save(buffer, "PNG")
     make_directory(path.absolute().parent)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, _png(contact_sheet(dataset)))
+
+
+def html_preview(dataset: Dataset) -> str:
+    """What the data set is, over its first pictures."""
+    picture = b64encode(_png(contact_sheet(dataset, _IN_A_NOTEBOOK))).decode("ascii")
+    told = f"{len(dataset):,} pictures of {dataset.resolution} pixels in {dataset.path}"
+    return f'<p>{escape(told)}</p><img alt="its first pictures" src="data:image/png;base64,{picture}">'
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def contact_sheet(dataset: Dataset, most: int = _MOST) -> Image.Image:
