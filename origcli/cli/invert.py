@@ -37,8 +37,9 @@ def invert(
         typer.Option(
             "--templates",
             metavar="LIST",
-            autocompletion=lambda: ["object", "art"],
-            help="Prompts to learn in: object, art, or a file with a {S} in each line. [default: object]",
+            autocompletion=lambda: ["auto", "object", "art"],
+            help="Prompts to learn in: object (auto means that, too), art, or a file with a {S} in each "
+            "line. [default: auto]",
             rich_help_panel=LEARNING,
         ),
     ] = None,

@@ -106,8 +106,9 @@ def score(
         typer.Option(
             "--templates",
             metavar="LIST",
-            autocompletion=lambda: ["object", "art"],
-            help="Prompts to learn in: object, art or a file. [default: object; art for groups called art]",
+            autocompletion=lambda: ["auto", "object", "art"],
+            help="Prompts to learn in: object, art, a file, or auto: art for groups called art, else object. "
+            "[default: auto]",
             rich_help_panel=options.MEASURE,
         ),
     ] = None,

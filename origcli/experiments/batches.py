@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from origcli.errors import UsageError
+from origcli.inversion.templates import ART, AUTO, OBJECT
 from origcli.runtime.inputs import Input
 
-ART = "art"
-OBJECT = "object"
 _DIGITS = re.compile("[0-9]{1,9}")
 
 
@@ -40,9 +39,10 @@ def domain_of(group: str) -> str | None:
 
 
 def templates_for(group: str, templates: str) -> str:
-    """The art list for images of the domain `art`, else the list asked for (supplement 6.2)."""
-    folders = group.lower().split("/")
-    return ART if templates == OBJECT and ART in folders else templates
+    """The list asked for; of itself, the art list for images of the domain `art` (supplement 6.2)."""
+    if templates != AUTO:
+        return templates
+    return ART if ART in group.lower().split("/") else OBJECT
 
 
 def make_batches(inputs: Sequence[Input], size: int, templates: str) -> list[Batch]:

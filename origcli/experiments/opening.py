@@ -12,19 +12,20 @@ from origcli.experiments.assessment import Reference, Scale
 from origcli.experiments.baseline import draw_undirected, drawing_facts, find_ceiling
 from origcli.experiments.drawing import Drawer
 from origcli.experiments.learning import Learner
-from origcli.experiments.reference import read_reference
+from origcli.experiments.reference import learning_budget, read_reference
 from origcli.experiments.scorer import Scorer
 from origcli.experiments.store import Store
 from origcli.generation.sampling import prompt_states
-from origcli.inversion.templates import without_slot
+from origcli.inversion.templates import read_templates, without_slot
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.models.registry import ModelEntry, clip_directory, resolve
-from origcli.perception.distance import Distance, open_metric
+from origcli.perception.distance import Distance, check_metric, open_metric
 from origcli.perception.editability import TextSimilarity, edit_words
 from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import ModelFacts, Provenance, Threshold
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.run_directory import read_json
 from origcli.runtime.seeding import derive_seed
 from origcli.settings import Settings
 
@@ -51,6 +52,7 @@ def open_models(settings: Settings, runtime: Runtime) -> Models:
         ModelError: one is missing, damaged, or cannot be fetched.
         UsageError: no model or metric has this name.
     """
+    check_names(settings)
     entry = resolve(settings.score.model, runtime)
     model = load_pipeline(
         entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
@@ -66,6 +68,21 @@ def open_models(settings: Settings, runtime: Runtime) -> Models:
         name = entry.metric if detector is None else "elements"
     metric = open_metric(name, runtime, detector=detector, settings=settings.detect)
     return Models(entry, model, metric, (entry.note,) if entry.note else ())
+
+
+def check_names(settings: Settings) -> None:
+    """Looks up what is named, which takes no time, before models are loaded, which does.
+
+    Raises:
+        UsageError: no metric has this name.
+        InputError: the list of templates or the reference cannot be read.
+    """
+    if settings.score.metric != "auto":
+        check_metric(settings.score.metric)
+    read_templates(settings.invert.templates)
+    if settings.score.reference is not None:
+        path = Path(settings.score.reference)
+        read_json(path / "report.json" if path.is_dir() else path)
 
 
 def _detector(name: str) -> Path:
@@ -195,6 +212,7 @@ def _reference(
         "max_tokens": settings.score.max_tokens,
         "prompt": settings.score.prompt,
         **drawing,
+        **learning_budget(settings.invert.model_dump(mode="json")),
     }
     return read_reference(Path(settings.score.reference), expected)
 

@@ -88,6 +88,11 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: it is none, or of another mixture than `originality`.
     """
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such data set",
+            "give the directory, or the dataset.json, of the one that the model was trained on",
+        )
     facts: Any = read_json(path / FACTS_NAME if path.is_dir() else path)
     try:
         kept = dict(facts["recipe"])

@@ -12,6 +12,7 @@ from origcli.reports.schema import ScoreReport, Threshold
 from origcli.reports.writers import read_report
 from origcli.runtime.provenance import hash_file
 
+_BUDGET = ("steps", "batch_size", "learning_rate", "early_stop", "initialization", "flip")
 QUANTILE = 0.9  # ours, as for the bundled model's threshold
 
 
@@ -68,7 +69,7 @@ def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, 
 def comparable(report: ScoreReport) -> dict[str, Any]:
     """What two score reports must share for their scores to be compared."""
     facts, settings = report.provenance, report.provenance.settings
-    score, draw = settings.get("score"), settings.get("draw")
+    score, draw, invert = settings.get("score"), settings.get("draw"), settings.get("invert")
     metric, model = facts.metric, facts.model
     return {
         "model": model.weights_hash if model else None,
@@ -78,4 +79,10 @@ def comparable(report: ScoreReport) -> dict[str, Any]:
         "steps": draw.get("steps") if isinstance(draw, dict) else None,
         "scheduler": facts.scheduler,
         "guidance": facts.guidance,
+        **learning_budget(invert if isinstance(invert, dict) else {}),
     }
+
+
+def learning_budget(invert: Mapping[str, Any]) -> dict[str, Any]:
+    """How long and how fast tokens were learned: what learns longer comes nearer with fewer of them."""
+    return {f"learning_{name.removeprefix('learning_')}": invert.get(name) for name in _BUDGET}

@@ -9,17 +9,19 @@ from pathlib import Path
 from origcli.errors import InputError, UsageError
 
 SLOT = "{S}"
-LISTS = ("object", "art")
+OBJECT, ART = LISTS = ("object", "art")
+AUTO = "auto"  # the object list, where nothing tells of art
 
 
 def read_templates(name: str) -> tuple[str, ...]:
-    """The templates of a list that ships with the program, or of a text file.
+    """The templates of a list that ships with the program (`auto`: object), or of a text file.
 
     A file has one template a line; empty lines and lines that begin with `#` are skipped.
 
     Raises:
         InputError: the file cannot be read, holds no template, or one without a single `{S}`.
     """
+    name = OBJECT if name == AUTO else name
     if name in LISTS:
         text = resources.files("origcli.inversion.prompts").joinpath(f"{name}.txt").read_text("utf-8")
     else:

@@ -58,4 +58,19 @@ def open_metric(name: str, runtime: Runtime, *, detector: Path | None, settings:
                     "give --detector DIR (train one with origcli train-detector), or --metric dreamsim",
                 )
             return ElementsDistance(load_yolo(detector, runtime, settings))
-    raise UsageError(f"no metric is called {name!r}", nearest(name, ("auto", *METRICS)))
+    raise _unknown(name)
+
+
+def check_metric(name: str) -> None:
+    """Makes sure that a metric has this name; whether its branches exist is told when it is opened.
+
+    Raises:
+        UsageError: none has.
+    """
+    base, _, branch = name.partition(":")
+    if base not in METRICS or (base == "elements" and branch):
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(f"no metric is called {name!r}", nearest(name, ("auto", *METRICS)))

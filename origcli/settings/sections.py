@@ -127,14 +127,15 @@ class DetectSettings(Section):
 class InvertSettings(Section):
     """Multi-token textual inversion (supplement 6.1, 6.2).
 
-    The learning rate "auto" follows the size of the model's word vectors.
+    The learning rate "auto" follows the size of the model's word vectors. Templates "auto" are the list of
+    object prompts; the art list for groups called art.
     """
 
     batch_size: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"]
     micro_batch: int | None = Field(None, ge=1)
-    templates: str = "object"
+    templates: str = "auto"
     initialization: str = "mean"
     flip: bool = False
     early_stop: bool = False

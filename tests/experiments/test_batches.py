@@ -18,17 +18,17 @@ def inputs(groups):
 @given(GROUPS, st.integers(1, 5))
 def test_batches_hold_every_image_once_in_order(groups, size):
     images = inputs(groups)
-    batches = make_batches(images, size, "object")
+    batches = make_batches(images, size, "auto")
     assert [one for batch in batches for one in batch.inputs] == images
     assert [batch.number for batch in batches] == list(range(len(batches)))
     for batch in batches:
         assert 1 <= len(batch.inputs) <= size
-        assert {templates_for(one.group, "object") for one in batch.inputs} == {batch.templates}
+        assert {templates_for(one.group, "auto") for one in batch.inputs} == {batch.templates}
 
 
 @given(GROUPS, st.integers(1, 4), st.integers(1, 5))
 def test_shards_share_the_batches_out(groups, size, count):
-    batches = make_batches(inputs(groups), size, "object")
+    batches = make_batches(inputs(groups), size, "auto")
     shards = [take_shard(batches, f"{i}/{count}") for i in range(1, count + 1)]
     assert sorted((b for shard in shards for b in shard), key=lambda b: b.number) == batches
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
@@ -48,7 +48,8 @@ def test_domains_and_templates():
         "art",
         "a/b",
     ]
-    assert templates_for("art/original", "object") == "art"
-    assert templates_for("Art/Original", "object") == "art"
-    assert templates_for("cart/original", "object") == "object"
+    assert templates_for("art/original", "auto") == "art"
+    assert templates_for("Art/Original", "auto") == "art"
+    assert templates_for("cart/original", "auto") == "object"
+    assert templates_for("art/original", "object") == "object"  # asked for
     assert templates_for("art/original", "my.txt") == "my.txt"

@@ -230,6 +230,25 @@ def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tin
     other = tiny_settings(score={"reference": str(tmp_path / "reference"), "max_tokens": 1})
     with pytest.raises(UsageError, match="max tokens is 2, not 1"):
         score(other, tmp_path / "other", pictures[:1])
+    longer = tiny_settings(score={"reference": str(tmp_path / "reference")}, invert={"steps": 7})
+    with pytest.raises(UsageError, match=r"learning steps is .*, not 7"):
+        score(longer, tmp_path / "longer", pictures[:1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"score": {"metric": "dreamsom"}}, "no metric is called 'dreamsom'"),
+        ({"score": {"reference": "nowhere"}}, "nowhere: "),
+        ({"invert": {"templates": "nowhere.txt"}}, "nowhere.txt: cannot read the templates"),
+    ],
+)
+def test_names_are_looked_up_before_models_are_opened(
+    tmp_path, pictures, tiny_settings, monkeypatch, settings, problem
+):
+    monkeypatch.setattr(opening, "load_pipeline", lambda *args, **options: pytest.fail("opened a model"))
+    with pytest.raises((UsageError, InputError), match=problem):
+        score(tiny_settings(**settings), tmp_path / "out", pictures[:1])
 
 
 def test_images_measured_by_force_set_no_standard(tmp_path, pictures, tiny_settings):

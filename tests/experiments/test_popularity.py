@@ -63,6 +63,8 @@ def test_too_few_pictures_and_other_mixtures_are_told(data: Path, tmp_path: Path
     (tmp_path / "odd.json").write_text('{"recipe": {"seed": "x"}}')
     with pytest.raises(InputError, match="no data set's recipe"):
         read_recipe(tmp_path / "odd.json")
+    with pytest.raises(InputError, match="nope: no such data set"):
+        read_recipe(tmp_path / "nope")
 
 
 def compared(
