@@ -108,7 +108,8 @@ def invert(
         token_counts: the values of m.
         checkpoint: a directory for this optimisation's checkpoints, a few kilobytes each. If it holds
             one, learning goes on from there, and ends as if it had never stopped.
-        watch: called every `settings.preview_every` steps with the current vectors.
+        watch: called every `settings.preview_every` steps with the current vectors; again for a step
+            that is made again, because it was stopped before its checkpoint.
 
     Raises:
         UsageError: a placeholder clashes, a template with the most tokens is too long, initial words are
@@ -182,12 +183,13 @@ class _Optimisation:
                 if self.step % settings.evaluate_every == 0 or self.step == settings.steps:
                     self._look(active)
                     meter.show()
+                # Before the checkpoint: what is stopped while it draws makes this step again, and draws.
+                if watch and settings.preview_every and self.step % settings.preview_every == 0:
+                    watch(self.step, self._vectors())
                 stop = interrupts.pending()
                 if checkpoint and (stop or self.step % settings.checkpoint_every == 0):
                     self.save(checkpoint)
                 interrupts.check()
-                if watch and settings.preview_every and self.step % settings.preview_every == 0:
-                    watch(self.step, self._vectors())
         empty = self._losses([empty_lane(self.model, self.templates, i) for i in self.fixed], self.fixed)
         return [self._inversion(i, loss) for i, loss in enumerate(empty.tolist())]
 

@@ -225,6 +225,27 @@ def test_watch_sees_the_vectors_of_its_step(bert: DiffusionModel, pictures: list
     assert not torch.equal(seen[3]["a"][2], seen[6]["a"][2])
 
 
+def test_a_stop_while_watching_loses_nothing_of_that_step(
+    bert: DiffusionModel, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    settings = invert_settings(steps=6, preview_every=2, checkpoint_every=2)
+    whole: dict[int, Mapping[str, Mapping[int, Tensor]]] = {}
+    invert(bert, pictures[:1], ["a"], [2], settings, Runtime(), watch=whole.__setitem__)
+    seen: dict[int, Mapping[str, Mapping[int, Tensor]]] = {}
+
+    def stopped(step: int, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+        if step == 4:
+            raise Interrupted(signal.SIGTERM)
+        seen[step] = vectors
+
+    place = tmp_path / "c"
+    with pytest.raises(Interrupted):
+        invert(bert, pictures[:1], ["a"], [2], settings, Runtime(), checkpoint=place, watch=stopped)
+    invert(bert, pictures[:1], ["a"], [2], settings, Runtime(), checkpoint=place, watch=seen.__setitem__)
+    assert list(seen) == list(whole) == [2, 4, 6]
+    assert all(torch.equal(seen[step]["a"][2], whole[step]["a"][2]) for step in whole)
+
+
 class Oom:
     """A UNet that has room for some samples and no more."""
 
