@@ -4,8 +4,7 @@ A picture that is done is logged and not done again; one that fails costs the ot
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -46,7 +45,7 @@ from origcli.runtime.provenance import hash_file, hash_value, package_versions
 from origcli.runtime.run_directory import make_directory, write_text
 from origcli.settings import Settings
 
-LOG = "results.jsonl"
+LOG, CHECKPOINTS = "results.jsonl", "checkpoints"
 HISTORY_COLUMNS = ("m", "step", "loss", "l_det")
 SECTIONS = ("runtime", "invert", "draw")
 
@@ -103,8 +102,8 @@ def run(
     together = settings.score.together or 1
     with runtime.progress.task("pictures", len(inputs), len(done)) as bar:
         for start in range(0, len(inputs), together):
-            batch = [one for one in inputs[start : start + together] if one.name not in done]
-            for outcome in _invert_batch(batch, counts, model, settings, runtime):
+            batch = inputs[start : start + together]
+            for outcome in _invert_batch(batch, done, counts, model, settings, runtime):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -112,6 +111,8 @@ def run(
                     done.add(outcome.id)
                 listen(outcome)
                 bar.advance(1)
+    # A run that was killed between its last result and its tidying up left some.
+    shutil.rmtree(runtime.out / CHECKPOINTS, ignore_errors=True)
     report = InvertReport(
         status=Status.complete if not failures else Status.partial if done else Status.failed,
         provenance=_provenance(entry, model, settings, runtime),
@@ -152,33 +153,42 @@ def plan(pictures: int, counts: Sequence[int], settings: Settings, runtime: Runt
 
 def _invert_batch(
     batch: Sequence[Input],
+    done: Collection[str],
     counts: Sequence[int],
     model: DiffusionModel,
     settings: Settings,
     runtime: Runtime,
 ) -> Iterator[Outcome]:
-    """The outcomes of pictures that are learned together."""
+    """The outcomes of pictures that are learned together, without those that are done."""
+    if all(one.name in done for one in batch):
+        return
     pictures: list[Picture] = []
     for one in batch:
         try:
             pictures.append(Picture(one, *read_image(one.path, model.resolution, settings.score.crop)))
         except InputError as problem:
             yield Failure.of(problem, one.path)
-    if pictures:
-        yield from _learn(pictures, counts, model, settings, runtime)
+    yield from _learn(pictures, done, counts, model, settings, runtime)
 
 
 def _learn(
     pictures: Sequence[Picture],
+    done: Collection[str],
     counts: Sequence[int],
     model: DiffusionModel,
     settings: Settings,
     runtime: Runtime,
 ) -> Iterator[Outcome]:
-    """Learns pictures together; where one breaks down, each alone, so that it costs the others nothing."""
+    """Learns pictures together; where one breaks down, each alone, so that it costs the others nothing.
+
+    Where some are done, all are learned once more, from their checkpoint on: the last digits of a picture
+    depend on those that it is learned with.
+    """
     names = [picture.source.name for picture in pictures]
+    if all(name in done for name in names):
+        return
     images = {picture.source.name: picture.image for picture in pictures}
-    place = runtime.out / "checkpoints" / hash_value(names)[:16]
+    place = runtime.out / CHECKPOINTS / hash_value(names)[:16]
     watch = Previews(model, images, settings.score.prompt, settings.draw, runtime)
     try:
         learned = invert(
@@ -197,14 +207,13 @@ def _learn(
             yield Failure.of(problem, pictures[0].source.path)
             return
         for picture in pictures:
-            yield from _learn([picture], counts, model, settings, runtime)
+            yield from _learn([picture], done, counts, model, settings, runtime)
         return
     for picture, inversion in zip(pictures, learned, strict=True):
-        yield _write(picture, inversion, settings, runtime.out)
+        if picture.source.name not in done:
+            yield _write(picture, inversion, settings, runtime.out)
     # Only now: a run that is killed before this has the checkpoint to go on from.
     shutil.rmtree(place, ignore_errors=True)
-    with suppress(OSError):
-        place.parent.rmdir()
 
 
 def _write(picture: Picture, inversion: Inversion, settings: Settings, directory: Path) -> InvertResult:

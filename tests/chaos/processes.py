@@ -104,10 +104,13 @@ def wait_for_owner(process: ForkServerProcess, out: Path) -> float:
     return time.monotonic()
 
 
-def contents(directory: Path) -> dict[str, bytes]:
-    """Every file by its name in the directory, but for `run.json`, which holds times and the host."""
+def contents(directory: Path) -> dict[str, bytes | None]:
+    """Every file by its name in the directory, but for `run.json`, which holds times and the host.
+
+    A directory has its name and no bytes.
+    """
     return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
+        path.relative_to(directory).as_posix(): path.read_bytes() if path.is_file() else None
         for path in directory.rglob("*")
-        if path.is_file() and path.name != "run.json"
+        if path.name != "run.json"
     }

@@ -1,9 +1,11 @@
 """Many pictures: files, report, failures, resuming."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,12 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.inputs import Input
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import DrawSettings, ScoreSettings, Settings, resolve
+from tests.chaos.processes import contents
 from tests.inversion.conftest import invert_settings
+
+
+class Killed(Exception):
+    """Stands for a kill."""
 
 
 @pytest.fixture
@@ -130,6 +137,41 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
         "embeddings/p2-m3.safetensors",
     ):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["between two results", "before the checkpoint goes"])
+def test_a_group_that_is_broken_off_is_learned_as_a_group(
+    tmp_path: Path,
+    tiny_bert_pipeline_dir: Path,
+    inputs: list[Input],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    Image.effect_noise((64, 64), 90).convert("RGB").save(inputs[1].path)
+    settings = settings_for(tiny_bert_pipeline_dir, together=3)
+    run(tmp_path / "whole", inputs, settings)
+    broken, plain_write, plain_remove = tmp_path / "broken", sweep._write, shutil.rmtree
+
+    def write(picture: sweep.Picture, *rest: Any) -> object:
+        if picture.source.name == "p1":
+            raise Killed
+        return plain_write(picture, *rest)
+
+    def remove(path: Path, **options: Any) -> None:
+        if path.parent.name == "checkpoints":
+            raise Killed
+        plain_remove(path, **options)
+
+    with monkeypatch.context() as patch:
+        if moment == "between two results":
+            patch.setattr(sweep, "_write", write)
+        else:
+            patch.setattr(shutil, "rmtree", remove)
+        with pytest.raises(Killed):
+            run(broken, inputs, settings)
+    assert (broken / "checkpoints").is_dir()
+    run(broken, inputs, settings)
+    assert contents(broken) == contents(tmp_path / "whole")
 
 
 def test_a_directory_of_another_run_is_refused(
