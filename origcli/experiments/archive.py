@@ -1,6 +1,6 @@
 """The directory of a score run: what is recorded while it goes on, and the reports made of it.
 
-plan.json        which images in which batches, with which settings; written first
+plan.json        which images in which batches, with which settings and models; written first
 provenance.json  what made the results; written once the models are open
 results.jsonl    results as they come
 errors.jsonl     images that could not be used
@@ -20,6 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from origcli.errors import InputError, UsageError
 from origcli.experiments.batches import Batch
 from origcli.experiments.summary import Tally
+from origcli.inversion.embeddings import start_facts
+from origcli.inversion.templates import read_templates
 from origcli.reports.gallery import write_html, write_page
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
 from origcli.reports.writers import ResultLog, write_report
@@ -49,27 +51,52 @@ _ON_A_SHEET = 12  # images
 _FORMS: "tuple[Form, ...]" = ("png", "pdf")
 
 
-def begin(directory: Path, batches: Sequence[Batch], places: Sequence[int], settings: Settings) -> None:
-    """Writes down what a run is; in a directory that knows already, makes sure that it is the same.
+@dataclass(frozen=True)
+class Plan:
+    """What a run is.
+
+    Attributes:
+        facts: all that its results depend on.
+        images: place in the whole list, name, path and group of each.
+    """
+
+    facts: dict[str, Any]
+    images: list[tuple[int, str, str, str]]
+
+
+def make_plan(
+    batches: Sequence[Batch], places: Sequence[int], settings: Settings, made_by: Provenance
+) -> Plan:
+    """The plan of measuring batches.
 
     Args:
         places: of the images, batch by batch, in the whole list that the batches are a part of.
+    """
+    inputs = [one for batch in batches for one in batch.inputs]
+    images = [
+        (place, one.name, path_text(one.path), one.group) for place, one in zip(places, inputs, strict=True)
+    ]
+    batching = [[batch.templates, len(batch.inputs)] for batch in batches]
+    lists = {batch.templates for batch in batches}
+    facts = {
+        **{section: getattr(settings, section).model_dump(mode="json") for section in _PLANNED},
+        **made_by.makers(),
+        "seed": settings.runtime.seed,
+        "start": start_facts(settings.invert.initialization),
+        "templates": {name: hash_value(read_templates(name)) for name in lists},
+        "hash of the images": hash_value([images, batching]),
+    }
+    return Plan(facts, images)
+
+
+def begin(directory: Path, plan: Plan) -> None:
+    """Writes down what a run is; in a directory that knows already, makes sure that it is the same.
 
     Raises:
         UsageError: the directory is another run's; names the first difference.
     """
-    inputs = [one for batch in batches for one in batch.inputs]
-    images = [
-        [place, one.name, path_text(one.path), one.group] for place, one in zip(places, inputs, strict=True)
-    ]
-    batching = [[batch.templates, len(batch.inputs)] for batch in batches]
-    plan = {
-        **{section: getattr(settings, section).model_dump(mode="json") for section in _PLANNED},
-        "seed": settings.runtime.seed,
-        "hash of the images": hash_value([images, batching]),
-    }
-    record_plan(directory, plan)
-    write_json(directory / IMAGES, images)
+    record_plan(directory, plan.facts)
+    write_json(directory / IMAGES, plan.images)
 
 
 def with_page(directory: Path, result: ScoreResult, made_by: Provenance) -> ScoreResult:

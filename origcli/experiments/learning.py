@@ -12,6 +12,7 @@ from torch import Tensor
 from origcli.errors import NonFiniteError
 from origcli.experiments.query import Lane, Learned, Query
 from origcli.experiments.store import Entry, Store, content_key
+from origcli.inversion.embeddings import start_facts
 from origcli.inversion.optimisation import invert
 from origcli.inversion.templates import LISTS, read_templates
 from origcli.models.pipeline import DiffusionModel
@@ -106,6 +107,7 @@ class Learner:
         values = settings.model_dump(exclude=_NEUTRAL)
         if settings.templates not in LISTS:  # a file, which may be edited
             values["templates"] = read_templates(settings.templates)
+        values["initialization"] = start_facts(settings.initialization)
         return content_key(
             "tokens",
             image=query.key,

@@ -1,6 +1,6 @@
 """Opens everything that measuring needs: the model, the metric, and the constants of the two."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,16 @@ from torch import Tensor
 from origcli.errors import ModelError, UsageError
 from origcli.experiments.assessment import Reference, Scale
 from origcli.experiments.baseline import draw_undirected, drawing_facts, find_ceiling
+from origcli.experiments.batches import Batch
 from origcli.experiments.drawing import Drawer
 from origcli.experiments.learning import Learner
 from origcli.experiments.reference import learning_budget, read_reference
 from origcli.experiments.scorer import Scorer
 from origcli.experiments.store import Store
 from origcli.generation.sampling import prompt_states
+from origcli.inversion.embeddings import check_width
+from origcli.inversion.placeholders import check_placeholders, prompt_ids
+from origcli.inversion.preparation import make_lanes
 from origcli.inversion.templates import read_templates, without_slot
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.models.registry import ModelEntry, clip_directory, resolve
@@ -83,6 +87,33 @@ def check_names(settings: Settings) -> None:
     if settings.score.reference is not None:
         path = Path(settings.score.reference)
         read_json(path / "report.json" if path.is_dir() else path)
+
+
+def check_tokens(
+    models: Models, batches: Sequence[Batch], settings: Settings, given: Mapping[int, Tensor] | None
+) -> None:
+    """Makes sure that every prompt can be read with the tokens that it will hold, before any is learned.
+
+    Args:
+        given: tokens learned before, by m.
+
+    Raises:
+        UsageError: a prompt is too long, placeholders clash, the initial words are unknown, or tokens are of
+            another model.
+        InputError: the initial vectors cannot be read.
+    """
+    model, score = models.model, settings.score
+    counts = list(range(1, score.max_tokens + 1)) if given is None else sorted(given)
+    prompt_ids(model.tokenizer, [score.prompt], counts[-1])
+    if wants_edits(models.metric, settings):
+        prompt_ids(model.tokenizer, [score.edit_prompt], min(counts[-1], max(counts[0], score.edit_tokens)))
+    if given is not None:
+        for m, vectors in given.items():
+            check_width(model, vectors, f"the tokens given for m = {m}")
+        return
+    for templates in {batch.templates for batch in batches}:
+        make_lanes(model, read_templates(templates), settings.invert.initialization, counts[-1:], 1)
+    check_placeholders(model.tokenizer, [one.name for batch in batches for one in batch.inputs], counts)
 
 
 def _detector(name: str) -> Path:
@@ -170,12 +201,6 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
         ),
         None,
     )
-    if kept is not None and kept.ceiling_images == score.ceiling_images:
-        ceiling = kept.ceiling
-    else:
-        ceiling = find_ceiling(
-            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
-        )
     reference, limit = _reference(models, settings, drawing)
     if score.threshold is not None:
         threshold = Threshold(value=score.threshold, source="flag", how="given by --threshold")
@@ -191,6 +216,13 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
         raise UsageError(
             "--until-reached needs a threshold, and none is calibrated here",
             "give --threshold or --reference",
+        )
+    # Last, because it may draw and write.
+    if kept is not None and kept.ceiling_images == score.ceiling_images:
+        ceiling = kept.ceiling
+    else:
+        ceiling = find_ceiling(
+            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
         )
     return Scale(
         ceiling=ceiling,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from origcli.experiments.archive import RESULTS, begin, finish, with_page
+from origcli.experiments.archive import RESULTS, begin, finish, make_plan, with_page
 from origcli.experiments.batches import Batch, make_batches, take_shard
-from origcli.experiments.opening import open_models, open_scorer, provenance
+from origcli.experiments.opening import Models, check_tokens, open_models, open_scorer, provenance
 from origcli.experiments.scorer import Outcome
 from origcli.experiments.spread import score_on_cluster
 from origcli.experiments.store import Store
@@ -18,6 +18,8 @@ from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.inputs import Input
+from origcli.runtime.memory import release
+from origcli.runtime.plan import check_plan
 from origcli.settings import Settings
 
 WORK = ".work"
@@ -62,20 +64,29 @@ def run(
         The report; its results are left out where there are more than one (they are in `results.jsonl`).
 
     Raises:
-        UsageError: the run directory belongs to a run with other images or settings.
+        UsageError: the run directory belongs to a run with other images, settings, models or packages;
+            or a prompt, a start or a threshold will not do. Then nothing is written.
     """
     batches, places = planned(request, settings, runtime)
-    begin(runtime.out, batches, places, settings)
+    models = open_models(settings, runtime)
+    check_tokens(models, batches, settings, request.given)
+    made_by = provenance("score", models, settings)
+    plan = make_plan(batches, places, settings, made_by)
+    check_plan(runtime.out, plan.facts)
     log = ResultLog(runtime.out / RESULTS, ScoreResult)
     done = set()
     for result in log:
         listen(result)
         done.add(result.id)
     left = [batch for batch in batches if not all(one.name in done for one in batch.inputs)]
+    outcomes = _outcomes(left, models, request, settings, runtime)
+    begin(runtime.out, plan)  # now that nothing is left that could be refused
+    del models
+    if request.ray is not None:
+        release()  # the workers open their own
     failures: list[Failure] = []
-    made_by: Provenance | None = None
     with runtime.progress.task("images", sum(len(batch.inputs) for batch in batches), len(done)) as bar:
-        for made_by, outcome in _outcomes(left, request, settings, runtime):
+        for made_by, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures.append(outcome)
             elif outcome.id in done:
@@ -86,8 +97,6 @@ def run(
                 log.append(outcome)
             listen(outcome)
             bar.advance(1)
-    if made_by is None:  # all was measured before, or the shard is empty
-        made_by = provenance("score", open_models(settings, runtime), settings)
     report = finish(runtime.out, log, failures, made_by, request.in_print)
     shutil.rmtree(runtime.out / WORK, ignore_errors=True)
     return report
@@ -103,13 +112,17 @@ def planned(request: Request, settings: Settings, runtime: Runtime) -> tuple[lis
 
 
 def _outcomes(
-    batches: Sequence[Batch], request: Request, settings: Settings, runtime: Runtime
+    batches: Sequence[Batch], models: Models, request: Request, settings: Settings, runtime: Runtime
 ) -> Iterator[tuple[Provenance, Outcome]]:
-    """The outcome of each image in order, and what made it; computed here or on a cluster."""
+    """The outcome of each image in order, and what made it; computed here or on a cluster.
+
+    Raises:
+        UsageError, InputError: at once, where the reference or the threshold will not do.
+    """
     if not batches:
-        return
+        return iter(())
     if request.ray is not None:
-        yield from score_on_cluster(
+        return score_on_cluster(
             request.ray,
             batches,
             settings,
@@ -118,11 +131,7 @@ def _outcomes(
             runtime.out,
             runtime.device.type == "cuda",
         )
-        return
-    models = open_models(settings, runtime)
     made_by = provenance("score", models, settings)
     store = Store(request.cache or runtime.out / WORK)
     scorer = open_scorer(models, settings, runtime, store, request.given, runtime.out / WORK / "checkpoints")
-    for batch in batches:
-        for outcome in scorer.score(batch, runtime.out):
-            yield made_by, outcome
+    return ((made_by, outcome) for batch in batches for outcome in scorer.score(batch, runtime.out))

@@ -16,6 +16,7 @@ from origcli.errors import InputError, UsageError
 from origcli.inversion.placeholders import prompt_ids
 from origcli.models.checkpoints import save_tensors
 from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
+from origcli.runtime.provenance import hash_file
 
 MEAN = "mean"
 _AUTO_RATE = 2 / 3
@@ -92,6 +93,11 @@ def initial_vectors(model: DiffusionModel, start: str, m: int) -> Tensor:
             f"{start!r}: not words that {model.name} knows", f"start from other words, or {MEAN!r}"
         )
     return spread(table[ids], m)
+
+
+def start_facts(start: str) -> str:
+    """What a start is known by: the hash of its file, which may be edited, else its words."""
+    return hash_file(Path(start)) if start.endswith(SUFFIX) else start
 
 
 def learning_rate(model: DiffusionModel, rate: float | Literal["auto"]) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 from origcli.errors import NonFiniteError, UsageError
 from origcli.inversion.denoising import Lane, Samples, lane_losses, make_samples
 from origcli.inversion.draws import step_draws
-from origcli.inversion.embeddings import learning_rate
+from origcli.inversion.embeddings import learning_rate, start_facts
 from origcli.inversion.placeholders import check_placeholders
 from origcli.inversion.preparation import (
     empty_lane,
@@ -142,6 +142,7 @@ class _Optimisation:
     ) -> None:
         self.model, self.settings, self.runtime = model, settings, runtime
         self.templates = read_templates(settings.templates)
+        self.start = start_facts(settings.initialization)
         self.alphas = noise_schedule(model)
         lanes = make_lanes(model, self.templates, settings.initialization, counts, len(images))
         self.prompt_rows = first_equal_rows(lanes[0].ids)
@@ -286,6 +287,7 @@ class _Optimisation:
         )
         return {
             **settings,
+            "initialization": self.start,
             "templates": hash_value(self.templates),
             "model": self.model.weights_hash,
             "dtype": str(self.model.dtype),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from origcli.errors import InputError, NonFiniteError
 from origcli.inversion import cost
-from origcli.inversion.embeddings import save_embeddings
+from origcli.inversion.embeddings import save_embeddings, start_facts
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.inversion.placeholders import check_placeholders, placeholder
 from origcli.inversion.preparation import make_lanes
@@ -87,12 +87,15 @@ def run(
         The report without its results, which may be many: they are in report.json.
 
     Raises:
-        UsageError: placeholders clash, templates are too long, or the directory holds another run.
+        UsageError: placeholders clash, templates are too long, the initial words are unknown, or the
+            directory holds another run.
         ModelError, DeviceError, Interrupted, StorageError: as loading and learning raise them.
     """
     entry, model = open_model(settings.score.model, runtime)
     check_placeholders(model.tokenizer, [one.name for one in inputs], counts)
-    record_plan(runtime.out, _record(inputs, counts, settings, model))
+    _check_words(model, counts, settings)
+    made_by = _provenance(entry, model, settings, runtime)
+    record_plan(runtime.out, _record(inputs, counts, settings, made_by))
     log = ResultLog(runtime.out / LOG, InvertResult)
     done: set[str] = set()
     for result in log:
@@ -115,7 +118,7 @@ def run(
     shutil.rmtree(runtime.out / CHECKPOINTS, ignore_errors=True)
     report = InvertReport(
         status=Status.complete if not failures else Status.partial if done else Status.failed,
-        provenance=_provenance(entry, model, settings, runtime),
+        provenance=made_by,
         results=(),
         errors=tuple(failures),
     )
@@ -132,8 +135,7 @@ def plan(pictures: int, counts: Sequence[int], settings: Settings, runtime: Runt
     """
     _, model = open_model(settings.score.model, runtime)
     invert_settings = settings.invert
-    templates = read_templates(invert_settings.templates)
-    make_lanes(model, templates, invert_settings.initialization, counts, 1)
+    templates = _check_words(model, counts, settings)
     amount = cost.work(invert_settings, len(counts), len(templates))
     flops = cost.count_flops(model)
     batch = min(invert_settings.batch_size, invert_settings.micro_batch or cost.TIMED_BATCH)
@@ -149,6 +151,18 @@ def plan(pictures: int, counts: Sequence[int], settings: Settings, runtime: Runt
         "minutes": pictures * worth * cost.sample_seconds(model, batch) / 60,
         "device": model.device.type,
     }
+
+
+def _check_words(model: DiffusionModel, counts: Sequence[int], settings: Settings) -> tuple[str, ...]:
+    """The templates, which fit the text encoder with the most tokens, as the initial words do.
+
+    Raises:
+        UsageError: they do not.
+        InputError: the templates or the initial vectors cannot be read.
+    """
+    templates = read_templates(settings.invert.templates)
+    make_lanes(model, templates, settings.invert.initialization, [max(counts)], 1)
+    return templates
 
 
 def _invert_batch(
@@ -266,18 +280,19 @@ def history_points(inversion: Inversion, m: int, every: int) -> Iterator[LossPoi
 
 
 def _record(
-    inputs: Sequence[Input], counts: Sequence[int], settings: Settings, model: DiffusionModel
+    inputs: Sequence[Input], counts: Sequence[int], settings: Settings, made_by: Provenance
 ) -> dict[str, Any]:
     """What the results depend on."""
     return {
+        **made_by.makers(),
         "command": "invert",
         "invert": settings.invert.model_dump(mode="json", exclude={"micro_batch", "checkpoint_every"}),
         "templates": hash_value(read_templates(settings.invert.templates)),
+        "start": start_facts(settings.invert.initialization),
         "crop": settings.score.crop,
         "together": settings.score.together or 1,
         "seed": settings.runtime.seed,
         "tokens": list(counts),
-        "model": model.weights_hash,
         "pictures": hash_value([[path_text(one.path), one.name] for one in inputs]),
     }
 

@@ -165,6 +165,16 @@ class Provenance(Record):
     dataset_hash: str | None = None
     notes: tuple[str, ...] = Field((), description="choices made by the program, e.g. what `auto` took")
 
+    def makers(self) -> dict[str, Any]:
+        """What no setting names and yet changes digits: a run can go on with the same alone."""
+        return {
+            "device": self.device,
+            "dtype": self.dtype,
+            "model": self.model and self.model.weights_hash,
+            "metric": self.metric and [self.metric.name, self.metric.version],
+            "versions": self.versions,
+        }
+
 
 R = TypeVar("R", bound=Record)
 

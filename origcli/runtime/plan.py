@@ -12,15 +12,27 @@ PLAN_NAME = "plan.json"
 def record_plan(directory: Path, plan: dict[str, Any]) -> None:
     """Writes down what this run is; in a directory that knows already, makes sure that it is the same.
 
+    Call it once all that may be refused is checked: a directory that has a plan is taken.
+
     Args:
         plan: JSON values that the run's results depend on.
 
     Raises:
         UsageError: the directory holds another run's; names the first difference.
     """
+    check_plan(directory, plan)
+    if not (directory / PLAN_NAME).exists():
+        write_json(directory / PLAN_NAME, plan)
+
+
+def check_plan(directory: Path, plan: dict[str, Any]) -> None:
+    """Makes sure that a directory holds no other run's plan; one without any may take this.
+
+    Raises:
+        UsageError: it does; names the first difference.
+    """
     path = directory / PLAN_NAME
     if not path.exists():
-        write_json(path, plan)
         return
     before = read_json(path)
     if before != plan:

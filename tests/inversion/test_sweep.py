@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from origcli.errors import Interrupted, NonFiniteError, UsageError
 from origcli.inversion import optimisation, sweep
-from origcli.inversion.embeddings import load_embeddings
+from origcli.inversion.embeddings import load_embeddings, save_embeddings
 from origcli.inversion.optimisation import Inversion
 from origcli.reports.schema import InvertReport
 from origcli.reports.writers import read_report
-from origcli.runtime.context import Runtime
+from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.inputs import Input
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import DrawSettings, ScoreSettings, Settings, resolve
@@ -182,6 +183,46 @@ def test_a_directory_of_another_run_is_refused(
         run(tmp_path / "run", inputs[:1], settings_for(tiny_bert_pipeline_dir, batch_size=5))
     with pytest.raises(UsageError, match="pictures"):
         run(tmp_path / "run", inputs[2:], settings_for(tiny_bert_pipeline_dir))
+
+
+@pytest.mark.fault(12, "invert refuses another precision, another model and another start")
+def test_another_precision_model_or_start_is_refused(
+    tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input]
+) -> None:
+    model, start = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model"), tmp_path / "start.safetensors"
+    save_embeddings(start, "<x>", torch.ones(1, 16))
+    settings = settings_for(model, initialization=str(start))
+    run(tmp_path / "run", inputs[:1], settings)
+    with RunDirectory(tmp_path / "run") as owned:
+        half = Runtime(directory=owned, dtype=torch.bfloat16)
+        with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
+            sweep.run(inputs[:1], [1, 3], settings, half)
+    save_embeddings(start, "<x>", torch.zeros(1, 16))
+    with pytest.raises(UsageError, match="start was"):
+        run(tmp_path / "run", inputs[:1], settings)
+    save_embeddings(start, "<x>", torch.ones(1, 16))
+    weights = next((model / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UsageError, match="model was"):
+        run(tmp_path / "run", inputs[:1], settings)
+
+
+def test_a_refused_run_leaves_nothing_in_the_way(
+    tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input]
+) -> None:
+    def attempt(counts: list[int], **changes: object) -> InvertReport:
+        settings = settings_for(tiny_bert_pipeline_dir, **changes)
+        with open_runtime(settings.runtime, tmp_path / "run", existing="refuse") as runtime:
+            return sweep.run(inputs[:1], counts, settings, runtime)
+
+    for counts, changes, words in (
+        ([1, 30], {}, "longer than the text encoder"),
+        ([1], {"initialization": "日本"}, "not words"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            attempt(counts, **changes)
+        assert list((tmp_path / "run").iterdir()) == []
+    assert attempt([1]).status == "complete"
 
 
 def test_a_picture_that_breaks_down_is_told_and_the_others_are_learned(

@@ -1,0 +1,90 @@
+"""What a run is gone on with: the same settings, models and packages; and what leaves nothing in its way."""
+
+import json
+import shutil
+
+import pytest
+
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.experiments import opening, originality
+from origcli.experiments.originality import Request
+from origcli.inversion.embeddings import save_embeddings
+from origcli.runtime.context import open_runtime
+from tests.experiments.runs import score
+
+pytestmark = pytest.mark.usefixtures("pixel_metric")
+
+
+def flip_last_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.fault(12, "so are another precision, and other packages")
+def test_another_precision_or_package_is_refused(tmp_path, pictures, tiny_settings, monkeypatch):
+    score(tiny_settings(), tmp_path / "out", pictures[:1])
+    with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
+        score(tiny_settings(runtime={"dtype": "bf16"}), tmp_path / "out", pictures[:1])
+    versions = opening.package_versions()
+    monkeypatch.setattr(opening, "package_versions", lambda: {**versions, "diffusers": "0"})
+    with pytest.raises(UsageError, match=r"versions\.diffusers was .*, is 0"):
+        score(tiny_settings(), tmp_path / "out", pictures[:1])
+
+
+@pytest.mark.fault(12, "and a model, or a file of first vectors, that was edited")
+def test_an_edited_model_or_start_is_refused(tmp_path, pictures, tiny_settings, tiny_bert_pipeline_dir):
+    import torch
+
+    model = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model")
+    save_embeddings(tmp_path / "start.safetensors", "<x>", torch.ones(1, 16))
+    settings = tiny_settings(
+        score={"model": str(model)}, invert={"initialization": str(tmp_path / "start.safetensors")}
+    )
+    score(settings, tmp_path / "out", pictures[:1])
+    save_embeddings(tmp_path / "start.safetensors", "<x>", torch.zeros(1, 16))
+    with pytest.raises(UsageError, match="start was"):
+        score(settings, tmp_path / "out", pictures[:1])
+    save_embeddings(tmp_path / "start.safetensors", "<x>", torch.ones(1, 16))
+    flip_last_byte(next((model / "unet").glob("*.safetensors")))
+    with pytest.raises(UsageError, match="model was"):
+        score(settings, tmp_path / "out", pictures[:1])
+
+
+def test_another_start_in_the_same_file_is_learned_anew(tmp_path, pictures, tiny_settings):
+    import torch
+
+    start = tmp_path / "start.safetensors"
+    settings = tiny_settings(invert={"initialization": str(start)})
+    curves = []
+    for value in (0.0, 1.0, 0.0):
+        save_embeddings(start, "<x>", torch.full((1, 16), value))
+        out = tmp_path / str(len(curves))
+        curves.append(score(settings, out, pictures[:1], cache=tmp_path / "cache").results[0].curve)
+    assert curves[0] == curves[2] != curves[1]
+
+
+def test_a_refused_run_leaves_nothing_in_the_way(tmp_path, pictures, tiny_settings, tiny_bert_pipeline_dir):
+    damaged = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "damaged")
+    (damaged / "unet" / "config.json").unlink()
+    (tmp_path / "no-report.json").write_text(json.dumps({}))
+    wrong = [
+        ({"invert": {"initialization": "日本"}}, {}, UsageError, "not words"),
+        ({"score": {"max_tokens": 30}}, {}, UsageError, "longer than the text encoder"),
+        ({"score": {"prompt": "a photo"}}, {}, UsageError, "must have one"),
+        ({"score": {"until_reached": True}}, {}, UsageError, "needs a threshold"),
+        ({"score": {"reference": str(tmp_path / "no-report.json")}}, {}, InputError, "not a report"),
+        ({"score": {"model": str(damaged)}}, {}, ModelError, "damaged"),
+        ({}, {"shard": "3/2"}, UsageError, "--shard"),
+    ]
+    out = tmp_path / "out"
+
+    def attempt(settings, **request):
+        with open_runtime(settings.runtime, out, existing="refuse") as runtime:
+            return originality.run(Request(pictures[:1], **request), settings, runtime)
+
+    for changes, request, kind, words in wrong:
+        with pytest.raises(kind, match=words):
+            attempt(tiny_settings(**changes), **request)
+        assert list(out.iterdir()) == [], words
+    assert attempt(tiny_settings()).results
