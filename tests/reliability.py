@@ -53,6 +53,7 @@ class Tested(NamedTuple):
     fault: int
     behaviour: str
     test: str  # as pytest takes it
+    slow: bool = False  # marked so: not in the default suite
 
 
 def fault_marks(root: Path = ROOT) -> list[Tested]:
@@ -61,7 +62,7 @@ def fault_marks(root: Path = ROOT) -> list[Tested]:
     They are read from the source, so that no test has to be imported.
     """
     found = [
-        Tested(*mark, f"{path.relative_to(root).as_posix()}::{function.name}")
+        Tested(*mark, f"{path.relative_to(root).as_posix()}::{function.name}", _is_slow(function))
         for path in sorted((root / "tests").rglob("test_*.py"))
         for function in ast.parse(path.read_text("utf-8")).body
         if isinstance(function, ast.FunctionDef)
@@ -77,13 +78,17 @@ def _marks(function: ast.FunctionDef) -> Iterator[tuple[int, str]]:
             yield number, behaviour
 
 
+def _is_slow(function: ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator) == "pytest.mark.slow" for decorator in function.decorator_list)
+
+
 def table(rows: list[Tested]) -> str:
-    """The rows as a table in Markdown; a fault's name stands in its first row alone."""
+    """The rows as a table in Markdown; a fault's name stands in its first row alone, slow tests say so."""
     lines = ["| # | fault | what happens | test |", "|---|---|---|---|"]
     before = 0
-    for fault, behaviour, test in rows:
+    for fault, behaviour, test, slow in rows:
         name = f"{fault} | {FAULTS[fault]}" if fault != before else " | "
-        lines.append(f"| {name} | {behaviour} | `{test}` |")
+        lines.append(f"| {name} | {behaviour} | `{test}`{' (slow)' if slow else ''} |")
         before = fault
     return "\n".join(lines) + "\n"
 

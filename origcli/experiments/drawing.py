@@ -62,7 +62,9 @@ class Drawer:
             images = self._draw(query.source.name, prompt, [lanes[lane].vectors for lane in missing])
             for lane, part in zip(missing, slices(len(images), len(self.seeds)), strict=True):
                 found[lane] = self._measure(query, images[part])
-                self.store.put(keys[lane], Entry(found[lane].facts, pictures=found[lane].pictures))
+            self.store.put_all(
+                {keys[lane]: Entry(found[lane].facts, pictures=found[lane].pictures) for lane in missing}
+            )
         return found
 
     def _draw(self, name: str, prompt: str, tokens: Sequence[Tensor]) -> list[Image.Image]:

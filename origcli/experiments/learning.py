@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from origcli.errors import NonFiniteError
 from origcli.experiments.query import Lane, Learned, Query
 from origcli.experiments.store import Entry, Store, content_key
 from origcli.inversion.embeddings import start_facts
-from origcli.inversion.optimisation import invert
+from origcli.inversion.optimisation import Inversion, invert
 from origcli.inversion.templates import LISTS, read_templates
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime
@@ -76,8 +75,7 @@ class Learner:
 
     def _recall(self, query: Query, lane: Lane, settings: InvertSettings) -> bool:
         if lane not in query.learned and (entry := self.store.get(self._key(query, lane, settings))):
-            vectors = torch.from_numpy(entry.arrays["vectors"].copy())
-            query.learned[lane] = Learned(vectors, **entry.facts)
+            query.learned[lane] = _learned(entry)
         return lane in query.learned
 
     def _invert(
@@ -89,17 +87,14 @@ class Learner:
         keys = [self._key(query, (repeat, m), settings) for query in queries for m in counts]
         checkpoint = self.checkpoints / hash_value(keys)[:16] if self.checkpoints else None
         found = invert(self.model, images, names, counts, settings, runtime, checkpoint=checkpoint)
+        entries: dict[str, Entry] = {}
         for query, one in zip(queries, found, strict=True):
             for m in counts:
-                facts: dict[str, Any] = {
-                    "l_det": one.l_det[m],
-                    "l_det_none": one.l_det_none,
-                    "steps": one.steps[m],
-                    "stop_reason": one.stop_reason[m],
-                }
-                query.learned[repeat, m] = Learned(one.vectors[m], **facts)
                 key = self._key(query, (repeat, m), settings)
-                self.store.put(key, Entry(facts, {"vectors": one.vectors[m].numpy()}))
+                # One picture under two names has one entry, which both go by, as they will when recalled.
+                kept = entries.setdefault(key, _entry(one, m))
+                query.learned[repeat, m] = _learned(kept)
+        self.store.put_all(entries)
         if checkpoint is not None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -119,3 +114,17 @@ class Learner:
             dtype=str(self.model.dtype),
             versions=package_versions(),
         )
+
+
+def _entry(one: Inversion, m: int) -> Entry:
+    facts = {
+        "l_det": one.l_det[m],
+        "l_det_none": one.l_det_none,
+        "steps": one.steps[m],
+        "stop_reason": one.stop_reason[m],
+    }
+    return Entry(facts, {"vectors": one.vectors[m].numpy()})
+
+
+def _learned(entry: Entry) -> Learned:
+    return Learned(torch.from_numpy(entry.arrays["vectors"].copy()), **entry.facts)

@@ -2,6 +2,9 @@
 
 A key is a hash over everything that changes the result: pixels, weights, settings, seeds, versions.
 A record is one safetensors file: facts as JSON in its header, arrays and encoded pictures as tensors.
+
+What was computed in one batch is kept as a whole or not at all: had a kill left a part of it, the rest
+would be computed in another batch, and its last digits would differ from those of an unbroken run.
 """
 
 import io
@@ -14,14 +17,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from origcli.reports.pictures import DRAWING, encoded
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import storage_error, write_bytes
 
+_SUFFIX = ".safetensors"
 _FACTS = "facts"
 _PICTURE = "picture-"
+_PENDING = "pending-"
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,11 @@ class Store:
         self.root = root
 
     def _path(self, key: str) -> Path:
-        return self.root / key[:2] / f"{key}.safetensors"
+        return self.root / key[:2] / f"{key}{_SUFFIX}"
 
     def get(self, key: str) -> Entry | None:
         """What is kept under a key, if anything whole is."""
+        self._catch_up()
         path = self._path(key)
         if not path.is_file():
             return None
@@ -95,13 +101,45 @@ class Store:
         Raises:
             StorageError: the disk is full or the directory cannot be written.
         """
-        tensors = {
-            f"{_PICTURE}{i:04d}": np.frombuffer(data, np.uint8) for i, data in enumerate(entry.pictures)
-        }
-        path = self._path(key)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(path, error) from error
-        facts = json.dumps(dict(entry.facts), sort_keys=True, allow_nan=False)
-        write_bytes(path, save({**tensors, **entry.arrays}, {_FACTS: facts}))
+        _write(self._path(key), _packed(entry))
+
+    def put_all(self, entries: Mapping[str, Entry]) -> None:
+        """Keeps entries by their keys: all of them, or none where the process is killed before they are safe.
+
+        They are written to one file first. Whoever looks into the store next takes what it holds from there.
+
+        Raises:
+            StorageError: the disk is full or the directory cannot be written.
+        """
+        packed = {key: _packed(entry) for key, entry in entries.items()}
+        pending = self.root / f"{_PENDING}{hash_value(sorted(packed))}{_SUFFIX}"
+        _write(pending, save({key: np.frombuffer(data, np.uint8) for key, data in packed.items()}))
+        self._settle(pending, packed)
+
+    def _settle(self, pending: Path, packed: Mapping[str, bytes]) -> None:
+        for key, data in packed.items():
+            _write(self._path(key), data)
+        pending.unlink(missing_ok=True)
+
+    def _catch_up(self) -> None:
+        """Brings what a killed process left in one file to its places."""
+        for pending in self.root.glob(f"{_PENDING}*{_SUFFIX}"):
+            try:
+                packed = {key: data.tobytes() for key, data in load_file(pending).items()}
+            except (OSError, SafetensorError):  # damaged, or another process was faster
+                packed = {}
+            self._settle(pending, packed)
+
+
+def _packed(entry: Entry) -> bytes:
+    tensors = {f"{_PICTURE}{i:04d}": np.frombuffer(data, np.uint8) for i, data in enumerate(entry.pictures)}
+    facts = json.dumps(dict(entry.facts), sort_keys=True, allow_nan=False)
+    return save({**tensors, **entry.arrays}, {_FACTS: facts})
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    write_bytes(path, data)

@@ -6,19 +6,49 @@ import shutil
 import pytest
 
 from origcli.errors import InputError, ModelError, UsageError
-from origcli.experiments import opening, originality
+from origcli.experiments import opening, originality, store
 from origcli.experiments.originality import Request
 from origcli.inversion.embeddings import save_embeddings
 from origcli.runtime.context import open_runtime
+from tests.chaos.processes import contents
 from tests.experiments.runs import score
 
 pytestmark = pytest.mark.usefixtures("pixel_metric")
+
+
+class Killed(Exception):
+    """Stands for a kill."""
 
 
 def flip_last_byte(path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
+
+
+@pytest.mark.fault(11, "a score that is killed while it keeps what a batch gave computes no other batch")
+def test_a_kill_between_two_results_of_a_batch_changes_no_byte(
+    tmp_path, pictures, tiny_settings, monkeypatch
+):
+    settings = tiny_settings(score={"together": 2, "max_tokens": 3})
+    score(settings, tmp_path / "whole", pictures[:2])
+    real = store._write
+    for last in (4, 6, 9, 12, 16):  # the file of all, lanes of two images; drawings of the first, the second
+        left = [last]
+
+        def write(path, data, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            real(path, data)
+
+        out = tmp_path / str(last)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_write", write)
+            with pytest.raises(Killed):
+                score(settings, out, pictures[:2])
+        score(settings, out, pictures[:2])
+        assert contents(out) == contents(tmp_path / "whole"), last
 
 
 @pytest.mark.fault(12, "so are another precision, and other packages")
