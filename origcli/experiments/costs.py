@@ -17,7 +17,7 @@ from origcli.inversion.cost import TIMED_BATCH, count_flops, sample_seconds, tot
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime
-from origcli.runtime.machine import available_bytes
+from origcli.runtime.machine import usable_bytes
 from origcli.runtime.progress import SilentProgress
 from origcli.settings import Settings
 
@@ -33,7 +33,7 @@ class Stage:
         count: samples through the UNet, a guided one twice; or pictures through the decoder.
         product: what the count is made of, in words.
         tflop, minutes: of all of them.
-        batch: how many samples, or pictures, are put through at once, as far as the free memory holds them.
+        batch: how many samples, or pictures, are put through at once, as far as memory holds them.
         gigabytes: on the device at the peak, weights included.
     """
 
@@ -66,10 +66,10 @@ def plan(
     batch = _CPU_BATCH if model.device.type == "cpu" else drawing.batch_size
     step_seconds, decode_seconds = drawing_seconds(model, settings, batch, runtime)
     footprint = count_footprint(model)
-    free = footprint.weights + available_bytes(model.device)  # the weights are loaded by now
+    room = footprint.weights + usable_bytes(model.device)  # the weights are loaded by now
 
     def memory(kind: Peak, wanted: int) -> tuple[int, float]:
-        size = max(1, min(wanted, footprint.fitting(kind, free)))
+        size = max(1, min(wanted, footprint.fitting(kind, room)))
         return size, (footprint.weights + kind.bytes(size)) / 1e9
 
     def learning() -> Stage:

@@ -46,12 +46,12 @@ def guidance_scale(model: DiffusionModel, settings: DrawSettings) -> float:
 
 
 def most_at_once(model: DiffusionModel, settings: DrawSettings) -> int:
-    """How many pictures' denoising steps the free memory holds; at least one.
+    """How many pictures' denoising steps memory holds; at least one.
 
     Guidance makes two samples of a picture.
     """
     samples = 1 if guidance_scale(model, settings) == 1 else 2
-    return max(1, int(usable_bytes(model.device) // (samples * model.forward_bytes)))
+    return max(1, usable_bytes(model.device) // (samples * model.forward_bytes))
 
 
 @torch.inference_mode()

@@ -131,8 +131,8 @@ def fixed_samples(
 
 
 def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:
-    """How many of `total` samples go through the UNet at once, to begin with: what the free memory holds."""
-    return max(1, min(total, int(usable_bytes(model.device) // saved_bytes(model, samples))))
+    """How many of `total` samples go through the UNet at once, to begin with: what memory holds."""
+    return max(1, min(total, usable_bytes(model.device) // saved_bytes(model, samples)))
 
 
 def saved_bytes(model: DiffusionModel, samples: Samples) -> int:

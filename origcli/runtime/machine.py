@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 _DEVICE_SHARE = 0.9
-_MEMORY_SHARE = 0.5
+_MEMORY_SHARE = 0.25
 
 
 def memory_facts() -> dict[str, int]:
@@ -39,22 +39,19 @@ def free_disk(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def available_bytes(device: "torch.device") -> int:
-    """Bytes free on a device that computes; of main memory for all but CUDA."""
-    import torch
-
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return memory_facts()["available"]
-
-
-def usable_bytes(device: "torch.device") -> float:
-    """How much of the free memory a first batch may fill.
+def usable_bytes(device: "torch.device") -> int:
+    """How many bytes a first batch may fill: 0.9 of what is free on a CUDA device, else a quarter of all.
 
     A GPU that is filled too far says so, and the batch is halved. Host memory gives no error but ends the
-    process, so there only half of it is used.
+    process. It is counted whole, because the size of a batch changes last digits: equal runs on one machine,
+    and a run that is gone on with, compute in equal batches however much is free at the time. What is
+    promised is equal bytes there, and on CUDA, where others may take memory, equality to rounding.
     """
-    return available_bytes(device) * (_DEVICE_SHARE if device.type == "cuda" else _MEMORY_SHARE)
+    if device.type != "cuda":
+        return int(memory_facts()["total"] * _MEMORY_SHARE)
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] * _DEVICE_SHARE)
 
 
 def device_facts() -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from origcli.errors import InputError, ModelError, UsageError
 from origcli.experiments import opening, originality, store
 from origcli.experiments.originality import Request
 from origcli.inversion.embeddings import save_embeddings
+from origcli.runtime import machine
 from origcli.runtime.context import open_runtime
 from tests.chaos.processes import contents
 from tests.experiments.runs import score
@@ -49,6 +50,15 @@ def test_a_kill_between_two_results_of_a_batch_changes_no_byte(
                 score(settings, out, pictures[:2])
         score(settings, out, pictures[:2])
         assert contents(out) == contents(tmp_path / "whole"), last
+
+
+@pytest.mark.fault(14, "less free memory than another time changes no byte of a score on a CPU")
+def test_what_is_free_at_the_time_changes_no_byte(tmp_path, pictures, tiny_settings, monkeypatch):
+    settings = tiny_settings(score={"together": 2, "max_tokens": 3})
+    for name, available in (("much", 2**33), ("little", 2**10)):
+        monkeypatch.setattr(machine, "memory_facts", lambda a=available: {"total": 2**34, "available": a})
+        score(settings, tmp_path / name, pictures[:2])
+    assert contents(tmp_path / "much") == contents(tmp_path / "little")
 
 
 @pytest.mark.fault(12, "so are another precision, and other packages")

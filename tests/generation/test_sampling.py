@@ -97,9 +97,7 @@ def test_memory_that_runs_out_halves_the_batch(
     assert np.abs(arrays(drawn) - arrays(expected)).max() <= 1
 
 
-def test_the_first_batch_is_what_the_free_memory_holds(
-    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_batch_is_what_memory_holds(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     real, sizes = sampling.sample_latents, []
 
     def counted(model: DiffusionModel, states: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -107,13 +105,13 @@ def test_the_first_batch_is_what_the_free_memory_holds(
         return real(model, states, *rest)
 
     monkeypatch.setattr(sampling, "sample_latents", counted)
-    monkeypatch.setattr(sampling, "usable_bytes", lambda device: 2.5 * 2 * model.forward_bytes)
+    monkeypatch.setattr(sampling, "usable_bytes", lambda device: 5 * model.forward_bytes)
     sampling.draw_prompts(model, ["cat"] * 5, range(5), settings(guidance=3.0), Runtime())
     assert sizes == [2, 2, 1]
     sizes.clear()
     sampling.draw_prompts(model, ["cat"] * 5, range(5), settings(guidance=1.0), Runtime())
     assert sizes == [5]  # unguided, a picture is one sample
-    monkeypatch.setattr(sampling, "usable_bytes", lambda device: 1.0)
+    monkeypatch.setattr(sampling, "usable_bytes", lambda device: 1)
     assert sampling.most_at_once(model, settings()) == 1
 
 
