@@ -78,20 +78,9 @@ def kill_and_compare(command: Command, folder: Path) -> None:
 def test_a_score_is_killed_again_and_again(tmp_path: Path) -> None:
     queries = pictures(tmp_path / "queries", 12)
     words = ["score", str(queries), "--model", "shapes", "--max-tokens", "3", "--together", "2"]
-    quick = [
-        "--images",
-        "2",
-        "--steps",
-        "2",
-        "--invert-steps",
-        "4",
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-        "--quiet",
-    ]
-    kill_and_compare(Command([*words, *quick], SCORE), tmp_path)
+    quick = ["--images", "2", "--steps", "2", "--invert-steps", "4"]
+    options = ["--device", "cpu", "--threads", "1", "--quiet"]
+    kill_and_compare(Command([*words, *quick, *options], SCORE), tmp_path)
 
 
 @pytest.mark.slow
