@@ -13,6 +13,7 @@ from origcli.experiments import archive, drawing, learning, opening, originality
 from origcli.reports.writers import read_report
 from origcli.runtime.inputs import Input
 from tests.experiments.runs import REPORTS, bytes_of, count_calls, score
+from tests.measuring import PixelDistance
 
 pytestmark = pytest.mark.usefixtures("pixel_metric")
 
@@ -76,6 +77,40 @@ def test_equal_runs_are_equal_bytes_killed_or_not(tmp_path, pictures, tiny_setti
         score(settings, out, pictures, heard.append)
         assert [outcome.id for outcome in heard] == ["a", "b", "c"]
         assert bytes_of(out) == bytes_of(tmp_path / "whole")
+
+
+class EveryPixel(PixelDistance):
+    """The mean absolute difference of all pixels: none is averaged away."""
+
+    def features(self, images):
+        return [np.asarray(image, np.float64) / 255 for image in images]
+
+
+def test_other_batch_sizes_change_nothing_beyond_rounding(tmp_path, pictures, tiny_settings, monkeypatch):
+    monkeypatch.setattr(opening, "open_metric", lambda *_, **__: EveryPixel())
+
+    def measured(together, drawn, micro):
+        settings = tiny_settings(
+            score={"together": together}, draw={"batch_size": drawn}, invert={"micro_batch": micro}
+        )
+        out = tmp_path / f"{together}-{drawn}-{micro}"
+        score(settings, out, pictures)
+        return [
+            number
+            for one in read_report(out).results
+            for number in (
+                *(distance for point in one.curve for distance in point.distances[0]),
+                *(point.l_det.value for point in one.curve),
+                *(one.floor.value, one.ceiling.value, one.originality.value),
+            )
+        ]
+
+    expected = measured(1, 2, 1)
+    assert len(set(expected)) > 20
+    for sizes in ((3, 2, 4), (1, 8, 1), (1, 2, 4), (3, 8, 4)):
+        found = measured(*sizes)
+        assert found == pytest.approx(expected, rel=0, abs=1e-5), sizes
+    assert found != expected  # so fine that rounding is seen
 
 
 def test_an_inversion_goes_on_where_it_was_stopped(tmp_path, pictures, tiny_settings, monkeypatch):
