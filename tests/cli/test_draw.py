@@ -4,9 +4,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
 
 from origcli.cli.app import main
+from origcli.inversion.embeddings import save_embeddings
+from origcli.inversion.placeholders import placeholder
+from origcli.runtime.seeding import noise
+from tests.tiny_models import EMBEDDING_WIDTH
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,6 +36,10 @@ def run(
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return call
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, int)
 
 
 def drawn(out: str) -> list[str]:
@@ -56,3 +68,32 @@ def test_a_directory_that_is_asked_for_is_not_written_over(run: Run) -> None:
 def test_a_placeholder_needs_tokens(run: Run) -> None:
     status, out, err = run("--prompt", "a photo of {S}")
     assert (status, out) == (2, "") and "add --embeddings FILE" in err
+
+
+def test_learned_tokens_of_a_file_are_drawn_from(
+    run: Run, tmp_path: Path, tiny_bert_pipeline_dir: Path
+) -> None:
+    """The pictures of a plain diffusers pipeline that loads the same file."""
+    vectors = torch.randn(2, EMBEDDING_WIDTH, generator=torch.Generator().manual_seed(0))
+    save_embeddings(tmp_path / "cat.safetensors", token := placeholder("cat", 2), vectors)
+    words = ("--embeddings", "cat.safetensors", "-n", "2", "--guidance", "3", "--scheduler", "ddim")
+    status, out, err = run("-p", "a photo of {S}", "-p", "star", *words, "--out", "drawn", "--format", "json")
+    assert (status, err) == (0, "") and len(drawn(out)) == 4
+
+    plain = DiffusionPipeline.from_pretrained(tiny_bert_pipeline_dir, safety_checker=None)
+    plain.set_progress_bar_config(disable=True)
+    plain.load_textual_inversion(str(tmp_path / "cat.safetensors"))
+    shape = (plain.unet.config.in_channels, *[plain.unet.config.sample_size] * 2)
+    latents = torch.stack([noise(shape, seed, "draw") for seed in (0, 1)] * 2)
+    prompts = [f"a photo of {token}"] * 2 + ["star"] * 2
+    expected = plain(prompts, num_inference_steps=2, guidance_scale=3.0, latents=latents).images
+    for file, other in zip(drawn(out), expected, strict=True):
+        assert np.abs(pixels(Image.open(file)) - pixels(other)).max() <= 1
+    assert np.abs(pixels(expected[0]) - pixels(expected[2])).max() > 1
+
+
+def test_tokens_of_another_model_are_refused(run: Run, tmp_path: Path) -> None:
+    save_embeddings(tmp_path / "wide.safetensors", "<wide>", torch.ones(1, EMBEDDING_WIDTH + 1))
+    status, out, err = run("-p", "a photo of {S}", "--embeddings", "wide.safetensors", "--out", "drawn")
+    assert (status, out) == (2, "") and "width 17" in err and "the model that they were learned with" in err
+    assert not list(Path("drawn").iterdir())
