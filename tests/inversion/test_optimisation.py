@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
 from origcli.inversion import optimisation
+from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.models.checkpoints import checkpoints
 from origcli.models.pipeline import DiffusionModel
@@ -57,13 +58,24 @@ def test_learning_lowers_the_loss_on_the_fixed_batch(
 
 
 def test_a_start_that_is_already_good_stops_at_once(
-    bert: DiffusionModel, pictures: list[Image.Image]
+    bert: DiffusionModel, pictures: list[Image.Image], tmp_path: Path
 ) -> None:
-    settings = invert_settings(steps=40, early_stop=True, learning_rate=1e-6)
-    result = invert(bert, pictures[:1], ["a"], [1, 2], settings, Runtime())[0]
-    assert result.stop_reason == {1: "floor", 2: "floor"}
+    learned = invert(bert, pictures[:1], ["a"], [2], invert_settings(steps=100), Runtime())[0]
+    starts = {"good": learned.vectors[2], "bad": torch.zeros_like(learned.vectors[2])}
+
+    def course(name: str) -> Inversion:
+        start = tmp_path / f"{name}.safetensors"
+        save_embeddings(start, "<x>", starts[name])
+        # An untrained UNet hardly heeds its text, so the floor lies as much lower.
+        settings = invert_settings(
+            steps=40, early_stop=True, early_stop_floor=3e-4, initialization=str(start)
+        )
+        return invert(bert, pictures[:1], ["a"], [2], settings, Runtime())[0]
+
+    good, bad = course("good"), course("bad")
     # Evaluations at 0, 2, 4 and 6: as soon as the window of four is full.
-    assert result.steps == {1: 6, 2: 6}
+    assert (good.stop_reason, good.steps) == ({2: "floor"}, {2: 6})
+    assert bad.steps[2] > 6 and good.l_det[2] < bad.l_det[2]
 
 
 def test_lanes_stop_one_by_one_and_then_stay_as_they_are(
