@@ -139,12 +139,36 @@ def published_weights(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> int:
-    """Loads those weights that fit by name and shape; the number that did."""
+def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> set[str]:
+    """Loads those weights that fit by name and shape; the names that did."""
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
-    return len(fitting)
+    return set(fitting)
+
+
+def load_published(model: nn.Module, path: Path) -> str:
+    """Loads an ultralytics checkpoint, but for its classes where it has others; says how much that was.
+
+    Raises:
+        ModelError: the file is missing, or holds anything but a known network.
+        UsageError: it is of another architecture. Some layers of any two have one shape, so a few that fit
+            are no sign that it is the same.
+    """
+    loaded, size = load_matching(model, published_weights(path)), len(model.state_dict())
+    missing = names_without_classes(model) - loaded
+    if missing:
+        raise UsageError(
+            f"{path}: another architecture: {len(loaded)} of {size} tensors fit, and {min(missing)} does not",
+            "name the one it has: --architecture yolov8n goes with yolov8n.pt",
+        )
+    return f"{len(loaded)} of {size} tensors loaded from {path.name}"
+
+
+def names_without_classes(model: Any) -> set[str]:
+    """The names of all weights but those of the class branch, which are of other shapes for other classes."""
+    branch = f"model.{len(model.model) - 1}.cv3."
+    return {name for name in model.state_dict() if not name.startswith(branch)}
 
 
 def training_loss(model: nn.Module) -> Callable[[Any, dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]:

@@ -28,8 +28,7 @@ from origcli.detection.yolo import (
     build,
     class_layers,
     fit,
-    load_matching,
-    published_weights,
+    load_published,
     read_architecture,
     to_pixels,
     training_loss,
@@ -166,13 +165,17 @@ def run(
 
     Raises:
         InputError: a data set is missing, damaged or too small.
-        UsageError: the data sets differ in resolution, or no architecture has the name.
+        UsageError: the data sets differ in resolution, no architecture has the name, or the checkpoint is
+            of another.
         ModelError: the checkpoint cannot be loaded safely.
     """
     own = settings.detector
     training, calibrating, testing, hashes = pools(paths, own.held_out)
     architecture = read_architecture(own.architecture, len(ALL_ELEMENTS))
-    model = initial_model(architecture, runtime.seed, init)
+    model = initial_model(architecture, runtime.seed)
+    notes = () if init is None else (load_published(model, init),)
+    for note in notes:
+        runtime.progress.say(note)
     card = DetectorCard(
         architecture=architecture,
         names=tuple(element.phrase for element in ALL_ELEMENTS),
@@ -214,7 +217,7 @@ def run(
         measured = {**seen.results(), **{f"{name}_hardened": value for name, value in hard.results().items()}}
         found = card.model_copy(update={"calibration": calibration, "metrics": measured})
         found = save_detector(runtime.out / "detector", found, model.state_dict())
-        return _report(found, model, measured, seen, history, steps, settings, runtime, len(training))
+        return _report(found, model, measured, seen, history, steps, settings, runtime, len(training), notes)
 
     return by_the_first(finish, runtime)
 
@@ -242,20 +245,11 @@ def pools(paths: Sequence[Path], held_out: int) -> tuple[Pool, Pool, Pool, list[
     return training, calibrating, testing, [data.hash for data in sets]
 
 
-def initial_model(architecture: Mapping[str, Any], seed: int, init: Path | None) -> nn.Module:
-    """New random weights; those of a checkpoint where they fit.
-
-    Raises:
-        UsageError: none of the checkpoint's weights fits.
-    """
+def initial_model(architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    """New random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "detector"))
-        model = build(architecture)
-    if init is not None and load_matching(model, published_weights(init)) == 0:
-        raise UsageError(
-            f"{init}: none of its weights fits the architecture", "give the --architecture it has"
-        )
-    return model
+        return build(architecture)
 
 
 @torch.no_grad()
@@ -351,6 +345,7 @@ def _report(
     settings: Settings,
     runtime: Runtime,
     size: int,
+    notes: Sequence[str],
 ) -> TrainDetectorReport:
     """Writes the report and its figures."""
     from origcli.reports.figures import confusion, loss_curves
@@ -363,7 +358,7 @@ def _report(
     batch = settings.detector.batch_size
     report = TrainDetectorReport(
         status=Status.complete,
-        provenance=provenance("train-detector", sections, runtime, data_hash),
+        provenance=provenance("train-detector", sections, runtime, data_hash, notes),
         results=(
             TrainResult(
                 stage="detector",

@@ -166,15 +166,34 @@ def test_a_hostile_data_set_runs_nothing(settings, tmp_path):
 
 def test_it_starts_from_a_published_checkpoint(shapes, settings, tmp_path):
     torch.save({"model": tiny_model(seed=5), "ema": None}, tmp_path / "start.pt")
-    model = detector.initial_model(ARCHITECTURE, 0, tmp_path / "start.pt")
+    model = detector.initial_model(ARCHITECTURE, 0)
+    note = yolo.load_published(model, tmp_path / "start.pt")
+    size = len(model.state_dict())
+    assert note == f"{size} of {size} tensors loaded from start.pt"
     expected = tiny_model(seed=5).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
     torch.save({"model": torch.nn.Linear(3, 4), "ema": None}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match="none of its weights fits"):
-        detector.initial_model(ARCHITECTURE, 0, tmp_path / "other.pt")
+    with pytest.raises(UsageError, match="0 of .* tensors fit"):
+        yolo.load_published(detector.initial_model(ARCHITECTURE, 0), tmp_path / "other.pt")
+
+
+def test_a_checkpoint_starts_its_own_architecture_alone_whatever_its_classes(tmp_path):
+    """Weights as those of yolov8n.pt, of 80 classes: some fit the layers of yolov8-shapes by chance."""
+    published = yolo.build(yolo.read_architecture("yolov8n", 80))
+    torch.save({"model": published, "ema": None}, tmp_path / "yolov8n.pt")
+    with pytest.raises(UsageError, match="another architecture: [1-9]") as caught:
+        yolo.load_published(yolo.build(yolo.read_architecture("yolov8-shapes", 60)), tmp_path / "yolov8n.pt")
+    assert "--architecture yolov8n" in caught.value.hint
+    own = yolo.build(yolo.read_architecture("yolov8n", 60))
+    note = yolo.load_published(own, tmp_path / "yolov8n.pt")
+    loaded, size = (int(word) for word in note.split() if word.isdigit())
+    assert 0 < loaded < size
+    weights = published.state_dict()
+    left = [name for name, value in own.state_dict().items() if not torch.equal(value, weights[name])]
+    assert left and all(".cv3." in name for name in left)
 
 
 @pytest.mark.weights
@@ -184,17 +203,18 @@ def test_the_published_yolov8n_is_read_safely():
     path = Path(os.environ.get("ORIGCLI_YOLOV8N", "yolov8n.pt"))
     if not path.is_file():
         pytest.skip("set ORIGCLI_YOLOV8N to the published yolov8n.pt")
-    model = detector.initial_model(yolo.read_architecture("yolov8n", 60), 0, path)
+    model = detector.initial_model(yolo.read_architecture("yolov8n", 60), 0)
+    yolo.load_published(model, path)
     weights = yolo.published_weights(path)
     assert torch.equal(model.state_dict()["model.0.conv.weight"], weights["model.0.conv.weight"])
 
 
 def test_the_same_seed_gives_the_same_start_whatever_was_drawn_before():
-    first = detector.initial_model(ARCHITECTURE, 3, None).state_dict()
+    first = detector.initial_model(ARCHITECTURE, 3).state_dict()
     torch.rand(5)
-    again = detector.initial_model(ARCHITECTURE, 3, None).state_dict()
+    again = detector.initial_model(ARCHITECTURE, 3).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.items())
-    other = detector.initial_model(ARCHITECTURE, 4, None).state_dict()
+    other = detector.initial_model(ARCHITECTURE, 4).state_dict()
     assert not torch.equal(first["model.0.conv.weight"], other["model.0.conv.weight"])
 
 
@@ -267,7 +287,7 @@ def test_the_loss_is_least_for_the_true_labels(tmp_path):
 
 
 def test_a_batch_without_elements_has_a_loss(shapes):
-    objective = detector.DetectionObjective(detector.initial_model(ARCHITECTURE, 0, None), 32)
+    objective = detector.DetectionObjective(detector.initial_model(ARCHITECTURE, 0), 32)
     pictures = torch.full((2, 32, 32, 3), 255, dtype=torch.uint8)
     terms = objective(
         pictures, torch.zeros(2, 4, 4), torch.full((2, 4), -1), **draw_randoms(generator(0), 2, 0.5)
@@ -277,7 +297,7 @@ def test_a_batch_without_elements_has_a_loss(shapes):
 
 
 def test_statistics_are_those_of_the_averaged_weights(shapes, settings):
-    model = detector.initial_model(ARCHITECTURE, 0, None)
+    model = detector.initial_model(ARCHITECTURE, 0)
     objective = detector.DetectionObjective(model, 32)
     pool = detector.pools([shapes], 10)[0]
     job = detector.Job(
