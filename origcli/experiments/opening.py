@@ -106,7 +106,8 @@ def check_tokens(
     counts = list(range(1, score.max_tokens + 1)) if given is None else sorted(given)
     prompt_ids(model.tokenizer, [score.prompt], counts[-1])
     if wants_edits(models.metric, settings):
-        prompt_ids(model.tokenizer, [score.edit_prompt], min(counts[-1], max(counts[0], score.edit_tokens)))
+        edited = max((m for m in counts if m <= score.edit_tokens), default=counts[0])
+        prompt_ids(model.tokenizer, [score.edit_prompt], edited)
     if given is not None:
         for m, vectors in given.items():
             check_width(model, vectors, f"the tokens given for m = {m}")

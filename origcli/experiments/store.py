@@ -9,6 +9,7 @@ would be computed in another batch, and its last digits would differ from those 
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ _SUFFIX = ".safetensors"
 _FACTS = "facts"
 _PICTURE = "picture-"
 _PENDING = "pending-"
+_KEY = re.compile("[0-9a-f]{64}")  # another would name a place elsewhere
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,10 @@ class Store:
         """Brings what a killed process left in one file to its places."""
         for pending in self.root.glob(f"{_PENDING}*{_SUFFIX}"):
             try:
-                packed = {key: data.tobytes() for key, data in load_file(pending).items()}
+                found = load_file(pending)
             except (OSError, SafetensorError):  # damaged, or another process was faster
-                packed = {}
-            self._settle(pending, packed)
+                found = {}
+            self._settle(pending, {key: data.tobytes() for key, data in found.items() if _KEY.fullmatch(key)})
 
 
 def _packed(entry: Entry) -> bytes:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save
 
 from origcli.experiments import store
 from origcli.experiments.store import Entry, Store, content_key, preview
@@ -40,10 +41,13 @@ def test_entries_of_one_batch_are_kept_all_or_none(tmp_path, monkeypatch):
         assert not list(root.glob("*.safetensors"))
 
 
-def test_what_is_damaged_and_pending_is_dropped(tmp_path):
-    (tmp_path / "pending-0.safetensors").write_bytes(b"torn")
-    assert Store(tmp_path).get(content_key("test")) is None
-    assert not list(tmp_path.iterdir())
+def test_what_is_pending_and_no_entry_is_dropped(tmp_path):
+    root = tmp_path / "a/b/store"
+    root.mkdir(parents=True)
+    (root / "pending-0.safetensors").write_bytes(b"torn")
+    (root / "pending-1.safetensors").write_bytes(save({"../../../elsewhere": np.zeros(3, np.uint8)}))
+    assert Store(root).get(content_key("test")) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_large_pictures_are_kept_to_look_at():
