@@ -12,13 +12,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from operator import attrgetter
 
 from origcli.errors import UsageError
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.captions import shuffled
 from origcli.scenes.elements import CORE_SHAPES, SIZES, TEXTURES, Element, select_elements
-from origcli.scenes.placement import Place, fixed_place, place_apart, place_freely
+from origcli.scenes.geometry import half_extent
+from origcli.scenes.placement import Place, fixed_place, has_room, place_apart, place_freely
 from origcli.scenes.scene import Scene
 from origcli.scenes.stream import Stream
 from origcli.scenes.visibility import arrange
@@ -40,17 +42,29 @@ class Recipe:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        largest = min(self.elements, key=lambda element: SIZES.index(element.size))
+        _ = self.elements  # unknown words are told at once
         if settings.mixture == "originality":
             self._check_originality()
         elif settings.category is not None or settings.fixed_location:
             given = "--category" if settings.category else "--fixed-location"
             raise UsageError(f"{given} says nothing about the uniform mixture", "add --mixture originality")
         if settings.no_overlap:
-            # The fullest picture has to have room, or it would fail after an hour.
-            stream = Stream(0)
-            stream.begin(0)
-            place_apart([largest] * settings.max_elements, stream.unit)
+            self._check_room()
+
+    def _check_room(self) -> None:
+        """The fullest picture has to have room whatever its elements are, or the set fails after an hour."""
+        settings, elements, most = self.settings, self.elements, self.settings.max_elements
+        if settings.category in PAIRS:
+            most, elements = 2, tuple(e for shape in PAIRS[settings.category] for e in self.of_shape(shape))
+        elif settings.mixture == "originality" and not self.others:
+            most = 2  # pairs, or one core element alone
+        widest = max(elements, key=lambda element: half_extent(element.shape, element.size))
+        if not has_room(widest, most):
+            fitting = next(n for n in count(1) if not has_room(widest, n + 1))
+            raise UsageError(
+                f"no room for {most} elements that do not overlap, were each a {widest.size} {widest.shape}",
+                f"use --max-elements {fitting} at most, or elements less wide",
+            )
 
     def _check_originality(self) -> None:
         settings = self.settings

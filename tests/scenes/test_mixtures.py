@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import pairwise, product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -211,6 +212,33 @@ def test_elements_may_be_kept_apart() -> None:
         for i, box in enumerate(boxes):
             assert not any(boxes_meet(box, other, 0.0199) for other in boxes[:i])
         assert all(item.covered == 0.0 for item in scene.placed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({}, 4),
+        ({"mixture": "originality"}, 4),
+        ({"shapes": ("circle", "square")}, 5),
+        ({"sizes": ("small",), "shapes": ("star",)}, 10),
+    ],
+)
+def test_apart_are_as_many_as_always_find_room(changes: dict[str, Any], most: int) -> None:
+    """The next number is refused at once, and told the largest that there is room for."""
+    with pytest.raises(UsageError, match="room") as caught:
+        recipe(no_overlap=True, max_elements=most + 1, **changes)
+    assert f"--max-elements {most} at most" in caught.value.hint
+    recipe(no_overlap=True, max_elements=most, **changes)
+
+
+def test_the_widest_elements_always_find_room() -> None:
+    for scene in scenes_of(recipe(no_overlap=True, sizes=("big",), shapes=("star",), max_elements=4), 3000):
+        assert all(item.covered == 0.0 for item in scene.placed)
+
+
+def test_pairs_need_room_for_two_however_many_the_mixture_has() -> None:
+    chosen = recipe(mixture="originality", category="unseen", no_overlap=True, max_elements=9)
+    assert {len(scene.elements) for scene in scenes_of(chosen, 50)} == {2}
 
 
 @pytest.mark.parametrize(
