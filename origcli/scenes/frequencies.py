@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,10 +20,16 @@ Tally = Counter[str]
 
 @dataclass(frozen=True)
 class Law:
-    """What a mixture says about one thing: key of the tally -> probability, in all 1."""
+    """What a mixture says about one thing.
+
+    Attributes:
+        shares: key of the tally -> probability, in all 1.
+        elsewhere: keys of the same prefix that another law speaks of; all others are impossible.
+    """
 
     what: str
     shares: Mapping[str, float]
+    elsewhere: frozenset[str] = frozenset()
 
 
 def tally(counts: Tally, scene: Scene) -> None:
@@ -81,11 +87,15 @@ def _pair_law(recipe: Recipe, kind: str) -> Law:
 
 
 def _rest_laws(recipe: Recipe) -> list[Law]:
-    found = [_even("core elements of the rest", [f"element/rest/{e.phrase}" for e in recipe.core])]
+    core = _even("core elements of the rest", [f"element/rest/{e.phrase}" for e in recipe.core])
     if not recipe.others:
-        return found
-    found.append(_even("other elements of the rest", [f"element/rest/{e.phrase}" for e in recipe.others]))
-    found.append(_number_law(recipe, "rest"))
+        return [core]
+    others = _even("other elements of the rest", [f"element/rest/{e.phrase}" for e in recipe.others])
+    found = [
+        replace(core, elsewhere=frozenset(others.shares)),
+        replace(others, elsewhere=frozenset(core.shares)),
+        _number_law(recipe, "rest"),
+    ]
     for number in range(1, recipe.settings.max_elements + 1):
         share = core_probability(number, len(recipe.core), len(recipe.others))
         shares = {f"core/{number}/one": share, f"core/{number}/none": 1 - share}
@@ -112,11 +122,17 @@ def chi_square(counts: Mapping[str, int], law: Law) -> dict[str, Any]:
     """Pearson's test of a law: statistic, degrees of freedom, p-value.
 
     The p-value is `None` with a reason where too few are expected for the test to mean something.
-    A count where the law gives no chance is told as `impossible`.
+    A count where the law gives no chance is told as `impossible`, as is a key of its prefix
+    that no law knows.
     """
     total = sum(counts.get(key, 0) for key in law.shares)
     expected = {key: total * share for key, share in law.shares.items() if share > 0}
-    impossible = sum(counts.get(key, 0) for key, share in law.shares.items() if share <= 0)
+    prefixes = {_prefix(key) for key in law.shares}
+    impossible = sum(
+        number
+        for key, number in counts.items()
+        if _prefix(key) in prefixes and key not in expected and key not in law.elsewhere
+    )
     result: dict[str, Any] = {"what": law.what, "observed": total, "impossible": impossible}
     freedom = len(expected) - 1
     if freedom < 1 or min(expected.values()) < _LEAST_EXPECTED:
@@ -125,6 +141,11 @@ def chi_square(counts: Mapping[str, int], law: Law) -> dict[str, Any]:
     statistic = sum((counts.get(key, 0) - value) ** 2 / value for key, value in expected.items())
     p_value = chi_square_tail(statistic, freedom)
     return {**result, "statistic": statistic, "degrees_of_freedom": freedom, "p_value": p_value}
+
+
+def _prefix(key: str) -> str:
+    """What a key is about: "number/rest" of "number/rest/2"."""
+    return key.rpartition("/")[0]
 
 
 def frequency_facts(recipe: Recipe, counts: Tally) -> dict[str, Any]:

@@ -65,6 +65,26 @@ def test_the_test_sees_a_wrong_share() -> None:
     assert wrong["p_value"] < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("changes", "stray"),
+    [
+        ({}, "category/odd"),
+        ({}, "number/uniform/5"),
+        ({}, "element/uniform/big pink full circle"),
+        ({"mixture": "originality"}, "category/unseen"),
+        ({"mixture": "originality"}, "pair/common/big red full circle and big red full circle"),
+        ({"mixture": "originality"}, "element/rest/small red full circle"),
+        ({"mixture": "originality"}, "core/2/two"),
+    ],
+)
+def test_what_no_law_knows_is_impossible(changes: dict[str, Any], stray: str) -> None:
+    chosen = recipe(**changes)
+    counts = tally_of(scenes_of(chosen, 200))
+    assert not any(chi_square(counts, law)["impossible"] for law in laws(chosen))
+    counts[stray] += 1
+    assert any(chi_square(counts, law)["impossible"] for law in laws(chosen))
+
+
 def test_the_test_is_pearson_s() -> None:
     law = Law("a die", dict.fromkeys("123456", 1 / 6))
     counts = dict(zip("123456", (16, 18, 16, 14, 12, 12), strict=True))
