@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from origcli import __version__
-from origcli.errors import UsageError
+from origcli.errors import InputError, UsageError
 from origcli.runtime import interrupts
 from origcli.runtime.progress import Progress, SilentProgress
 from origcli.runtime.provenance import hash_value, run_facts
@@ -154,6 +154,7 @@ def write_dataset(
 
     Raises:
         UsageError: the directory is in use, or holds another recipe's data.
+        InputError: it holds a damaged data set.
         StorageError: the disk is full or cannot be written.
         Interrupted: a signal came; what was finished is kept.
     """
@@ -172,16 +173,21 @@ def _is_finished(recipe: Recipe, directory: Path) -> bool:
 
     Raises:
         UsageError: it holds something else.
+        InputError: what says which recipe it holds is damaged.
     """
     plan = recipe_facts(recipe)
     found = next((directory / name for name in (FACTS_NAME, PLAN_NAME) if (directory / name).exists()), None)
     if found is None:
-        foreign = [entry.name for entry in directory.iterdir() if not entry.name.startswith(".lock")]
-        if foreign and RUN_NAME not in foreign:
+        # A run that was killed at once left its mark alone; other commands leave that, too, beside their own.
+        foreign = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".lock")}
+        if foreign - {RUN_NAME}:
             raise UsageError(f"{directory}: not empty, and no data set", "choose another directory")
         return False
     held = read_json(found)
-    held = held["recipe"] if found.name == FACTS_NAME else held
+    if found.name == FACTS_NAME and isinstance(held, dict):
+        held = held.get("recipe")
+    if not isinstance(held, dict) or "seed" not in held:
+        raise InputError(f"{found}: not as origcli synth writes it", "start over with --force")
     changed = [f"{key} {held.get(key)!r}, not {plan[key]!r}" for key in plan if held.get(key) != plan[key]]
     if changed:
         raise UsageError(

@@ -193,6 +193,26 @@ def test_a_finished_set_is_kept_unless_forced(small: Path, tmp_path: Path) -> No
     assert digest(path) == digest(small)
 
 
+def test_the_directory_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    """Every command leaves run.json: beside other files it is no sign of a data set."""
+    for name in ("run.json", "report.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match="no data set"):
+        write_dataset(recipe(count=COUNT), tmp_path, existing="use")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "run.json"]
+    (tmp_path / "report.json").unlink()
+    assert len(write_dataset(recipe(count=COUNT), tmp_path, existing="use")) == COUNT
+
+
+@pytest.mark.parametrize("name", ["dataset.json", ".synth.json"])
+@pytest.mark.parametrize("text", ["{}", "[]", '{"recipe": 3}'])
+def test_damaged_facts_are_named(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name) as caught:
+        write_dataset(recipe(count=COUNT), tmp_path, existing="use")
+    assert "--force" in caught.value.hint
+
+
 def test_a_stranger_s_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     for existing in ("refuse", "replace", "use"):
