@@ -15,7 +15,6 @@ from origcli.scenes.dataset import Dataset
 _CELL = 256
 _GAP = 12
 _TEXT_SIZE = 13
-_LINES = 5
 _WIDEST = 2200
 _MOST = 24
 _IN_A_NOTEBOOK = 8
@@ -53,26 +52,34 @@ def contact_sheet(dataset: Dataset, most: int = _MOST) -> Image.Image:
     count = min(len(dataset), most)
     columns = max(min(_WIDEST // (side + _GAP), count), 1)
     rows = max(-(-count // columns), 1)
-    height = side + _LINES * (_TEXT_SIZE + 3) + _GAP
+    records = list(islice(dataset.read_records(), count))
+    captions = [_lines(record, side) for record in records]
+    height = side + max(map(len, captions), default=1) * (_TEXT_SIZE + 3) + _GAP
     sheet = Image.new("RGB", (_GAP + columns * (side + _GAP), _GAP + rows * height), (225, 225, 225))
-    for index, record in enumerate(islice(dataset.read_records(), count)):
+    for index, (record, lines) in enumerate(zip(records, captions, strict=True)):
         corner = (_GAP + index % columns * (side + _GAP), _GAP + index // columns * height)
         picture = Image.fromarray(dataset.picture(record))
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), corner)
-        _annotate(sheet, corner, side, record)
+        _annotate(sheet, corner, side, record, lines)
     return sheet
 
 
-def _annotate(sheet: Image.Image, corner: tuple[int, int], side: int, record: dict[str, Any]) -> None:
+def _annotate(
+    sheet: Image.Image, corner: tuple[int, int], side: int, record: dict[str, Any], lines: list[str]
+) -> None:
     draw = ImageDraw.Draw(sheet)
     for item in record["elements"]:
         if item["box"] is not None:
             x0, y0, x1, y1 = (round(corner[i % 2] + edge * side) for i, edge in enumerate(item["box"]))
             draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=_HIDDEN if item["covered"] > 0.5 else _BOX)
-    text = record["text"] or "(empty)"
     font = ImageFont.load_default(_TEXT_SIZE)
-    lines = _wrap(f"{record['category']}: {text}", side, font)[:_LINES]
     draw.multiline_text((corner[0], corner[1] + side + 2), "\n".join(lines), "black", font, spacing=3)
+
+
+def _lines(record: dict[str, Any], side: int) -> list[str]:
+    """The kind and the whole caption of a picture, as wide as its cell."""
+    text = record["text"] or "(empty)"
+    return _wrap(f"{record['category']}: {text}", side, ImageFont.load_default(_TEXT_SIZE))
 
 
 def _wrap(text: str, width: int, font: Any) -> list[str]:
