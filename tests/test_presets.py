@@ -64,6 +64,15 @@ def test_the_paper_preset_has_the_supplements_number(part: str, setting: str, va
     assert re.search(rf"(^|\b|figure ){re.escape(part)}\b", preset_lines("paper")[setting])
 
 
+def test_the_seeds_of_query_pictures_are_those_declared_before_any_run() -> None:
+    """No study may be run again with another seed until it comes out."""
+    settings = resolve(presets=("paper",), environment={})[0]
+    own = (settings.rarity, settings.fixed_location, settings.popularity)
+    assert [one.seed for one in own] == [20241, 20242, 20243]
+    for name in PRESETS:
+        assert name == "paper" or not any("seed" in table for table in preset_values(name).values())
+
+
 def test_the_diversity_runs_from_four_elements_to_sixty() -> None:
     levels = resolve(presets=("paper",), environment={})[0].generalize.levels
     assert levels[0] == 4 and levels[-1] == 60 and {30, 60} <= set(levels)

@@ -10,11 +10,20 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from origcli.experiments.measure import Array, interval
 from origcli.experiments.opening import open_models
-from origcli.experiments.queries import QUERIES, SCORE, Measured, make_queries, model_resolution, score
+from origcli.experiments.queries import (
+    QUERIES,
+    SCORE,
+    Measured,
+    make_queries,
+    model_resolution,
+    score,
+    study_provenance,
+)
 from origcli.experiments.stages import train_model
 from origcli.models.registry import resolve
 from origcli.perception.elements import NEAR, Layout
@@ -36,8 +45,24 @@ from origcli.scenes.records import scene_of
 from origcli.settings import Settings, SynthSettings
 
 MODEL = "model"
-CHANCE_DRAWS = 9999
+CHANCE_DRAWS, SIGN_FLIPS = 999, 9999
 _SHOWN = 9
+
+
+@dataclass(frozen=True)
+class Match:
+    """The elements of one class in one drawing, as they were matched to those of the query.
+
+    Attributes:
+        places: (k, 2): where the query has them.
+        drawn: how many the drawing has.
+        distances: (min(k, drawn),), in widths of the picture, of the matching that makes their sum least.
+    """
+
+    element: Element
+    places: Array
+    drawn: int
+    distances: Array
 
 
 @dataclass(frozen=True)
@@ -46,15 +71,16 @@ class Offsets:
 
     Attributes:
         elements: those of the query, times the drawings.
-        matched: the element of each matched pair.
-        distances: (matched,), in widths of the picture.
-        places: (matched, 2): where the query has it.
+        drawings: the matches of each drawing.
     """
 
     elements: int
-    matched: tuple[Element, ...]
-    distances: Array
-    places: Array
+    drawings: tuple[tuple[Match, ...], ...]
+
+    @property
+    def distances(self) -> Array:
+        """(matched,), drawing by drawing."""
+        return _joined([one.distances for matches in self.drawings for one in matches])
 
 
 def run(
@@ -91,19 +117,25 @@ def run(
     )
     data, inputs = make_queries(runtime.out / QUERIES, "common", recipe, own.seed, runtime)
     measured = score(inputs, settings, runtime, cache)
-    offsets = look_again(measured, data, settings, runtime)
+    offsets_of = look_again(measured, data, settings, runtime)
     random = np.random.default_rng(derive_seed(runtime.seed, "fixed location"))
+    chance = {name: at_chance(one, CHANCE_DRAWS, random) for name, one in offsets_of.items()}
     report = FixedLocationReport(
         status=measured.report.status,
-        provenance=measured.report.provenance.model_copy(update={"command": "fixed-location"}),
+        provenance=study_provenance(measured, "fixed-location", settings, {"common": data.hash}),
         results=tuple(
-            query_result(result, record["text"], offsets[result.id], settings.score.bootstrap, random)
+            query_result(
+                *(result, record["text"], offsets_of[result.id], chance[result.id]),
+                *(settings.score.bootstrap, random),
+            )
             for result, record in _pairs(measured, data)
-            if result.id in offsets
+            if result.id in offsets_of
         ),
         errors=measured.report.errors,
-        summary=summarize(list(offsets.values()), settings.score.bootstrap, random),
-        figures=(_write_figure(runtime.out, measured),),
+        summary=summarize(
+            [(offsets_of[name], chance[name]) for name in offsets_of], settings.score.bootstrap, random
+        ),
+        figures=_write_figure(runtime.out, measured),
     )
     write_report(runtime.out, report)
     return report
@@ -119,7 +151,8 @@ def fixed_recipe(settings: Settings) -> SynthSettings:
 def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) -> str:
     """The pipeline trained in the run directory, as far as it is not there."""
     directory = make_directory(runtime.out / MODEL)
-    sections = {name: getattr(settings, name).model_dump(mode="json") for name in ("vae", "unet")}
+    names = ("vae", "text_encoder", "unet")
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in names}
     recipe = Recipe(fixed_recipe(settings), derive_seed(runtime.seed, "fixed location"))
     record_plan(
         directory,
@@ -158,48 +191,94 @@ def look_again(measured: Measured, data: Dataset, settings: Settings, runtime: R
 
 
 def offsets(query: Layout, drawings: Sequence[Layout]) -> Offsets:
-    """Matches elements of one class so that the sum of their distances is least (Hungarian method)."""
-    matched: list[Element] = []
-    distances: list[float] = []
-    places: list[tuple[float, float]] = []
-    for drawing in drawings:
-        theirs = drawing.places
-        for element, ours in query.places.items():
-            if element not in theirs:
-                continue
-            apart = np.linalg.norm(np.array(ours)[:, None] - np.array(theirs[element])[None], axis=-1)
-            for row, column in zip(*linear_sum_assignment(apart), strict=True):
-                matched.append(element)
-                distances.append(float(apart[row, column]))
-                places.append(ours[row])
+    """Matches the elements of each class of the query with those of each drawing."""
     return Offsets(
         elements=len(query.placed) * len(drawings),
-        matched=tuple(matched),
-        distances=np.array(distances, dtype=np.float64),
-        places=np.array(places, dtype=np.float64).reshape(-1, 2),
+        drawings=tuple(
+            tuple(
+                Match(element, np.array(ours), len(theirs), matched(np.array(ours), np.array(theirs)))
+                for element, ours in query.places.items()
+                if (theirs := drawing.places.get(element))
+            )
+            for drawing in drawings
+        ),
     )
 
 
-def chance_distances(one: Offsets, draws: int, random: np.random.Generator) -> Array:
-    """(draws, matched): distances of the same elements at uniform places, as in free pictures (2.1)."""
-    found = np.empty((draws, len(one.matched)))
-    for column, element in enumerate(one.matched):
-        free = np.array([place_freely(element, random.random) for _ in range(draws)])  # (draws, 2)
-        found[:, column] = np.linalg.norm(free - one.places[column], axis=1)
-    return found
+def matched(ours: Array, theirs: Array) -> Array:
+    """The distances of pairs of places, matched so that their sum is least (Hungarian method).
+
+    Args:
+        ours: (k, 2).
+        theirs: (n, 2).
+
+    Returns:
+        (min(k, n),)
+    """
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    return np.asarray(apart[linear_sum_assignment(apart)])
+
+
+def chance_distances(one: Match, draws: int, random: np.random.Generator) -> Array:
+    """(draws, matched): what comes of as many elements at uniform places, as in free pictures (2.1).
+
+    They are matched as the drawn ones were: the best of several is nearer than any one of them.
+    """
+    free = np.array(
+        [[place_freely(one.element, random.random) for _ in range(one.drawn)] for _ in range(draws)]
+    )
+    return np.stack([matched(one.places, places) for places in free])
+
+
+@dataclass(frozen=True)
+class AtChance:
+    """What uniform places would have given for one query.
+
+    Attributes:
+        distances: (draws, matched): the elements of all drawings.
+        ranks: (drawings with a match,): the share of draws in which a drawing's mean distance is less than the
+            one that was found, less one half. Uniform around 0 where elements are placed freely.
+    """
+
+    distances: Array
+    ranks: Array
+
+
+def at_chance(one: Offsets, draws: int, random: np.random.Generator) -> AtChance:
+    """Simulates the matching of every drawing. Drawings that are alike in number share their draws."""
+    known: dict[tuple[Element, int], Array] = {}
+    columns, ranks = [], []
+    for matches in one.drawings:
+        for match in matches:
+            if (match.element, match.drawn) not in known:
+                known[match.element, match.drawn] = chance_distances(match, draws, random)
+        if matches:
+            chance = np.concatenate([known[match.element, match.drawn] for match in matches], axis=1)
+            found = _joined([match.distances for match in matches]).mean()
+            means = chance.mean(1)
+            ranks.append((means < found).mean() + (means == found).mean() / 2 - 0.5)
+            columns.append(chance)
+    empty = np.empty((draws, 0))
+    return AtChance(np.concatenate([empty, *columns], axis=1), np.array(ranks))
 
 
 def query_result(
-    result: ScoreResult, caption: str, one: Offsets, replicates: int, random: np.random.Generator
+    result: ScoreResult,
+    caption: str,
+    one: Offsets,
+    chance: AtChance,
+    replicates: int,
+    random: np.random.Generator,
 ) -> FixedLocationResult:
     """The numbers of one query."""
-    count = len(one.matched)
-    distance = chance = Estimate.missing("no element of the query was found in its drawings")
+    distances = one.distances
+    count = len(distances)
+    distance = expected = Estimate.missing("no element of the query was found in its drawings")
     if count:
-        samples = one.distances[random.integers(count, size=(replicates, count))].mean(1)
+        samples = distances[random.integers(count, size=(replicates, count))].mean(1)
         (span,) = interval(samples[:, None])
-        distance = Estimate.of(float(one.distances.mean()), span.low, span.high)
-        chance = Estimate.of(float(chance_distances(one, replicates, random).mean()))
+        distance = Estimate.of(float(distances.mean()), span.low, span.high)
+        expected = Estimate.of(float(chance.distances.mean()))
     return FixedLocationResult(
         id=result.id,
         caption=caption,
@@ -207,16 +286,21 @@ def query_result(
         elements=one.elements,
         matched=count,
         distance=distance,
-        chance=chance,
+        chance=expected,
     )
 
 
 def summarize(
-    queries: Sequence[Offsets], replicates: int, random: np.random.Generator
+    queries: Sequence[tuple[Offsets, AtChance]], replicates: int, random: np.random.Generator
 ) -> FixedLocationSummary:
-    """All matched elements together; intervals resample queries, the test draws uniform places."""
-    known = [one for one in queries if one.matched]
-    test = f"one-sided Monte Carlo test, {CHANCE_DRAWS} draws of uniform places"
+    """All matched elements together. Queries are the units of intervals and of the test: the drawings of one
+    share a learned token, so that they are not independent of each other.
+    """
+    known = [(one.distances, chance) for one, chance in queries if len(chance.ranks)]
+    test = (
+        f"one-sided sign-flip test over {len(known)} queries: a drawing's mean distance is ranked among "
+        f"{CHANCE_DRAWS} draws of as many uniform places, matched as it was; a query is its mean rank"
+    )
     if not known:
         missing = Estimate.missing("no element of a query was found in its drawings")
         return FixedLocationSummary(
@@ -227,18 +311,42 @@ def summarize(
             test=test,
             score_report=SCORE,
         )
-    everything = np.concatenate([one.distances for one in known])
-    chance = np.concatenate([chance_distances(one, CHANCE_DRAWS, random) for one in known], axis=1)
-    as_near = int((chance.mean(1) <= everything.mean()).sum())
+    distances = [one for one, _ in known]
+    chance = np.concatenate([one.distances for _, one in known], axis=1)
     return FixedLocationSummary(
-        distance=_over_queries([one.distances for one in known], replicates, random),
+        distance=_over_queries(distances, replicates, random),
         chance=Estimate.of(float(chance.mean())),
-        within=_over_queries([(one.distances <= NEAR).astype(float) for one in known], replicates, random),
+        within=_over_queries([(one <= NEAR).astype(float) for one in distances], replicates, random),
         chance_within=Estimate.of(float((chance <= NEAR).mean())),
-        p_value=(1 + as_near) / (1 + CHANCE_DRAWS),
+        p_value=sign_flip_p_value(np.array([one.ranks.mean() for _, one in known]), random),
         test=test,
         score_report=SCORE,
     )
+
+
+def sign_flip_p_value(values: Array, random: np.random.Generator) -> float | None:
+    """One-sided p of a mean as low, were values as often above 0 as below; `None` for fewer than two.
+
+    Exact where there are few: of n values it is at least 1/2^n.
+    """
+    if len(values) < 2:
+        return None
+    found = stats.permutation_test(
+        (values,),
+        lambda sample, axis: sample.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=SIGN_FLIPS,
+        batch=1000,
+        alternative="less",
+        rng=random,
+    )
+    return float(found.pvalue)
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """One array of several, which may be none."""
+    return np.concatenate([np.empty(0), *parts])
 
 
 def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Generator) -> Estimate:
@@ -249,10 +357,12 @@ def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Ge
     return Estimate.of(float(sums.sum() / counts.sum()), span.low, span.high)
 
 
-def _write_figure(directory: Path, measured: Measured) -> str:
-    """Queries left, their one-token drawings right (figure 3)."""
+def _write_figure(directory: Path, measured: Measured) -> tuple[str, ...]:
+    """Queries left, their one-token drawings right (figure 3); none where nothing was drawn."""
     shown = [one for one in measured.results if one.curve and one.pictures][:_SHOWN]
-    drawings = max((len(one.curve[0].drawings) for one in shown), default=0)
+    if not shown:
+        return ()
+    drawings = max(len(one.curve[0].drawings) for one in shown)
     pictures: dict[tuple[int, int], Image.Image] = {}
     for row, one in enumerate(shown):
         assert one.pictures is not None
@@ -263,6 +373,5 @@ def _write_figure(directory: Path, measured: Measured) -> str:
     columns = ["query", *(f"seed {number + 1}" for number in range(drawings))]
     make_directory(directory / "figures")
     name = "figures/fixed-location.png"
-    if shown:
-        write_bytes(directory / name, picture_grid([""] * len(shown), columns, pictures))
-    return name
+    write_bytes(directory / name, picture_grid([""] * len(shown), columns, pictures))
+    return (name,)

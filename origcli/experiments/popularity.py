@@ -13,12 +13,14 @@ import numpy as np
 from origcli.errors import InputError
 from origcli.experiments.groups import resampled_groups
 from origcli.experiments.measure import Array, interval
-from origcli.experiments.queries import QUERIES, SCORE, model_resolution, score
+from origcli.experiments.queries import QUERIES, SCORE, model_resolution, score, study_provenance
+from origcli.models.registry import resolve
 from origcli.reports.schema import Estimate, ScoreResult, VerdictKind
 from origcli.reports.studies import PopularityReport, PopularityResult, PopularitySummary
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.inputs import Input
+from origcli.runtime.plan import record_plan
 from origcli.runtime.run_directory import make_directory, read_json, write_bytes
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.dataset import FACTS_NAME
@@ -26,6 +28,7 @@ from origcli.scenes.mixtures import Recipe, Sampler
 from origcli.scenes.png import encode_png
 from origcli.scenes.rendering import render
 from origcli.scenes.scene import Scene, boxes_meet, whole_box
+from origcli.scenes.writing import recipe_hash
 from origcli.settings import Settings, SynthSettings
 
 Group = Literal["trained", "fresh"]
@@ -42,18 +45,26 @@ def run(data: Path, settings: Settings, runtime: Runtime, cache: Path | None = N
         cache: directory of results kept by content.
 
     Raises:
-        InputError: no data set, or one without common pictures.
+        InputError: no data set, or one without common pictures, or not the one that the model was trained on.
         ModelError: the model is missing.
+        UsageError: the directory holds a study of other data, or with another margin.
     """
     own = settings.popularity
     recipe = read_recipe(data)
     resolution = model_resolution(settings, runtime)
-    inputs: list[Input] = []
-    for group in GROUPS:
-        # A picture depends on the seed and its number alone: another seed has no picture in common.
-        seed = recipe.seed if group == "trained" else derive_seed("fresh", own.seed)
-        chosen = common_scenes(Recipe(recipe.settings, seed), own.queries)
-        inputs += _write(runtime.out / QUERIES / group, group, chosen, resolution)
+    notes = check_training_data(recipe, resolve(settings.score.model, runtime).path)
+    # A picture depends on the seed and its number alone: another seed has no picture in common.
+    recipes = {"trained": recipe, "fresh": Recipe(recipe.settings, derive_seed("fresh", own.seed))}
+    hashes = {group: recipe_hash(one) for group, one in recipes.items()}
+    scenes = {group: common_scenes(recipes[group], own.queries) for group in GROUPS}
+    # Score knows pictures by name and place: those of other data would be taken for these. The margin is
+    # declared before the result is seen.
+    record_plan(runtime.out, {"data": hashes, **own.model_dump(mode="json")})
+    inputs = [
+        one
+        for group in GROUPS
+        for one in _write(runtime.out / QUERIES / group, group, scenes[group], resolution)
+    ]
     one_token = settings.score.model_copy(update={"max_tokens": 1})
     measured = score(inputs, settings.model_copy(update={"score": one_token}), runtime, cache)
     random = np.random.default_rng(derive_seed(runtime.seed, "popularity"))
@@ -62,7 +73,7 @@ def run(data: Path, settings: Settings, runtime: Runtime, cache: Path | None = N
     samples = {group: resampled_means(distances[group], replicates, random) for group in GROUPS}
     report = PopularityReport(
         status=measured.report.status,
-        provenance=measured.report.provenance.model_copy(update={"command": "popularity"}),
+        provenance=study_provenance(measured, "popularity", settings, hashes, notes),
         results=tuple(
             PopularityResult(
                 group=group,
@@ -72,6 +83,7 @@ def run(data: Path, settings: Settings, runtime: Runtime, cache: Path | None = N
                     for one in measured.results
                 ),
                 distance=_estimate(distances[group], samples[group]),
+                dataset_hash=hashes[group],
             )
             for group in GROUPS
         ),
@@ -106,6 +118,31 @@ def read_recipe(path: Path) -> Recipe:
             "give the data set that the model was trained on, of synth --mixture originality",
         )
     return recipe
+
+
+def check_training_data(recipe: Recipe, pipeline: Path) -> tuple[str, ...]:
+    """Compares a recipe with the data that a model was trained on, where its training run is beside it.
+
+    Returns:
+        A note where that is not known.
+
+    Raises:
+        InputError: they are not the same.
+    """
+    report = pipeline.parent / "report.json"
+    facts: Any = read_json(report) if report.is_file() else None
+    try:
+        trained_on = facts["results"][0]["dataset_hash"]
+    except (KeyError, IndexError, TypeError):
+        return (
+            "that the model was trained on this data set is taken on trust: its training run is not here",
+        )
+    if trained_on != recipe_hash(recipe):
+        raise InputError(
+            f"{pipeline}: trained on other data (hash {trained_on[:12]}, not {recipe_hash(recipe)[:12]})",
+            "give the data set that the model was trained on",
+        )
+    return ()
 
 
 def common_scenes(recipe: Recipe, count: int) -> list[Scene]:

@@ -1,9 +1,9 @@
 """Query pictures of the shapes world, made from recipes, and measured by the one measure there is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from origcli.errors import InputError, ModelError
 from origcli.experiments.archive import RESULTS
@@ -11,10 +11,11 @@ from origcli.experiments.originality import Request
 from origcli.experiments.originality import run as measure
 from origcli.experiments.stages import inner
 from origcli.models.registry import resolve
-from origcli.reports.schema import ScoreReport, ScoreResult
+from origcli.reports.schema import Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.inputs import Input
+from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import read_json
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
@@ -80,6 +81,32 @@ def model_resolution(settings: Settings, runtime: Runtime) -> int:
         return int(size) * 2 ** (levels - 1)
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: cannot read how large its pictures are: {error}") from error
+
+
+def study_provenance(
+    measured: Measured,
+    command: Literal["rarity", "fixed-location", "popularity"],
+    settings: Settings,
+    hashes: Mapping[Any, str],
+    notes: Sequence[str] = (),
+) -> Provenance:
+    """What made a study: its score run, and the study's own section, which has the seed of the queries.
+
+    Args:
+        hashes: of the data that the queries are of, by group.
+    """
+    own = measured.report.provenance
+    section = command.replace("-", "_")
+    values: dict[str, Any] = {**own.settings, section: getattr(settings, section).model_dump(mode="json")}
+    return own.model_copy(
+        update={
+            "command": command,
+            "settings": values,
+            "settings_hash": hash_value(values),
+            "dataset_hash": "+".join(hashes.values()),
+            "notes": (*own.notes, *notes),
+        }
+    )
 
 
 def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> Measured:

@@ -24,6 +24,7 @@ from origcli.experiments.queries import (
     model_resolution,
     query_recipe,
     score,
+    study_provenance,
 )
 from origcli.reports.figures import group_curves
 from origcli.reports.schema import Estimate, GroupSummary, ScoreResult, VerdictKind
@@ -62,7 +63,7 @@ def run(settings: Settings, runtime: Runtime, cache: Path | None = None) -> Rari
     random = np.random.default_rng(derive_seed(runtime.seed, "rarity"))
     report = RarityReport(
         status=measured.report.status,
-        provenance=measured.report.provenance.model_copy(update={"command": "rarity"}),
+        provenance=study_provenance(measured, "rarity", settings, hashes),
         results=tuple(category_results(measured, hashes)),
         errors=measured.report.errors,
         summary=RaritySummary(

@@ -66,7 +66,7 @@ class FixedLocationResult(Record):
     elements: int = Field(ge=0, description="elements of the query, times the drawings")
     matched: int = Field(ge=0, description="of them, those that the detector found in the drawing")
     distance: Estimate = Field(description="mean distance of matched elements from their place, in widths")
-    chance: Estimate = Field(description="that of the same elements at uniform places")
+    chance: Estimate = Field(description="that of as many elements at uniform places, matched alike")
 
 
 class FixedLocationSummary(Record):
@@ -77,7 +77,10 @@ class FixedLocationSummary(Record):
     within: Estimate = Field(description="share of matched elements within a tenth of the width")
     chance_within: Estimate
     p_value: float | None = Field(
-        default=None, ge=0, le=1, description="one-sided: nearer to their places than uniform ones"
+        default=None,
+        ge=0,
+        le=1,
+        description="one-sided, over queries: nearer to their places than uniform ones are",
     )
     test: str
     score_report: str
@@ -98,6 +101,7 @@ class PopularityResult(Record):
     images: int = Field(ge=0)
     out_of_domain: int = Field(default=0, ge=0)
     distance: Estimate = Field(description="mean d(1)")
+    dataset_hash: str | None = Field(default=None, description="of the recipe that the pictures are of")
 
 
 class PopularitySummary(Record):

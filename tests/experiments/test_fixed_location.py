@@ -7,11 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import kstest
 
+from origcli.errors import UsageError
 from origcli.experiments import fixed_location
-from origcli.experiments.fixed_location import chance_distances, offsets, summarize
+from origcli.experiments.fixed_location import (
+    Match,
+    Offsets,
+    at_chance,
+    chance_distances,
+    offsets,
+    sign_flip_p_value,
+    summarize,
+)
+from origcli.experiments.queries import Measured
 from origcli.perception.elements import Layout
+from origcli.reports.schema import ScoreReport
+from origcli.reports.studies import FixedLocationSummary
 from origcli.runtime.context import open_runtime
+from origcli.scenes.dataset import read_dataset
 from origcli.scenes.elements import Element
 from origcli.scenes.placement import fixed_place, place_freely
 from origcli.settings import Settings
@@ -25,6 +39,10 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def summarized(queries: Sequence[Offsets]) -> FixedLocationSummary:
+    return summarize([(one, at_chance(one, 200, random(9))) for one in queries], 100, random())
+
+
 def free(source: np.random.Generator) -> Layout:
     return Layout(tuple((one, place_freely(one, source.random)) for one in (CIRCLE, SQUARE)))
 
@@ -32,35 +50,71 @@ def free(source: np.random.Generator) -> Layout:
 def test_distances_are_of_the_best_matching_and_of_one_class() -> None:
     drawing = Layout(((CIRCLE, (0.9, 0.9)), (CIRCLE, (0.2, 0.3)), (SQUARE, (0.8, 0.7))))
     one = offsets(QUERY, [drawing, Layout(())])
-    assert one.matched == (CIRCLE, SQUARE) and one.elements == 4
+    assert [[match.element for match in matches] for matches in one.drawings] == [[CIRCLE, SQUARE], []]
+    assert one.elements == 4 and [match.drawn for match in one.drawings[0]] == [2, 1]
     x, y = fixed_place(CIRCLE)
     assert one.distances[0] == pytest.approx(np.hypot(x - 0.2, y - 0.3))
-    assert one.places[0] == pytest.approx([x, y])
+    assert one.drawings[0][0].places == pytest.approx(np.array([[x, y]]))
 
 
 def test_chance_is_the_distance_of_uniform_places() -> None:
     source = random(1)
     one = offsets(QUERY, [free(source) for _ in range(400)])
-    chance = chance_distances(one, 50, random(2))
-    assert chance.shape == (50, 800)
-    assert chance.mean() == pytest.approx(one.distances.mean(), rel=0.05)
+    chance = chance_distances(one.drawings[0][0], 2000, random(2))
+    assert chance.shape == (2000, 1)
+    assert chance.mean() == pytest.approx(one.distances[::2].mean(), rel=0.05)
+    several = Match(CIRCLE, np.array([fixed_place(CIRCLE)]), 3, np.zeros(1))
+    assert chance_distances(several, 500, random(2)).mean() < 0.7 * chance.mean()  # the best of three
 
 
 def test_elements_in_their_places_are_told_from_free_ones() -> None:
-    fixed = [offsets(QUERY, [QUERY] * 4) for _ in range(3)]
-    summary = summarize(fixed, 100, random())
+    summary = summarized([offsets(QUERY, [QUERY] * 4) for _ in range(12)])
     assert summary.distance.value == 0 and summary.within.value == 1
     assert summary.chance.value is not None and summary.chance.value > 0.2
-    assert summary.p_value is not None and summary.p_value < 0.001
+    assert summary.p_value == pytest.approx(1 / 2**12)
+    assert "sign-flip test over 12 queries" in summary.test
 
     source = random(3)
-    loose = summarize([offsets(QUERY, [free(source) for _ in range(4)]) for _ in range(3)], 100, random())
+    loose = summarized([offsets(QUERY, [free(source) for _ in range(4)]) for _ in range(12)])
     assert loose.p_value is not None and loose.p_value > 0.01
 
 
+def crowded(source: np.random.Generator) -> Layout:
+    """A free drawing that has one to four circles."""
+    circles = [CIRCLE] * int(source.integers(1, 5))
+    return Layout(tuple((one, place_freely(one, source.random)) for one in (*circles, SQUARE)))
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["drawings alike", "drawings apart"])
+def test_p_values_of_free_drawings_are_uniform(alike: bool) -> None:
+    """With several circles, of which the nearest is matched, and with the four drawings of a token alike."""
+    source, found = random(7), []
+    for _ in range(120):
+        queries = []
+        for _ in range(6):
+            drawings = [crowded(source)] * 4 if alike else [crowded(source) for _ in range(4)]
+            one = offsets(QUERY, drawings)
+            queries.append((one, at_chance(one, 60, source)))
+        found.append(sign_flip_p_value(np.array([one.ranks.mean() for _, one in queries]), source))
+    values = np.array(found, float)
+    assert 0.4 < values.mean() < 0.6
+    assert 0.02 <= (values <= 0.1).mean() <= 0.19  # 0.1 expected, of 64 possible values
+    assert kstest(values, "uniform").pvalue > 1e-3
+
+
 def test_nothing_found_is_told() -> None:
-    summary = summarize([offsets(QUERY, [Layout(())])], 10, random())
+    summary = summarized([offsets(QUERY, [Layout(())])])
     assert summary.distance.value is None and summary.p_value is None
+
+
+def test_one_query_gives_no_p_value() -> None:
+    assert sign_flip_p_value(np.array([-0.5]), random()) is None
+
+
+def test_where_nothing_was_drawn_no_figure_is_named(tmp_path: Path) -> None:
+    report = ScoreReport.model_construct(results=())
+    assert fixed_location._write_figure(tmp_path, Measured(report, ())) == ()
+    assert not list(tmp_path.iterdir())
 
 
 class InPlace:
@@ -107,7 +161,10 @@ def test_a_given_model_is_measured(
     assert found and all(
         one.drawings == 4 and one.distance.value == pytest.approx(0, abs=1e-6) for one in found
     )
-    assert report.summary.p_value < 0.01
+    assert report.summary.p_value == pytest.approx(1 / 2 ** len(found))
+    own = report.provenance.settings["fixed_location"]
+    assert (own["seed"], own["queries"]) == (20242, 6)
+    assert report.provenance.dataset_hash == read_dataset(tmp_path / "run" / "queries" / "common").hash
     assert (tmp_path / "run" / report.figures[0]).stat().st_size
 
 
@@ -127,3 +184,6 @@ def test_a_model_is_trained_on_fixed_places_once(
     written = weights.stat().st_mtime_ns
     assert study(settings, tmp_path).to_json() == report.to_json()
     assert weights.stat().st_mtime_ns == written
+    other = settings.text_encoder.model_copy(update={"steps": 3})
+    with pytest.raises(UsageError, match=r"text_encoder\.steps was 2, is 3"):
+        study(settings.model_copy(update={"text_encoder": other}), tmp_path)

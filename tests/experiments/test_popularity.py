@@ -1,5 +1,6 @@
 """The popularity study: which pictures are taken, and what is called equivalent."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from origcli.errors import InputError
+from origcli.errors import InputError, UsageError
 from origcli.experiments import popularity
 from origcli.experiments.popularity import (
     PopularitySummary,
+    check_training_data,
     common_scenes,
     compare,
     read_recipe,
@@ -20,7 +22,7 @@ from origcli.runtime.context import open_runtime
 from origcli.scenes.dataset import read_dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.records import scene_of
-from origcli.scenes.writing import write_dataset
+from origcli.scenes.writing import recipe_hash, write_dataset
 from origcli.settings import Settings, SynthSettings, resolve
 
 
@@ -112,3 +114,30 @@ def test_a_whole_study(tmp_path: Path, data: Path, tiny_settings: Callable[..., 
     pictures = [Image.open(path) for path in files]
     assert {picture.size for picture in pictures} == {(64, 64)}
     assert len({picture.tobytes() for picture in pictures}) == 4
+    own = report.provenance.settings["popularity"]
+    assert own == settings.popularity.model_dump(mode="json")
+    assert report.results[0].dataset_hash == read_dataset(data).hash
+    assert report.provenance.dataset_hash == "+".join(str(one.dataset_hash) for one in report.results)
+    assert any("taken on trust" in note for note in report.provenance.notes)
+
+    # Other data, seeds and margins are not gone on with, and leave the pictures as they are.
+    write_dataset(Recipe(synth(), 4), tmp_path / "other")
+    before = [path.read_bytes() for path in files]
+    for given, changes, named in (
+        (tmp_path / "other", {}, "data.trained"),
+        (data, {"seed": 1}, "data.fresh"),
+        (data, {"margin": 0.5}, "margin was 0.1, is 0.5"),
+    ):
+        changed = tiny_settings(popularity={"queries": 2, **changes})
+        with open_runtime(settings.runtime, tmp_path) as runtime, pytest.raises(UsageError, match=named):
+            popularity.run(given, changed, runtime)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_the_data_are_compared_with_those_that_the_model_was_trained_on(data: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(data)
+    (tmp_path / "report.json").write_text(json.dumps({"results": [{"dataset_hash": recipe_hash(recipe)}]}))
+    assert check_training_data(recipe, tmp_path / "pipeline") == ()
+    with pytest.raises(InputError, match="trained on other data"):
+        check_training_data(Recipe(recipe.settings, 99), tmp_path / "pipeline")
+    assert len(check_training_data(recipe, tmp_path / "elsewhere" / "pipeline")) == 1

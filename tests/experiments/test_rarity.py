@@ -91,6 +91,8 @@ def test_a_whole_study(tmp_path: Path, tiny_settings: Callable[..., Settings]) -
     assert report.summary is not None
     assert [test.score for test in report.summary.tests] == list(rarity.SCORES)
     assert all(test.images == 6 for test in report.summary.tests)
+    assert report.provenance.settings["rarity"] == {"queries": 2, "seed": 20241}
+    assert report.provenance.dataset_hash == "+".join(one.dataset_hash for one in report.results)
     assert all((tmp_path / name).stat().st_size for name in report.figures)
     assert read_report(tmp_path, "rarity").to_json() == report.to_json()
     rows = (tmp_path / "report.csv").read_text().splitlines()
