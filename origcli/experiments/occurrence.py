@@ -56,8 +56,25 @@ class Quantity:
 
 
 def frequency(counts: Counts, replicates: int, random: np.random.Generator) -> Quantity:
-    """Held-out detections / all detections; 0 where nothing at all was detected."""
-    return _ratio(counts.held_out, counts.total, 0.0, replicates, random)
+    """Held-out detections / all detections; 0 where nothing at all was detected.
+
+    Where none is held out, or all are, every resample is the same and would claim certainty. Replicates are
+    then quantiles of Clopper and Pearson's bound over the pictures in which anything was detected: with none
+    in n pictures the interval ends at 1 − 0.025^(1/n), or about 3.7/n, and at 1 where n is 0.
+    """
+    found = _ratio(counts.held_out, counts.total, 0.0, replicates, random)
+    if found.value not in (0.0, 1.0):
+        return found
+    bound = _bound_of_none(int((counts.total > 0).sum()), replicates)
+    return Quantity(found.value, bound if found.value == 0.0 else 1.0 - bound)
+
+
+def _bound_of_none(pictures: int, replicates: int) -> Array:
+    """Quantiles (replicates,) of Beta(1, pictures): which shares go with seeing none of them."""
+    if pictures == 0:
+        return np.ones(replicates)  # nothing was seen, so nothing is excluded
+    levels = np.linspace(0.0, 1.0, replicates)
+    return np.asarray(1.0 - (1.0 - levels) ** (1.0 / pictures))
 
 
 def quality(counts: Counts, replicates: int, random: np.random.Generator) -> Quantity:
@@ -110,13 +127,25 @@ class Rise:
     p_value: float
 
 
-def rise(levels: Sequence[int], values: Sequence[float], random: np.random.Generator) -> Rise | None:
+def rise(
+    levels: Sequence[int],
+    values: Sequence[float],
+    random: np.random.Generator,
+    blocks: Sequence[str] | None = None,
+) -> Rise | None:
     """Does a quantity rise with diversity? A one-sided permutation test over experiments.
 
-    `None` where levels or values do not vary, or there are fewer than three experiments.
+    Args:
+        blocks: of each experiment, what it shares with others: values change places within a block alone.
+
+    Returns:
+        `None` where levels or values do not vary, there are fewer than three experiments, or no block has
+        two levels.
     """
     x, y = np.asarray(levels, float), np.asarray(values, float)
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
+        return None
+    if blocks is not None and len(set(zip(blocks, levels, strict=True))) == len(set(blocks)):
         return None
     first, second = np.triu_indices(len(x), 1)
     direction = np.sign(x[second] - x[first])  # (pairs,)
@@ -125,6 +154,10 @@ def rise(levels: Sequence[int], values: Sequence[float], random: np.random.Gener
         """Concordant less discordant pairs of each row (..., experiments): tau but for a constant."""
         return np.asarray((np.sign(rows[..., second] - rows[..., first]) * direction).sum(-1))
 
-    shuffled = random.permuted(np.tile(y, (PERMUTATIONS, 1)), axis=1)
+    shuffled = np.tile(y, (PERMUTATIONS, 1))
+    names = np.asarray(blocks if blocks is not None else [""] * len(y))
+    for name in dict.fromkeys(names.tolist()):
+        members = np.flatnonzero(names == name)
+        shuffled[:, members] = random.permuted(shuffled[:, members], axis=1)
     as_large = int((concordance(shuffled) >= concordance(y)).sum())
     return Rise(float(stats.kendalltau(x, y).statistic), (1 + as_large) / (1 + PERMUTATIONS))

@@ -228,7 +228,10 @@ class LevelSummary(Record):
 
     level: int = Field(ge=1)
     condition: Literal["empty", "prompted"]
-    experiments: int = Field(ge=0)
+    experiments: int = Field(ge=0, description="that are finished")
+    averaged: dict[str, int] = Field(
+        default={}, description="by quantity: the experiments that have a value, which its average is over"
+    )
     frequency: Estimate
     lift: Estimate
     confidence: Estimate

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from origcli.experiments.occurrence import Counts, Quantity, average, frequency, quality, rise
 
@@ -27,9 +28,27 @@ def test_frequency_is_held_out_over_all() -> None:
     assert 0 <= estimate.low <= 0.5 <= estimate.high <= 1
 
 
-def test_nothing_over_nothing_is_zero() -> None:
+def test_nothing_over_nothing_is_zero_and_excludes_nothing() -> None:
     estimate = frequency(counts([0, 0], [0, 0]), 50, random()).estimate
-    assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+    assert (estimate.value, estimate.low, estimate.high) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("pictures", [10, 1024])
+def test_none_and_all_have_clopper_and_pearsons_bound_over_pictures(pictures: int) -> None:
+    """Pictures without any detection say nothing, so they are not counted."""
+    total = [2] * pictures + [0] * 50
+    exact = binomtest(0, pictures).proportion_ci(method="exact").high
+    none = frequency(counts([0] * (pictures + 50), total), 4001, random()).estimate
+    assert (none.value, none.low) == (0, 0) and none.high == pytest.approx(exact, rel=1e-3)
+    every = frequency(counts(total, total), 4001, random()).estimate
+    assert (every.value, every.high) == (1, 1) and every.low == pytest.approx(1 - exact, rel=1e-3)
+
+
+def test_an_average_of_nothing_found_is_not_certain_of_it() -> None:
+    none = [frequency(counts([0] * 100, [1] * 100), 2000, random(i)) for i in range(3)]
+    estimate = average(none, random())
+    assert (estimate.value, estimate.low) == (0, 0)
+    assert estimate.high is not None and 1 / 300 < estimate.high < 0.037
 
 
 def test_quality_of_what_was_never_seen_is_missing_with_a_reason() -> None:
@@ -96,6 +115,20 @@ def test_the_p_value_is_the_exact_one() -> None:
     """Three experiments, all different: 1 of 6 orders rises throughout."""
     one = rise([1, 2, 3], [0.1, 0.2, 0.3], random())
     assert one is not None and one.p_value == pytest.approx(1 / 6, abs=0.02)
+
+
+def test_values_change_places_within_their_block_alone() -> None:
+    """Two held-out elements of very different frequency, each rising over three levels: 1 of 36 ways."""
+    levels, blocks = [4, 30, 60] * 2, ["a"] * 3 + ["b"] * 3
+    one = rise(levels, [0.01, 0.02, 0.03, 0.7, 0.8, 0.9], random(), blocks)
+    assert one is not None and one.p_value == pytest.approx(1 / 36, abs=0.01)
+    assert rise([4, 30, 60], [0.1, 0.2, 0.3], random(), ["a", "b", "c"]) is None
+    source, below = random(4), 0
+    for _ in range(60):
+        values = source.normal(size=6) + np.array([0.0] * 3 + [9.0] * 3)
+        found = rise(levels, list(values), source, blocks)
+        below += found is not None and found.p_value <= 0.5
+    assert 6 <= below <= 42  # of few permutations many tie, which count against a rise
 
 
 def test_p_values_are_uniform_without_a_trend() -> None:
