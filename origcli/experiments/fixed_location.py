@@ -236,8 +236,8 @@ class AtChance:
 
     Attributes:
         distances: (draws, matched): the elements of all drawings.
-        ranks: (drawings with a match,): the share of draws in which a drawing's mean distance is less than the
-            one that was found, less one half. Uniform around 0 where elements are placed freely.
+        ranks: (drawings with a match,): the share of draws in which a drawing's mean distance is less than
+            the one that was found, minus one half. Uniform around 0 where elements are placed freely.
     """
 
     distances: Array

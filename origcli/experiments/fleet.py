@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from origcli.errors import OrigError, StorageError
+from origcli.errors import Interrupted, OrigError, StorageError
 from origcli.experiments.diversity import Experiment
 from origcli.experiments.stages import EXPERIMENTS, Bench, Found, conduct, open_detector
 from origcli.experiments.study import PLAN
@@ -37,6 +37,8 @@ def open_worker(settings: Settings, out: Path) -> Callable[[Experiment], Found |
         bench = Bench(experiment, settings, runtime, out / EXPERIMENTS / experiment.name)
         try:
             return conduct(bench, detector)
+        except Interrupted:
+            raise  # a machine that is taken away is no failure of the experiment
         except OrigError as problem:
             return Failure.of(problem, experiment.name)
 

@@ -137,6 +137,7 @@ def train_model(
         init_from: a pipeline to start from: its VAE is kept, its UNet is trained on.
     """
     if (directory / "unet" / "report.json").is_file():
+        _clean(directory, settings)  # a kill may have come before it
         return
     runtime = replace(runtime, seed=recipe.seed)
     with timed(directory, "data"):
@@ -153,6 +154,11 @@ def train_model(
     with timed(directory, "unet"), inner(runtime, directory / "unet") as own:
         latents = init_from or directory / "vae"
         unet.run(directory / "data", latents, settings, own, resume=True, init_from=init_from)
+    _clean(directory, settings)
+
+
+def _clean(directory: Path, settings: Settings) -> None:
+    """Removes what a trained model has no use for, unless it is to be kept."""
     if not settings.generalize.keep_data:
         # The data can be made again from the recipe; checkpoints are of no use to a trained model.
         for name in ("data", "vae/checkpoints", "unet/checkpoints"):

@@ -147,6 +147,26 @@ def test_what_is_done_is_not_done_again(copy: Path, detector: Path, calls: list[
     assert (copy / "report.json").read_bytes() == before
 
 
+def test_what_a_kill_left_of_a_trained_model_is_cleaned_up(copy: Path, detector: Path) -> None:
+    left = copy / "experiments" / FIRST / "data"
+    left.mkdir()
+    run(toy_settings(detector), toy_runtime(copy))
+    assert not left.exists()
+
+
+def test_a_worker_that_is_stopped_is_no_failed_experiment(
+    finished: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any) -> Any:
+        raise Interrupted(15)
+
+    settings = toy_settings(detector)
+    work = fleet.open_worker(settings, finished)
+    monkeypatch.setattr(fleet, "conduct", stop)
+    with pytest.raises(Interrupted):
+        work(planned(settings)[0])
+
+
 def test_more_pictures_and_experiments_go_on_with_what_is_there(
     copy: Path, detector: Path, calls: list[str]
 ) -> None:
