@@ -122,6 +122,21 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str,
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("vae", {"channels": ()}, r"vae\.channels = \(\) \(flag\): .*at least 1 item"),
+        ("unet", {"channels": (96, 0)}, r"unet\.channels\.1 = 0 \(flag\): should be greater"),
+        ("vae", {"channels": (8, 12), "norm_groups": 8}, "norm_groups = 8 .*does not divide 12"),
+        ("unet", {"channels": (96, 160), "norm_groups": 48}, "norm_groups = 48 .*does not divide 160"),
+        ("text_encoder", {"width": 20, "heads": 3}, r"heads = 3 \(flag\): .*does not divide 20"),
+    ],
+)
+def test_shapes_that_no_network_has_are_told(section: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve({section: values}, environment={})
+
+
 @pytest.mark.parametrize("content", [None, b"[score", b"\xff\xfe", b"a = " + b"[" * 50_000])
 def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

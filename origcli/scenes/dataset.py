@@ -6,6 +6,7 @@ keeps their metadata under `.parts` until all are there, so a killed run goes on
 With shards, a unit is one tar (see `shards`).
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -126,6 +127,18 @@ class Dataset:
         """sha256 of the recipe: equal for equal pictures and captions."""
         return str(self.facts["hash"])
 
+    @cached_property
+    def pictures_hash(self) -> str:
+        """sha256 of the files of all pictures in order: what `dataset.json` claims is no part of it.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        digest = hashlib.sha256()
+        for record in self.records:
+            digest.update(hashlib.sha256(self._file(record)).digest())
+        return digest.hexdigest()
+
     @property
     def recipe(self) -> dict[str, Any]:
         """The settings and the seed that made it."""
@@ -145,17 +158,32 @@ class Dataset:
         Raises:
             InputError: the file is missing or damaged.
         """
-        path = self.path / record.get("shard", record["file_name"])
-        name = record["file_name"]
+        path, name = self._place(record), record["file_name"]
         try:
-            with path.open("rb") as file:
-                file.seek(record.get("offset", 0))
-                pixels = decode_png(file.read(record.get("size", -1)))
+            pixels = decode_png(self._file(record))
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{path}: cannot read the picture {name}: {error}") from error
         if pixels.shape != (self.resolution, self.resolution, 3):
             raise InputError(f"{path}: {name} is not {self.resolution} pixels wide and high")
         return pixels
+
+    def _place(self, record: dict[str, Any]) -> Path:
+        """The file that holds the picture of a record."""
+        return self.path / record.get("shard", record["file_name"])
+
+    def _file(self, record: dict[str, Any]) -> bytes:
+        """The PNG of a record.
+
+        Raises:
+            InputError: the file is missing.
+        """
+        path = self._place(record)
+        try:
+            with path.open("rb") as file:
+                file.seek(record.get("offset", 0))
+                return file.read(record.get("size", -1))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot read the picture {record['file_name']}: {error}") from error
 
     def images(self, indices: Sequence[int] | None = None, threads: int | None = None) -> Pixels:
         """Pictures in one array: uint8 (n, h, w, 3); all of them where `indices` is `None`."""

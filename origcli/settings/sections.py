@@ -1,8 +1,31 @@
 """The sections: every setting of every command, its type and its range. Their values are in presets/."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+
+def _divide(number: int, widths: Sequence[int], what: str) -> int:
+    odd = [width for width in widths if width % number]
+    if odd:
+        raise ValueError(f"should divide {what}, and does not divide {odd[0]}")
+    return number
+
+
+def _divide_channels(groups: int, others: ValidationInfo) -> int:
+    """Group normalisation shares the channels of each level out among its groups."""
+    return _divide(groups, others.data.get("channels", ()), "all channels")
+
+
+def _divide_width(heads: int, others: ValidationInfo) -> int:
+    """Attention shares the width out among its heads."""
+    return _divide(heads, [others.data["width"]] if "width" in others.data else [], "the width")
+
+
+Channels = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Groups = Annotated[int, Field(ge=1), AfterValidator(_divide_channels)]
+Heads = Annotated[int, Field(ge=1), AfterValidator(_divide_width)]
 
 
 class Section(BaseModel):
@@ -64,10 +87,10 @@ class VaeSettings(OptimizerSettings):
     """AutoencoderKL from scratch (supplement 6.1)."""
 
     epochs: float = Field(gt=0)
-    channels: tuple[int, ...]
+    channels: Channels
     layers_per_block: int = Field(ge=1)
     latent_channels: int = Field(ge=1)
-    norm_groups: int = Field(ge=1)
+    norm_groups: Groups
     kl_weight: float = Field(ge=0)
     l1_weight: float = Field(ge=0)
     mse_weight: float = Field(ge=0)
@@ -82,7 +105,7 @@ class TextEncoderSettings(Section):
     source: str
     width: int = Field(ge=8)
     layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
+    heads: Heads
     max_length: int = Field(ge=8)
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -95,10 +118,10 @@ class UNetSettings(OptimizerSettings):
     """UNet2DConditionModel from scratch (supplement 6.1)."""
 
     epochs: float = Field(gt=0)
-    channels: tuple[int, ...]
+    channels: Channels
     layers_per_block: int = Field(ge=1)
     attention_head_dim: int = Field(ge=4)
-    norm_groups: int = Field(ge=1)
+    norm_groups: Groups
     prediction: Literal["epsilon", "v_prediction"]
     min_snr_gamma: float | None = Field(None, gt=0)
     caption_dropout: float = Field(ge=0, le=1)
