@@ -111,9 +111,20 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(usage_error(problem), problem)
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(int(ExitCode.SIGINT)) from None
-    except MemoryError as problem:
+    except (MemoryError, RuntimeError) as problem:
+        if not _is_out_of_memory(problem):
+            raise
         _stop(DeviceError("out of memory", "free some memory, or choose a smaller model or batch"), problem)
     raise SystemExit(status if isinstance(status, int) else ExitCode.OK)
+
+
+def _is_out_of_memory(problem: BaseException) -> bool:
+    """Whether memory ran out, on the device or the host, where no smaller batch could help."""
+    if isinstance(problem, MemoryError) or "torch" not in sys.modules:  # torch alone knows, and is heavy
+        return isinstance(problem, MemoryError)
+    from origcli.runtime.memory import is_out_of_memory
+
+    return is_out_of_memory(problem)
 
 
 def _stop(problem: OrigError, cause: BaseException) -> NoReturn:

@@ -51,10 +51,23 @@ def select_device(name: str = "auto") -> torch.device:
 def select_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     """The dtype of the frozen models: on CUDA bf16 where the card computes in it, else fp16; fp32 elsewhere.
 
+    `auto` follows `accelerate launch --mixed_precision`. Its `no` is also what a launch says that was told
+    nothing, and changes nothing here.
+
     Learned embeddings and optimiser states are fp32 whatever this says.
+
+    Raises:
+        UsageError: the launch asks for a precision that there is not.
     """
     if name != "auto":
         return DTYPES[name]
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if launched != "no":
+        if launched not in DTYPES:
+            raise UsageError(
+                f"accelerate is configured for mixed precision in {launched}", "choose bf16, fp16 or no"
+            )
+        return DTYPES[launched]
     if device.type != "cuda":
         return torch.float32
     with torch.cuda.device(device):  # the question is asked about the current device

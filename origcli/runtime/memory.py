@@ -68,6 +68,23 @@ class BatchSize:
             self.size //= 2
             self._say(f"out of memory: going on with {self.size} at a time")
 
+    def over(self, total: int, work: Callable[[slice], T]) -> Iterator[T]:
+        """What `work` gives for consecutive parts of `total` samples, each as large as memory allows.
+
+        Raises:
+            DeviceError: memory runs out at a size of one.
+        """
+        done = 0
+        while done < total:
+            part, result = self.attempt(lambda size, first=done: _with_part(first, size, total, work))  # type: ignore[misc]
+            done = part.stop
+            yield result
+
+
+def _with_part(first: int, size: int, total: int, work: Callable[[slice], T]) -> tuple[slice, T]:
+    part = slice(first, min(first + size, total))
+    return part, work(part)
+
 
 def slices(total: int, size: int) -> Iterator[slice]:
     """[0, size), [size, 2 size) … up to `total`."""

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from origcli.inversion.templates import fill, read_templates, without_slot
 from origcli.models.unet import add_noise, min_snr_weight, prediction_target, signal_and_noise
 from origcli.runtime.context import Runtime
-from origcli.runtime.memory import slices
+from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.seeding import generator
 from origcli.scenes import dataset as datasets
 from origcli.settings import UNetSettings
@@ -217,11 +217,16 @@ def held_out_loss(
 ) -> dict[str, float]:
     """The mean loss on held-out pictures at fixed random numbers, captions never dropped."""
     total, batches = 0.0, Latents(features, indices.start, len(indices))
+    size = BatchSize(_EVALUATION_BATCH, runtime.progress.say)
     for part in slices(len(indices), _EVALUATION_BATCH):
         count = part.stop - part.start
         randoms = step_randoms(latent_shape, 1000)(generator("held-out loss", part.start), count)
         randoms["drop"], randoms["way"] = torch.ones(count), torch.ones(count)
         batch = batches.__getitems__(list(range(part.start, part.stop))) | randoms
-        terms = objective(**{name: rows.to(runtime.device) for name, rows in batch.items()})
-        total += float(terms["loss"].sum())
+
+        def loss(which: slice, batch: Batch = batch) -> float:
+            terms = objective(**{name: rows[which].to(runtime.device) for name, rows in batch.items()})
+            return float(terms["loss"].sum())
+
+        total += sum(size.over(count, loss))
     return {"held_out_loss": total / len(indices), "held_out_pictures": len(indices)}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import origcli
 from origcli import errors
@@ -84,6 +85,7 @@ KINDS = [kind for kind in errors.OrigError.__subclasses__() if kind is not error
         (errors.Interrupted(15), 143),
         (KeyboardInterrupt(), 130),
         (MemoryError(), 5),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), 5),
     ],
     ids=lambda value: value if isinstance(value, int) else type(value).__name__,
 )
@@ -115,6 +117,28 @@ def test_a_bug_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(present, "write", lambda text: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         app.main(["schema"])
+
+
+def test_another_error_of_torch_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(present, "write", lambda text: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        app.main(["schema"])
+
+
+def test_a_bug_loads_no_torch() -> None:
+    code = """
+import sys
+from origcli.cli import app, present
+def fail(text):
+    raise RuntimeError("out of memory, perhaps")
+present.write = fail
+try:
+    app.main(["schema"])
+except RuntimeError:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
 
 
 # -- stdout --------------------------------------------------------------------------------------

@@ -92,6 +92,21 @@ def test_dtypes(machine: Iterator[object]) -> None:
     assert select_dtype(CUDA, "fp32") == torch.float32
 
 
+def test_the_precision_of_a_launch_is_taken_where_none_is_asked_for(
+    machine: Iterator[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next(machine)(cuda=1, bf16=(0,))  # type: ignore[operator]
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert select_dtype(CPU) == torch.bfloat16 and select_dtype(CPU, "fp32") == torch.float32
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert select_dtype(CUDA) == torch.float16
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # what a launch without the option says
+    assert select_dtype(CUDA) == torch.bfloat16
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(UsageError, match="fp8"):
+        select_dtype(CUDA)
+
+
 def test_mixed_precision_is_on_inside_only() -> None:
     layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4)
     with autocast(CPU, torch.bfloat16):

@@ -70,6 +70,19 @@ def test_the_batch_shrinks_until_it_fits_and_stays_there(size: int, fits: int) -
     assert batch.attempt(work) == batch.size and tried == [batch.size]
 
 
+@given(total=st.integers(0, 200), size=st.integers(1, 64), fits=st.integers(1, 64))
+def test_every_sample_is_worked_on_once_however_little_fits(total: int, size: int, fits: int) -> None:
+    def work(part: slice) -> list[int]:
+        if part.stop - part.start > fits:
+            raise MemoryError
+        return list(range(part.start, part.stop))
+
+    with patch.object(memory, "release"):
+        parts = list(BatchSize(size).over(total, work))
+    assert [number for part in parts for number in part] == list(range(total))
+    assert all(0 < len(part) <= min(size, fits) for part in parts)
+
+
 @pytest.mark.fault(14, "exit 5 when one sample does not fit")
 def test_one_sample_that_does_not_fit_is_a_device_error() -> None:
     def work(count: int) -> None:
