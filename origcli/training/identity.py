@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from origcli.errors import UsageError
+from origcli.runtime.context import Runtime
+
+
+def computing(runtime: Runtime) -> dict[str, str]:
+    """The part of an identity that is where and how it was computed: another one gives other digits."""
+    return {"device": runtime.device.type, "dtype": str(runtime.dtype).removeprefix("torch.")}
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str]) -> None:

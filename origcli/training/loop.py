@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, LoggerType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -37,12 +35,11 @@ from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed, generator
 from origcli.settings import OptimizerSettings
-from origcli.training.identity import refuse_changes
+from origcli.training.identity import computing, refuse_changes
+from origcli.training.launch import accumulation_steps, open_accelerator
 from origcli.training.schedule import Steps, learning_rate
 
 Batch = dict[str, Tensor]
-# Each process has a part of the weights, but a checkpoint and a drawing take those of one process.
-_PARTED_WEIGHTS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _READ_EVERY = 50  # steps between two reads of the losses from a GPU; each read waits for it
 _ROW_EVERY = 10  # steps that a row of the history averages over
 
@@ -59,8 +56,9 @@ class Job:
         size: number of samples.
         randoms: (generator, n) -> the random numbers of a step's n samples, each with n rows.
         preview: called with the step every `sample_every` steps, with averaged weights in `trained`.
-        identity: JSON that a resumed run must repeat (settings, data hash).
+        identity: JSON that a resumed run must repeat (settings, data hash); the loop adds device and steps.
         free: settings in `identity` that may change all the same, for they change no result.
+        unit: what the samples are, for the speed that the progress shows.
     """
 
     name: str
@@ -72,6 +70,7 @@ class Job:
     identity: Mapping[str, Any]
     preview: Callable[[int], None] | None = None
     free: frozenset[str] = frozenset({"checkpoint_every", "sample_every", "micro_batch"})
+    unit: str = "images"
 
 
 def train(
@@ -99,7 +98,7 @@ def train(
     Raises:
         UsageError: `resume` with other settings or data than the checkpoint's; the tracker is not there;
             the processes are to share out the weights.
-        NonFiniteError: a loss is NaN or infinite; the last checkpoint is from before it.
+        NonFiniteError: a loss or a gradient is NaN or infinite; the last checkpoint is from before it.
         DeviceError: memory ran out with one sample at a time, or a data worker died.
         Interrupted: a signal came; a checkpoint of this step was saved, if there is one process.
     """
@@ -114,7 +113,7 @@ def train(
         persistent_workers=False,
         pin_memory=runtime.device.type == "cuda",
     )
-    batches = iter(loader)
+    batches, began = iter(loader), monotonic()
     with runtime.progress.task(job.name, steps, start) as bar:
         for step in range(start, steps):
             try:
@@ -131,8 +130,9 @@ def train(
                 if not trainer.alone:
                     interrupts.check()  # another process of the launch heard of the signal first, and is gone
                 raise
-            bar.advance(1, **shown)
             done = step + 1
+            speed = (done - start) * settings.batch_size / max(monotonic() - began, 1e-9)
+            bar.advance(1, **shown, **{f"{job.unit}/s": speed})
             if job.preview and is_main() and settings.sample_every and done % settings.sample_every == 0:
                 with trainer.averaged():
                     job.preview(done)
@@ -162,21 +162,7 @@ class _Trainer:
     ) -> None:
         self.job, self.settings, self.steps, self.runtime = job, settings, steps, runtime
         self.directory = directory
-        if track:
-            require_tracker(track)
-        precision = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(runtime.dtype, "no")
-        self.accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=runtime.device.type == "cpu",
-            log_with=track,
-            project_dir=str(directory) if track else None,
-        )
-        spread = self.accelerator.distributed_type
-        if spread in _PARTED_WEIGHTS:
-            raise UsageError(
-                f"accelerate is configured for {spread.value}, which shares out the weights",
-                "configure it for MULTI_GPU or MULTI_CPU (data parallel)",
-            )
+        self.accelerator = open_accelerator(runtime, directory, track)
         job.objective.to(self.accelerator.device).train()
         parameters = [p for p in job.trained.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -192,12 +178,14 @@ class _Trainer:
         self.objective, self.optimizer = self.accelerator.prepare(job.objective, optimizer)
         if track:
             self.accelerator.init_trackers(job.name.replace(" ", "-"), config={})
-        self.micro = BatchSize(
-            min(settings.micro_batch or settings.batch_size, settings.batch_size), runtime.progress.say
-        )
+        parts = self.accelerator.num_processes * accumulation_steps()
+        micro = min(settings.micro_batch or math.ceil(settings.batch_size / parts), settings.batch_size)
+        self.micro = BatchSize(micro, runtime.progress.say)
+        loop = {"steps": steps, "micro_batch": micro}
+        self.identity = {**job.identity, "computing": computing(runtime), "loop": loop}
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}  # of the terms since the last row of the history
-        self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.pending: list[tuple[int, dict[str, Tensor], Tensor | None]] = []  # step, terms, gradients' norm
         self.read_every = 1 if self.accelerator.device.type == "cpu" else _READ_EVERY
 
     @property
@@ -228,10 +216,11 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         terms = self.micro.attempt(lambda micro: self._gradients(whole, micro))
-        self.accelerator.clip_grad_norm_(self.job.trained.parameters(), self.settings.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.job.trained.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.ema.step(self.job.trained.parameters())
-        self.pending.append((step, terms))
+        # The scaler of fp16 leaves out a step whose gradients overflow: they are no fault there.
+        self.pending.append((step, terms, norm if self.accelerator.scaler is None else None))
         if len(self.pending) >= self.read_every:
             self.read()
         latest = self.history[-1] if self.history else {}
@@ -257,17 +246,14 @@ class _Trainer:
 
     def read(self) -> None:
         """Reads the losses that are still on the device, those of all processes, and looks at each."""
-        steps, parts = [step for step, _ in self.pending], [terms for _, terms in self.pending]
+        parts = [terms for _, terms, _ in self.pending]
         if not self.alone:
             parts = self.accelerator.reduce(parts, reduction="mean")
-        for step, terms in zip(steps, parts, strict=True):
+        for (step, _, norm), terms in zip(self.pending, parts, strict=True):
             row = {name: float(value) for name, value in terms.items()}
-            if not math.isfinite(row["loss"]):
-                raise NonFiniteError(
-                    f"{self.job.name}: the loss is {row['loss']} at step {step + 1} (batch {step} of seed "
-                    f"{self.runtime.seed})",
-                    "resume from the last checkpoint with a lower --learning-rate, or --dtype fp32",
-                )
+            self._refuse_no_number("loss", row["loss"], step)
+            if norm is not None:  # NaN gradients of a finite loss have made NaN weights
+                self._refuse_no_number("norm of the gradients", float(norm), step)
             self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
             over = (step + 1) % _ROW_EVERY or _ROW_EVERY
             if over == _ROW_EVERY or step + 1 == self.steps:
@@ -277,6 +263,14 @@ class _Trainer:
                 self.sums = {}
                 self.accelerator.log(self.history[-1], step=step + 1)
         self.pending.clear()
+
+    def _refuse_no_number(self, name: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"{self.job.name}: the {name} is {value} at step {step + 1} (batch {step} of seed "
+                f"{self.runtime.seed})",
+                "resume from the last checkpoint with a lower --learning-rate, or --dtype fp32",
+            )
 
     def averaged(self) -> "_Averaged":
         """A context with the averaged weights in `trained`."""
@@ -291,8 +285,7 @@ class _Trainer:
         tensors = {f"model.{name}": value for name, value in _own_tensors(self.job.trained).items()}
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
         tensors |= optimizer_tensors(self.optimizer)
-        state = {"identity": dict(self.job.identity), "steps": self.steps, "history": self.history}
-        state["sums"] = self.sums
+        state = {"identity": self.identity, "history": self.history, "sums": self.sums}
         write_history(self.directory / "history.csv", self.history)
         save_checkpoint(self.directory / "checkpoints", done, tensors, state)
 
@@ -302,7 +295,7 @@ class _Trainer:
         if not found:
             return 0
         tensors, state = load_checkpoint(found[-1])
-        refuse_changes(state["identity"], self.job.identity, self.job.free)
+        refuse_changes(state["identity"], self.identity, self.job.free)
         with torch.no_grad():
             for name, value in _own_tensors(self.job.trained).items():
                 value.copy_(tensors[f"model.{name}"])
@@ -320,21 +313,6 @@ class _Trainer:
         self.job.objective.eval()
         if self.accelerator.trackers:
             self.accelerator.end_training()
-
-
-def require_tracker(name: str) -> None:
-    """Accelerate would go on without a tracker that is not there.
-
-    Raises:
-        UsageError: it knows none of this name, or its package is not installed.
-    """
-    known = [str(tracker) for tracker in LoggerType if tracker != LoggerType.ALL]
-    if name not in known:
-        raise UsageError(f"no tracker is called {name!r}", f"choose from {', '.join(known)}")
-    if name not in map(str, get_available_trackers()):
-        raise UsageError(
-            f"the tracker {name} is not installed", "origcli[trackers] has tensorboard and wandb"
-        )
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -24,10 +24,11 @@ from origcli.models.text_encoder import build_bert_config, build_tokenizer, load
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import make_directory, write_json
+from origcli.runtime.run_directory import make_directory, read_json, write_json
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.captions import JOINT
 from origcli.settings import OptimizerSettings, TextEncoderSettings
+from origcli.training.identity import computing, refuse_changes
 from origcli.training.loop import Job, train
 
 _SLOT = "{S}"
@@ -133,9 +134,24 @@ def pretrain(
     Args:
         captions: distinct captions.
         templates: prompt templates with the slot `{S}`.
+        resume: go on with a checkpoint; one that is finished is read.
+
+    Raises:
+        UsageError: `resume` with other settings or texts than before.
     """
     from transformers import BertForMaskedLM
 
+    identity = {
+        "settings": settings.model_dump(mode="json"),
+        "seed": runtime.seed,
+        "texts": hash_value([list(captions), list(templates)]),
+        "computing": computing(runtime),
+    }
+    finished = directory / "report.json"
+    if resume and finished.is_file():
+        before = read_json(finished)
+        refuse_changes({name: before.get(name) for name in identity}, identity, frozenset())
+        return _read(directory, settings)
     make_directory(directory)
     tokenizer = build_tokenizer([*captions, *templates], settings.max_length)
     config = build_bert_config(settings, len(tokenizer))
@@ -163,11 +179,8 @@ def pretrain(
         ),
         size=size,
         randoms=lambda g, n: {name: torch.rand((n, length), generator=g) for name in ("pick", "how", "word")},
-        identity={
-            "settings": settings.model_dump(mode="json"),
-            "seed": runtime.seed,
-            "texts": hash_value([list(captions), list(templates)]),
-        },
+        identity=identity,
+        unit="sentences",
     )
     history = train(job, optimizer, settings.steps, runtime, resume=resume, directory=directory)
     if is_main():
@@ -175,7 +188,7 @@ def pretrain(
         save_text_encoder(encoder, tokenizer, directory)
         last = history[-1] if history else {}
         write_json(
-            directory / "report.json",
+            finished,
             {
                 "schema": "origcli.text-encoder/1",
                 "steps": settings.steps,
@@ -184,18 +197,18 @@ def pretrain(
                 "parameters": sum(p.numel() for p in encoder.parameters()),
                 "loss": last.get("loss"),
                 "masked_accuracy": last.get("accuracy"),
-                "settings": settings.model_dump(mode="json"),
-                "seed": runtime.seed,
+                **identity,
             },
         )
     wait_for_all(runtime.device)
     # As a resumed run reads it: a tokenizer that has worked remembers how it padded.
-    return load_bert(
-        str(directory / "text_encoder"),
-        settings.max_length,
-        offline=True,
-        tokenizer=str(directory / "tokenizer"),
-    )
+    return _read(directory, settings)
+
+
+def _read(directory: Path, settings: TextEncoderSettings) -> tuple[Any, Any]:
+    """The text encoder and the tokenizer that a run left."""
+    encoder, tokenizer = (str(directory / name) for name in ("text_encoder", "tokenizer"))
+    return load_bert(encoder, settings.max_length, offline=True, tokenizer=tokenizer)
 
 
 def _with_pooler(bert: Any, seed: int) -> Any:

@@ -20,7 +20,7 @@ from origcli.reports.envelope import Estimate, Status
 from origcli.reports.schema import TrainResult, TrainUnetReport
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
-from origcli.runtime.provenance import hash_files
+from origcli.runtime.provenance import hash_files, hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, UNetSettings
@@ -44,7 +44,7 @@ from origcli.training.report import (
 )
 from origcli.training.schedule import steps_in
 from origcli.training.text_encoder import pretrain
-from origcli.training.vae import held_out_indices
+from origcli.training.vae import held_out_indices, latent_side
 
 _SAMPLE_STEPS, _SAMPLE_GUIDANCE = 25, 2.0
 _READS_TEXT = re.compile(r"\.attn2\.to_[kv]\.weight$")
@@ -70,12 +70,17 @@ def run(
             have had another width, and then what reads the text is new.
 
     Raises:
+        InputError: the data set is missing or too small to hold pictures out.
         ModelError: the VAE or the text encoder cannot be loaded.
-        UsageError: a caption is longer than the text encoder holds.
+        UsageError: a caption is longer than the text encoder holds, the VAE cannot halve the pictures, or
+            `resume` with other settings, data or models.
     """
     own = settings.unet
     data = datasets.read_dataset(data_path)
+    held_out = held_out_indices(data, settings.vae.held_out)
+    size = held_out.start
     vae = load_vae(vae_path).to(runtime.device, memory_format=torch.channels_last)
+    latent_side(data, len(vae.config.block_out_channels))
     prompts, rows = distinct(data.captions)
     encoder, tokenizer = open_text_encoder(prompts, settings, runtime, resume=resume)
     encoder.to(runtime.device)
@@ -85,8 +90,6 @@ def run(
     unet.to(runtime.device, memory_format=torch.channels_last)
     scheduler = build_scheduler(own)
     objective = DenoisingObjective(unet, scheduler, own, float(vae.config.scaling_factor))
-    held_out = held_out_indices(len(data), settings.vae.held_out)
-    size = len(data) - len(held_out)
     model = DiffusionModel(
         name="training",
         source=str(runtime.out),
@@ -111,8 +114,14 @@ def run(
             "settings": own.model_dump(mode="json"),
             "seed": runtime.seed,
             "data": data.hash,
+            "pictures": data.pictures_hash,
+            "held_out": len(held_out),
             "vae": hash_module(vae),
             "text_encoder": hash_module(encoder),
+            "tokenizer": {
+                "max_length": tokenizer.model_max_length,
+                "vocabulary": hash_value(tokenizer.get_vocab()),
+            },
             "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
         },
         preview=lambda step: draw_samples(
@@ -171,18 +180,9 @@ def open_text_encoder(
         if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
             return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
         return load_bert(own.source, own.max_length, offline=runtime.offline)
-    directory = runtime.out / "text_encoder"
-    if resume and (directory / "report.json").is_file():
-        return load_bert(
-            str(directory / "text_encoder"),
-            own.max_length,
-            offline=True,
-            tokenizer=str(directory / "tokenizer"),
-        )
     known = [prompt for prompt in prompts if prompt]
-    return pretrain(
-        known, [*read_templates("object"), *read_templates("art")], own, runtime, directory, resume=resume
-    )
+    templates = [*read_templates("object"), *read_templates("art")]
+    return pretrain(known, templates, own, runtime, runtime.out / "text_encoder", resume=resume)
 
 
 def initial_unet(

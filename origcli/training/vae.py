@@ -26,7 +26,7 @@ from origcli.reports.envelope import Estimate, Status
 from origcli.reports.schema import TrainResult, TrainVaeReport
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
-from origcli.runtime.memory import slices
+from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.provenance import hash_files
 from origcli.runtime.seeding import generator
 from origcli.scenes import dataset as datasets
@@ -118,22 +118,20 @@ def run(
 
     Raises:
         InputError: the data set is missing or too small to hold pictures out.
-        UsageError: the encoder is to be kept and there is none.
+        UsageError: the encoder is to be kept and there is none, or the pictures cannot be halved that often.
         ModelError: the weights of LPIPS, if it is asked for, are not to be had.
     """
     own = settings.vae
     data = datasets.read_dataset(data_path)
-    held_out = held_out_indices(len(data), own.held_out)
-    train_size = len(data) - len(held_out)
-    if train_size < 1:
-        raise InputError(f"{data_path}: {len(data)} pictures are too few to train on and hold some out")
+    held_out = held_out_indices(data, own.held_out)
+    train_size = held_out.start
+    latent_shape = (own.latent_channels, *(latent_side(data, len(own.channels)),) * 2)
     vae = initial_vae(own, data.resolution, runtime.seed, init_from)
     if own.freeze_encoder:
         if init_from is None:
             raise UsageError("--freeze-encoder needs an encoder to keep", "add --init-from DIR")
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-    latent_shape = (own.latent_channels, *(data.resolution // 2 ** (len(own.channels) - 1),) * 2)
     job = Job(
         name="train-vae",
         objective=VaeObjective(vae, own, load_lpips(runtime) if own.lpips_weight else None),
@@ -199,9 +197,35 @@ def run(
     return by_the_first(finish, runtime)
 
 
-def held_out_indices(size: int, wanted: int) -> range:
-    """The last pictures of a data set, at most a tenth of it, that no training sees."""
+def held_out_indices(data: datasets.Dataset, wanted: int) -> range:
+    """The last pictures of a data set, at most a tenth of it, that no training sees.
+
+    Raises:
+        InputError: a tenth of it is not one picture.
+    """
+    size = len(data)
+    if size < 10:
+        raise InputError(
+            f"{data.path}: {size} pictures are too few to train on and hold a tenth of them out",
+            "make 10 at least: origcli synth --count",
+        )
     return range(size - min(wanted, size // 10), size)
+
+
+def latent_side(data: datasets.Dataset, levels: int) -> int:
+    """The width and height of the latents of a VAE, each level of which but the first halves a picture.
+
+    Raises:
+        UsageError: the pictures cannot be halved that often: they would be decoded smaller than they were.
+    """
+    factor = 2 ** (levels - 1)
+    if data.resolution % factor:
+        raise UsageError(
+            f"{data.path}: pictures of {data.resolution} pixels cannot be halved {levels - 1} times, as a "
+            f"VAE of {levels} levels does",
+            f"make them at a multiple of {factor}: origcli synth --resolution, or give [vae] fewer channels",
+        )
+    return data.resolution // factor
 
 
 def initial_vae(settings: VaeSettings, resolution: int, seed: int, init_from: Path | None) -> Any:
@@ -229,10 +253,10 @@ def latent_statistics(
     vae: Any, data: datasets.Dataset, indices: Sequence[int], runtime: Runtime
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (c,) of posterior samples over pictures."""
-    samples = []
+    samples, size = [], BatchSize(_EVALUATION_BATCH, runtime.progress.say)
     for part in slices(len(indices), _EVALUATION_BATCH):
-        pixels = to_pixels(np.stack([data.image(i) for i in indices[part]]), runtime.device)
-        mean, std = encode_moments(vae, pixels)
+        array = np.stack([data.image(i) for i in indices[part]])
+        mean, std = _moments(vae, array, size, runtime.device)
         noise = torch.randn(mean.shape, generator=generator("latent statistics", part.start))
         samples.append((mean + std * noise.to(mean.device)).double().cpu())
     values = torch.cat(samples)
@@ -257,13 +281,18 @@ def reconstruction_quality(
     ssim = StructuralSimilarityIndexMeasure(data_range=255.0, sync_on_compute=False).to(runtime.device)
     error, count, pictures = 0.0, 0, 0
     indices = [i for i in indices if (data.image(i) != 255).any()]
-    for part in slices(len(indices), _EVALUATION_BATCH):
+    size = BatchSize(_EVALUATION_BATCH, runtime.progress.say)
+
+    def measure(part: slice) -> tuple[float, int, int]:
         array = np.stack([data.image(i) for i in indices[part]])
-        redrawn = to_array(decode_latents(vae, _mean_latents(vae, array, runtime)))
-        error += float(((redrawn.astype(np.float64) - array) ** 2).sum())
-        count += array.size
-        pictures += len(array)
+        redrawn = _round_trip(vae, array, runtime.device)
         ssim.update(_planes(redrawn, runtime), _planes(array, runtime))
+        return float(((redrawn.astype(np.float64) - array) ** 2).sum()), array.size, len(array)
+
+    for part_error, part_count, part_pictures in size.over(len(indices), measure):
+        error += part_error
+        count += part_count
+        pictures += part_pictures
     mse = error / count if count else float("nan")
     return {
         "psnr_db": 10 * float(np.log10(255**2 / mse)) if mse > 0 else float("inf"),
@@ -272,9 +301,19 @@ def reconstruction_quality(
     }
 
 
-def _mean_latents(vae: Any, array: np.ndarray[Any, Any], runtime: Runtime) -> Tensor:
-    mean, _ = encode_moments(vae, to_pixels(array, runtime.device))
-    return mean * vae.config.scaling_factor
+def _moments(
+    vae: Any, array: np.ndarray[Any, Any], size: BatchSize, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (n, c, h/f, w/f) of pictures uint8 (n, h, w, 3)."""
+    parts = size.over(len(array), lambda part: encode_moments(vae, to_pixels(array[part], device)))
+    mean, std = (torch.cat(each) for each in zip(*parts, strict=True))
+    return mean, std
+
+
+def _round_trip(vae: Any, array: np.ndarray[Any, Any], device: torch.device) -> np.ndarray[Any, Any]:
+    """Pictures uint8 (n, h, w, 3), decoded from the means of their latents."""
+    mean, _ = encode_moments(vae, to_pixels(array, device))
+    return to_array(decode_latents(vae, mean * vae.config.scaling_factor))
 
 
 def _planes(array: np.ndarray[Any, Any], runtime: Runtime) -> Tensor:
@@ -286,7 +325,7 @@ def _draw_reconstructions(vae: Any, data: datasets.Dataset, indices: Sequence[in
     """A sheet of held-out pictures over their round trips."""
     array = np.stack([data.image(i) for i in indices])
     device = next(vae.parameters()).device
-    mean, _ = encode_moments(vae, to_pixels(array, device))
-    redrawn = to_array(decode_latents(vae, mean * vae.config.scaling_factor))
+    parts = BatchSize(len(array)).over(len(array), lambda part: _round_trip(vae, array[part], device))
+    redrawn = np.concatenate(list(parts))
     pictures = [Image.fromarray(picture) for picture in (*array, *redrawn)]
     save_sheet(path, pictures, len(array))

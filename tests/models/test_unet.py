@@ -35,13 +35,15 @@ def test_targets_are_those_of_the_scheduler(timesteps: list[int], prediction: st
 
 
 @given(st.integers(0, 999), st.floats(0.1, 20))
-def test_min_snr_never_weighs_more_than_gamma_allows(timestep: int, gamma: float) -> None:
+def test_min_snr_weighs_as_hang_et_al_have_it(timestep: int, gamma: float) -> None:
     signal, sigma = signal_and_noise(_scheduler("epsilon").alphas_cumprod, torch.tensor([timestep]))
     snr = float((signal / sigma) ** 2)
     assert float(min_snr_weight("epsilon", signal, sigma, gamma)) == pytest.approx(
         min(snr, gamma) / snr, 1e-4
     )
-    assert float(min_snr_weight("v_prediction", signal, sigma, gamma)) <= min(snr, gamma) / (snr + 1) + 1e-6
+    assert float(min_snr_weight("v_prediction", signal, sigma, gamma)) == pytest.approx(
+        min(snr, gamma) / (snr + 1), 1e-4
+    )
 
 
 def test_an_unknown_prediction_is_an_error() -> None:

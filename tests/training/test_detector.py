@@ -8,7 +8,6 @@ import yaml
 from origcli.detection import survey, yolo
 from origcli.detection.card import read_card
 from origcli.errors import InputError, Interrupted, UsageError
-from origcli.runtime import interrupts
 from origcli.runtime.context import open_runtime
 from origcli.runtime.seeding import generator
 from origcli.scenes.elements import ALL_ELEMENTS
@@ -19,6 +18,7 @@ from origcli.training import detector
 from origcli.training.hardening import draw_randoms
 from tests.detection.test_yolo import Touch
 from tests.detection.tiny import ARCHITECTURE, tiny_model
+from tests.training.stopping import StopAfter
 
 
 def write_shapes(path: Path, count: int = 100, seed: int = 0, resolution: int = 32):
@@ -109,29 +109,12 @@ def test_every_element_that_counts_is_in_the_matrix(unbroken, shapes):
     assert sum(sum(row) for row in matrix.counts[:-1]) == elements  # rows are true classes
 
 
-class StopAfter:
-    """Progress that sends SIGTERM's flag after some steps."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    def task(self, description, total, start=0):
-        from contextlib import nullcontext
-
-        return nullcontext(self)
-
-    def advance(self, steps=1, **fields):
-        self.steps -= steps
-        if self.steps == 0:
-            interrupts._received.append(15)
-
-    def say(self, message):
-        pass
-
-
 def test_a_stopped_run_goes_on_to_the_same_bits(unbroken, shapes, settings, tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(Interrupted), open_runtime(settings.runtime, out, StopAfter(3)) as runtime:
+    with (
+        pytest.raises(Interrupted),
+        open_runtime(settings.runtime, out, StopAfter(3, "train-detector")) as runtime,
+    ):
         detector.run([shapes], settings, runtime)
     assert not (out / "detector").exists()
     report = train(shapes, settings, out, resume=True)
@@ -142,7 +125,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(unbroken, shapes, settings, tmp_
 
 def test_a_run_does_not_go_on_with_other_settings(unbroken, shapes, settings, tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(Interrupted), open_runtime(settings.runtime, out, StopAfter(2)) as runtime:
+    with (
+        pytest.raises(Interrupted),
+        open_runtime(settings.runtime, out, StopAfter(2, "train-detector")) as runtime,
+    ):
         detector.run([shapes], settings, runtime)
     other = settings.model_copy(update={"detector": settings.detector.model_copy(update={"harden": 0.1})})
     with pytest.raises(UsageError, match="harden"):
@@ -176,7 +162,7 @@ def test_it_starts_from_a_published_checkpoint(shapes, settings, tmp_path):
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
     torch.save({"model": torch.nn.Linear(3, 4), "ema": None}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match="0 of .* tensors fit"):
+    with pytest.raises(UsageError, match=r"0 of .* tensors fit"):
         yolo.load_published(detector.initial_model(ARCHITECTURE, 0), tmp_path / "other.pt")
 
 
@@ -184,7 +170,7 @@ def test_a_checkpoint_starts_its_own_architecture_alone_whatever_its_classes(tmp
     """Weights as those of yolov8n.pt, of 80 classes: some fit the layers of yolov8-shapes by chance."""
     published = yolo.build(yolo.read_architecture("yolov8n", 80))
     torch.save({"model": published, "ema": None}, tmp_path / "yolov8n.pt")
-    with pytest.raises(UsageError, match="another architecture: [1-9]") as caught:
+    with pytest.raises(UsageError, match=r"another architecture: [1-9]") as caught:
         yolo.load_published(yolo.build(yolo.read_architecture("yolov8-shapes", 60)), tmp_path / "yolov8n.pt")
     assert "--architecture yolov8n" in caught.value.hint
     own = yolo.build(yolo.read_architecture("yolov8n", 60))

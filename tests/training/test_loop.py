@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,13 @@ from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
 from origcli.models.checkpoints import checkpoints, load_checkpoint
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
+from origcli.runtime.device import select_dtype
+from origcli.runtime.progress import SilentProgress
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import OptimizerSettings
+from origcli.training import loop
+from origcli.training.identity import computing
+from origcli.training.launch import open_accelerator
 from origcli.training.loop import Job, train
 from origcli.training.schedule import learning_rate, sample_indices, steps_in
 
@@ -81,9 +88,11 @@ def run(
     directory: Path, steps: int = 25, total: int = 25, resume: bool = False, workers: int = 0, **options: Any
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Trains to `steps`; stops there by a signal where that is before `total`."""
-    changes = {name: options.pop(name) for name in ("objective", "identity", "randoms") if name in options}
+    of_the_job = ("objective", "identity", "randoms", "preview")
+    changes = {name: options.pop(name) for name in of_the_job if name in options}
     module = changes.pop("objective", None) or Regression()
     track = options.pop("track", None)
+    of_the_runtime = {name: options.pop(name) for name in ("dtype", "progress") if name in options}
     stopped = total > steps
 
     def stop(source: torch.Generator, count: int) -> dict[str, Tensor]:
@@ -95,7 +104,7 @@ def run(
     stop.calls = 0
     changes.setdefault("randoms", stop)
     with RunDirectory(directory) as owned:
-        runtime = Runtime(seed=1, directory=owned)
+        runtime = Runtime(seed=1, directory=owned, **of_the_runtime)
         work = job(module, **changes)
         try:
             history = train(
@@ -205,6 +214,28 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, value: floa
     assert state["step"] == 5 and all(torch.isfinite(value).all() for value in tensors.values())
 
 
+class LosesItsGradients(Regression):
+    """The loss is finite at the fifth step, and its gradient is NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        self.calls += 1
+        terms = super().forward(x, noise)
+        if self.calls == 5:
+            return {"loss": terms["loss"] + (0 * self.net[0].weight.sum()).sqrt()}
+        return terms
+
+
+@pytest.mark.fault(13, "so does a gradient that is not finite, before weights of it are saved")
+def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match="norm of the gradients is nan at step 5"):
+        run(tmp_path, objective=LosesItsGradients(), checkpoint_every=5)
+    assert not checkpoints(tmp_path / "checkpoints")
+
+
 @pytest.mark.fault(12, "refused, exit 2; each difference is named")
 def test_other_settings_are_refused_and_the_difference_said(tmp_path: Path) -> None:
     run(tmp_path, 5, 25)
@@ -225,6 +256,103 @@ def test_settings_that_change_no_result_may_change(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"settings\.learning_rate: was 0\.05, now 0\.01") as caught:
         run(tmp_path / "parts", resume=True, identity=identity(learning_rate=0.01, checkpoint_every=7))
     assert "checkpoint_every" not in str(caught.value) and "batch_size" not in str(caught.value)
+
+
+def test_another_number_of_steps_or_device_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "steps", 5, 25)
+    with pytest.raises(UsageError, match=r"loop\.steps: was 25, now 30"):
+        run(tmp_path / "steps", 30, 30, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "computing", lambda runtime: {**computing(runtime), "device": "cuda"})
+        run(tmp_path / "device", 5, 25)
+    with pytest.raises(UsageError, match=r"computing\.device: was 'cuda', now 'cpu'"):
+        run(tmp_path / "device", resume=True)
+
+
+class Watched(Regression):
+    """Keeps how many samples came at a time, and in which precision it answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: set[int] = set()
+        self.precisions: set[torch.dtype] = set()
+        self.net.register_forward_hook(lambda module, given, out: self.precisions.add(out.dtype))
+
+    def forward(self, x: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        assert self.net.training
+        self.sizes.add(len(x))
+        return super().forward(x, noise)
+
+
+def test_a_preview_sees_the_average_and_changes_nothing(tmp_path: Path) -> None:
+    whole, history = run(tmp_path / "whole")
+    module, seen = Watched(), {}
+
+    def preview(step: int) -> None:
+        assert not module.net.training
+        seen[step] = [parameter.detach().clone() for parameter in module.net.parameters()]
+
+    watched, rest = run(
+        tmp_path / "watched", objective=module, preview=preview, sample_every=4, checkpoint_every=4
+    )
+    assert equal(whole, watched) and history == rest
+    assert list(seen) == [4, 8, 12, 16, 20, 24]
+    tensors, state = load_checkpoint(checkpoints(tmp_path / "watched/checkpoints")[-2])
+    assert state["step"] == 24
+    for number, (average, (name, _)) in enumerate(zip(seen[24], module.net.named_parameters(), strict=True)):
+        assert torch.equal(average, tensors[f"ema.{number}"])
+        assert not torch.equal(average, tensors[f"model.{name}"])
+
+
+def test_the_parts_of_a_launch_are_parts_of_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`accelerate launch --gradient_accumulation_steps 4`: accelerate alone would divide the loss by four."""
+    whole, _ = run(tmp_path / "whole")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    module = Watched()
+    parts, _ = run(tmp_path / "parts", objective=module)
+    assert module.sizes == {2}
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-4) for name in whole)
+    # Adam hides how large a loss is, so the weights alone would not tell of a division.
+    assert open_accelerator(Runtime(), tmp_path, None).gradient_accumulation_steps == 1
+
+
+def test_a_launch_in_bf16_trains_in_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "before", 2, 2)  # in fp32, in this process
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    module = Watched()
+    weights, history = run(
+        tmp_path / "bf16", 100, 100, objective=module, dtype=select_dtype(torch.device("cpu"))
+    )
+    assert module.precisions == {torch.bfloat16}
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+
+
+class Shown(SilentProgress):
+    """Keeps what the bar is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float | str]] = []
+
+    @contextmanager
+    def task(self, description: str, total: int | None, start: int = 0) -> Iterator["Shown"]:
+        yield self
+
+    def advance(self, steps: int = 1, **fields: float | str) -> None:
+        self.rows.append(fields)
+
+
+def test_the_bar_shows_images_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0, 2)  # two seconds a step of eight
+    monkeypatch.setattr(loop, "monotonic", lambda: next(clock))
+    shown = Shown()
+    run(tmp_path, progress=shown)
+    assert [row["images/s"] for row in shown.rows] == [pytest.approx(4.0)] * 25
+    assert shown.rows[-1]["loss"] > 0
 
 
 class Recorder(GeneralTracker):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,32 +19,18 @@ from transformers import BertModel
 
 from origcli.errors import InputError, ModelError, UsageError
 from origcli.inversion.templates import read_templates
+from origcli.models.checkpoints import checkpoints, load_checkpoint
 from origcli.models.text_encoder import build_bert_config, build_tokenizer
 from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.provenance import hash_file
-from origcli.scenes.dataset import Dataset
+from origcli.scenes.dataset import Dataset, read_dataset
+from origcli.scenes.mixtures import Recipe
+from origcli.scenes.png import encode_png
+from origcli.scenes.writing import write_dataset
 from origcli.settings import Settings, resolve
 from origcli.training import denoising, features, unet, vae
 from tests.hub_server import Repository, hub_server, point_to
-
-
-@pytest.fixture(scope="module")
-def vae_run(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Dataset, tiny_settings: Settings) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "vae"
-    with open_runtime(tiny_settings.runtime, out) as runtime:
-        vae.run(tiny_dataset.path, tiny_settings, runtime)
-    return out
-
-
-@pytest.fixture(scope="module")
-def unet_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Dataset, tiny_settings: Settings, vae_run: Path
-) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "unet"
-    with open_runtime(tiny_settings.runtime, out) as runtime:
-        unet.run(tiny_dataset.path, vae_run, tiny_settings, runtime)
-    return out
 
 
 def test_a_vae_run_reports_on_held_out_pictures(vae_run: Path) -> None:
@@ -52,8 +39,13 @@ def test_a_vae_run_reports_on_held_out_pictures(vae_run: Path) -> None:
     assert (report["schema"], result["stage"], result["steps"]) == ("origcli/train-vae/1", "vae", 5)
     assert 0 < result["metrics"]["psnr_db"]["value"] < 60
     assert -1 <= result["metrics"]["ssim"]["value"] <= 1
-    with Image.open(vae_run / "reconstructions.png") as sheet:
-        assert sheet.width > 4 * 64
+    assert [path.name for path in sorted(vae_run.glob("reconstructions*"))] == [
+        "reconstructions-00000003.png",  # of the step that it is named after
+        "reconstructions.png",
+    ]
+    for path in vae_run.glob("reconstructions*"):
+        with Image.open(path) as sheet:
+            assert sheet.width > 4 * 64
     assert (vae_run / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -77,7 +69,8 @@ def test_a_trained_pipeline_draws_with_diffusers_alone(unet_run: Path) -> None:
 def test_a_unet_run_reports_and_shows_samples(unet_run: Path) -> None:
     result = json.loads((unet_run / "report.json").read_text())["results"][0]
     assert result["metrics"]["held_out_loss"]["value"] > 0
-    assert {"samples.png", "loss.png"} <= {path.name for path in unet_run.iterdir()}
+    names = {path.name for path in unet_run.glob("*.png")}
+    assert names == {"samples.png", "samples-00000003.png", "loss.png"}
 
 
 def test_a_unet_can_start_from_one_that_read_a_text_encoder_of_another_width(
@@ -227,6 +220,47 @@ def test_damaged_features_are_computed_anew(tiny_dataset: Dataset, vae_run: Path
     assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
 
 
+def test_pictures_that_were_exchanged_have_other_latents(
+    tmp_path: Path, tiny_dataset: Dataset, vae_run: Path
+) -> None:
+    """dataset.json says the same of both."""
+    model = unet.load_vae(vae_run)
+    rows = features.latent_moments(model, tiny_dataset, 10, Runtime())
+    data = read_dataset(shutil.copytree(tiny_dataset.path, tmp_path / "data"))
+    assert data.hash == tiny_dataset.hash and data.pictures_hash == tiny_dataset.pictures_hash
+    changed = read_dataset(data.path)
+    place = data.path / data.records[3]["file_name"]
+    place.write_bytes(encode_png(255 - data.image(3)))
+    assert changed.hash == data.hash and changed.pictures_hash != data.pictures_hash
+    others = features.latent_moments(model, changed, 10, Runtime())
+    assert not np.array_equal(others[3], rows[3]) and np.array_equal(others[4:], rows[4:])
+
+
+@pytest.mark.fault(14, "what measures a trained model halves its batch, too, and measures the same")
+def test_measuring_in_little_memory_measures_the_same(
+    tiny_dataset: Dataset, vae_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = unet.load_vae(vae_run)
+
+    def measured() -> list[float]:
+        quality = vae.reconstruction_quality(model, tiny_dataset, range(50, 60), Runtime())
+        mean, std = vae.latent_statistics(model, tiny_dataset, range(10), Runtime())
+        return [*quality.values(), *mean.tolist(), *std.tolist()]
+
+    plenty = measured()
+    sizes: list[int] = []
+
+    def scarce(vae: object, pixels: torch.Tensor) -> object:
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(pixels))
+        return encode_moments(vae, pixels)
+
+    monkeypatch.setattr(vae, "encode_moments", scarce)
+    assert measured() == pytest.approx(plenty, rel=1e-4, abs=1e-5)
+    assert max(sizes) == 2  # 64, 32, 16, 8, 4 do not fit
+
+
 def test_distinct_captions_are_encoded_once() -> None:
     captions, index = features.distinct(["b", "a", "b", "", "a"])
     assert captions == ["b", "a", ""] and index.tolist() == [0, 1, 0, 2, 1]
@@ -264,11 +298,42 @@ def test_no_vae_says_how_to_make_one(tmp_path: Path) -> None:
         unet.load_vae(tmp_path)
 
 
-def test_a_data_set_that_is_too_small_is_refused(
-    tmp_path: Path, tiny_dataset: Dataset, tiny_settings: Settings
+@pytest.mark.parametrize("count", [0, 9])
+def test_a_data_set_that_is_too_small_is_refused_before_any_work(
+    tmp_path: Path, tiny_settings: Settings, vae_run: Path, count: int
 ) -> None:
-    with open_runtime(tiny_settings.runtime, tmp_path / "out") as runtime, pytest.raises(InputError):
-        vae.run(tmp_path / "nothing", tiny_settings, runtime)
+    small = tiny_settings.synth.model_copy(update={"count": count})
+    data = write_dataset(Recipe(small, 0), tmp_path / "few").path
+    for name, start in (
+        ("vae", lambda runtime: vae.run(data, tiny_settings, runtime)),
+        ("unet", lambda runtime: unet.run(data, vae_run, tiny_settings, runtime)),
+    ):
+        out = tmp_path / name
+        with (
+            open_runtime(tiny_settings.runtime, out) as runtime,
+            pytest.raises(InputError, match=f"{count} pictures are too few") as caught,
+        ):
+            start(runtime)
+        assert "origcli synth --count" in caught.value.hint
+        assert not (out / "checkpoints").exists() and not (out / "text_encoder").exists()
+
+
+def test_pictures_that_a_vae_would_decode_smaller_are_refused(
+    tmp_path: Path, tiny_settings: Settings, vae_run: Path
+) -> None:
+    odd = tiny_settings.synth.model_copy(update={"count": 10, "resolution": 35})
+    data = write_dataset(Recipe(odd, 0), tmp_path / "odd").path
+    with (
+        open_runtime(tiny_settings.runtime, tmp_path / "vae") as runtime,
+        pytest.raises(UsageError, match="35 pixels cannot be halved 1 times") as caught,
+    ):
+        vae.run(data, tiny_settings, runtime)
+    assert "a multiple of 2" in caught.value.hint
+    with (
+        open_runtime(tiny_settings.runtime, tmp_path / "unet") as runtime,
+        pytest.raises(UsageError, match="35 pixels cannot be halved 1 times"),
+    ):
+        unet.run(data, vae_run, tiny_settings, runtime)
 
 
 def test_captions_that_the_encoder_cannot_hold_are_refused(
@@ -329,6 +394,31 @@ def test_a_killed_command_goes_on_to_the_same_bytes(
     for name in ("report.json", "history.csv", "pipeline/unet/diffusion_pytorch_model.safetensors"):
         assert hash_file(tmp_path / "whole" / name) == hash_file(tmp_path / "killed" / name), name
     assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+@pytest.mark.fault(9, "a train-unet saves a checkpoint of the step it was at")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_command_with_its_status(
+    tmp_path: Path, tiny_dataset: Dataset, vae_run: Path, number: signal.Signals, status: int
+) -> None:
+    (tmp_path / "tiny.toml").write_text(CONFIG.replace("epochs = 4", "epochs = 4000"))
+    words = ["train-unet", str(tiny_dataset.path), "--vae", str(vae_run), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "origcli", *words, "--config", str(tmp_path / "tiny.toml"), "--quiet"],
+        env={**os.environ, "ORIGCLI_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "out/checkpoints").glob("step-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == status and stdout == "" and "--resume" in stderr
+    assert load_checkpoint(checkpoints(tmp_path / "out/checkpoints")[-1])[1]["step"] >= 3
+    assert not (tmp_path / "out/report.json").exists()
 
 
 @pytest.mark.slow

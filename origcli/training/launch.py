@@ -1,0 +1,65 @@
+"""What `accelerate launch` decides of a training: processes, precision, parts of a batch, trackers."""
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, LoggerType
+
+from origcli.errors import UsageError
+from origcli.runtime.context import Runtime
+
+# Each process has a part of the weights, but a checkpoint and a drawing take those of one process.
+_PARTED_WEIGHTS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+_PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Accelerator:
+    """The accelerator of one training, in the runtime's precision.
+
+    Raises:
+        UsageError: the tracker is not there; the processes are to share out the weights.
+    """
+    if track:
+        require_tracker(track)
+    # It keeps the precision of the first training of a process and refuses another one.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        mixed_precision=_PRECISIONS.get(runtime.dtype, "no"),
+        cpu=runtime.device.type == "cpu",
+        log_with=track,
+        project_dir=str(directory) if track else None,
+        # The loop takes the mean over the parts itself; accelerate would divide by their number once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    spread = accelerator.distributed_type
+    if spread in _PARTED_WEIGHTS:
+        raise UsageError(
+            f"accelerate is configured for {spread.value}, which shares out the weights",
+            "configure it for MULTI_GPU or MULTI_CPU (data parallel)",
+        )
+    return accelerator
+
+
+def accumulation_steps() -> int:
+    """In how many parts a process's batch is to go through the model: `--gradient_accumulation_steps`."""
+    asked = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "")
+    return max(1, int(asked)) if asked.isdecimal() else 1
+
+
+def require_tracker(name: str) -> None:
+    """Accelerate would go on without a tracker that is not there.
+
+    Raises:
+        UsageError: it knows none of this name, or its package is not installed.
+    """
+    known = [str(tracker) for tracker in LoggerType if tracker != LoggerType.ALL]
+    if name not in known:
+        raise UsageError(f"no tracker is called {name!r}", f"choose from {', '.join(known)}")
+    if name not in map(str, get_available_trackers()):
+        raise UsageError(
+            f"the tracker {name} is not installed", "origcli[trackers] has tensorboard and wandb"
+        )
