@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from origcli.detection.detector import Detection, Detector
-from origcli.errors import Interrupted, OrigError
+from origcli.errors import Interrupted, OrigError, UsageError
 from origcli.experiments.diversity import Experiment, caption_pool, choose
 from origcli.experiments.galleries import Exhibit, exhibit, write_figures
 from origcli.experiments.occurrence import Counts, Quantity, average, frequency, quality, rise
@@ -26,7 +26,7 @@ from origcli.experiments.stages import (
     is_detected,
     open_detector,
 )
-from origcli.experiments.study import MODEL_SECTIONS, experiment_facts, planned, write_plan
+from origcli.experiments.study import MODEL_SECTIONS, check_study, experiment_facts, planned, write_plan
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DEFAULT_GUIDANCE
 from origcli.reports.gallery import write_generalize_html
@@ -80,18 +80,21 @@ def run(
 
     Raises:
         ModelError: there is no detector, found before anything is trained.
-        UsageError: the directory holds an experiment of the same name with other settings.
+        UsageError: the directory holds an experiment of the same name with other settings, or another
+            kind of run; captions are longer than the text encoder reads.
         Interrupted: a signal came; what was finished is kept.
     """
     experiments = planned(settings)
     chosen = choose(experiments, only)
+    check_captions(settings)
     detector = open_detector(settings, runtime)
-    write_plan(runtime.out, settings)
     directory = runtime.out / EXPERIMENTS
+    check_study(runtime.out)
     due = [one for one in experiments if one in chosen or is_detected(directory / one.name)]
     for one in due:
         facts = experiment_facts(one, settings, runtime.seed)
         record_plan(make_directory(directory / one.name), facts)
+    write_plan(runtime.out, settings)
     shared = share_text_encoder(settings, runtime)
     measured: list[Measured] = []
     exhibits: list[Exhibit] = []
@@ -153,6 +156,21 @@ def _on_cluster(
     yield from conduct_on_cluster(address, due, settings, runtime.out, on_gpu)
 
 
+def check_captions(settings: Settings) -> None:
+    """Makes sure that the caption BERT can read the longest caption, before anything is trained.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    own, most = settings.text_encoder, settings.generalize.max_elements
+    longest = 5 * most - 1 + 2  # four words an element, "and" between two; [CLS] and [SEP]
+    if own.source == "captions" and longest > own.max_length:
+        raise UsageError(
+            f"captions of {most} elements have {longest} tokens, and the text encoder reads {own.max_length}",
+            f"give fewer --max-elements, or [text_encoder] max_length = {longest}",
+        )
+
+
 def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
     """Pre-trains one caption BERT for all experiments, and names it in the settings.
 
@@ -163,11 +181,10 @@ def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
     if own.source != "captions":
         return settings
     directory = runtime.out / TEXT_ENCODER
-    if not (directory / "report.json").is_file():
-        generalize = settings.generalize
-        captions = caption_pool(generalize.max_elements, generalize.caption_pool, runtime.seed)
-        templates = [*read_templates("object"), *read_templates("art")]
-        pretrain(captions, templates, own, runtime, directory, resume=True)
+    generalize = settings.generalize
+    captions = caption_pool(generalize.max_elements, generalize.caption_pool, runtime.seed)
+    templates = [*read_templates("object"), *read_templates("art")]
+    pretrain(captions, templates, own, runtime, directory, resume=True)  # one that is there is compared
     source = own.model_copy(update={"source": str(from_here(directory))})
     return settings.model_copy(update={"text_encoder": source})
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from origcli.errors import UsageError
 from origcli.experiments.diversity import Experiment, plan
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import make_directory, write_json
+from origcli.runtime.run_directory import make_directory, read_json, write_json
 from origcli.settings import Settings
 
 PLAN = "plan.json"
@@ -49,10 +50,23 @@ def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> d
     return experiment.facts({"data": data, **sections}, seed)
 
 
+def check_study(directory: Path) -> None:
+    """Makes sure that a directory is a study's or nobody's.
+
+    Raises:
+        UsageError: it has the plan of another kind of run.
+    """
+    path = directory / PLAN
+    if path.exists() and not isinstance(read_json(path), list):
+        raise UsageError(f"{directory}: holds a run of another command", "give another --out")
+
+
 def write_plan(directory: Path, settings: Settings) -> None:
     """Writes all experiments of the study to `plan.json`.
 
     Raises:
-        StorageError: the directory cannot be written.
+        UsageError: the directory has the plan of another kind of run.
+        StorageError: it cannot be written.
     """
+    check_study(directory)
     write_json(make_directory(directory) / PLAN, plan_rows(planned(settings), settings))

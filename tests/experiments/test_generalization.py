@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,6 +20,8 @@ from origcli.models.unet import build_unet
 from origcli.reports.schema import Failure, GeneralizeReport, Status
 from origcli.reports.writers import read_report
 from origcli.scenes.elements import ALL_ELEMENTS, Element
+from origcli.scenes.mixtures import Recipe
+from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
 from tests.detection.tiny import write_tiny_detector
 from tests.experiments.toys import toy_runtime, toy_settings
@@ -125,13 +128,29 @@ def test_no_model_saw_its_held_out_element(finished: Path) -> None:
         assert trained.results[0].dataset_hash == read_report(directory / "vae").results[0].dataset_hash
 
 
-def test_the_conditions_differ_in_nothing_but_the_prompt(finished: Path) -> None:
-    """The same seeds: at a guidance that says nothing the pictures would be the same."""
-    folder = finished / "experiments" / FIRST / "drawings"
+def test_the_data_do_not_show_the_held_out_element(tmp_path: Path, detector: Path) -> None:
+    settings, runtime = toy_settings(detector), toy_runtime(tmp_path)
+    experiment = planned(settings)[0]
+    bench = stages.Bench(experiment, settings, runtime, tmp_path)
+    data = write_dataset(Recipe(bench.synth.model_copy(update={"count": 300}), bench.seed), tmp_path / "data")
+    shown = {item["element"] for record in data.read_records() for item in record["elements"]}
+    assert shown == {element.phrase for element in experiment.trained_on}
+
+
+def test_the_conditions_differ_in_nothing_but_the_prompt(
+    copy: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same seeds in both, and the same picture where the prompts are the same, too."""
+    shutil.rmtree(copy / "experiments" / FIRST / "drawings")
+    monkeypatch.setattr(stages.Bench, "prompt", lambda bench, condition: "")
+    run(toy_settings(detector), toy_runtime(copy), only=[FIRST])
+    folder = copy / "experiments" / FIRST / "drawings"
     for number in range(10):
-        files = [folder / condition / f"{number:05d}.png" for condition in ("empty", "prompted")]
-        empty, prompted = (Image.open(file) for file in files)
-        assert empty.size == prompted.size == (64, 64)
+        empty, prompted = (
+            np.asarray(Image.open(folder / condition / f"{number:05d}.png"), int)
+            for condition in ("empty", "prompted")
+        )
+        assert np.abs(empty - prompted).max() <= 1  # one is guided by itself
 
 
 def test_csv_has_a_row_for_each_experiment_and_condition_and_the_averages(finished: Path) -> None:
@@ -240,9 +259,32 @@ def test_one_experiment_alone_leaves_a_partial_report(tmp_path: Path, finished: 
 def test_other_settings_are_refused_before_anything_is_computed(
     copy: Path, detector: Path, calls: list[str]
 ) -> None:
+    plan = (copy / "plan.json").read_bytes()
     with pytest.raises(UsageError, match="max_elements was 2, is 3"):
         run(toy_settings(detector, max_elements=3), toy_runtime(copy))
-    assert calls == []
+    assert calls == [] and (copy / "plan.json").read_bytes() == plan
+
+
+def test_the_shared_text_encoder_is_that_of_the_settings(copy: Path, detector: Path) -> None:
+    shutil.rmtree(copy / "experiments")  # which would refuse them before
+    with pytest.raises(UsageError, match=r"caption_pool|texts"):
+        run(toy_settings(detector, caption_pool=40), toy_runtime(copy))
+
+
+def test_captions_that_the_text_encoder_cannot_read_are_refused(
+    tmp_path: Path, detector: Path, calls: list[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"captions of 5 elements have 26 tokens.* reads 24") as caught:
+        run(toy_settings(detector, max_elements=5), toy_runtime(tmp_path / "run"))
+    assert "max_length = 26" in caught.value.hint
+    assert calls == [] and not (tmp_path / "run" / "text-encoder").exists()
+
+
+def test_the_directory_of_another_command_is_left_alone(tmp_path: Path, detector: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"seed": 0}')
+    with pytest.raises(UsageError, match="another command"):
+        run(toy_settings(detector), toy_runtime(tmp_path))
+    assert (tmp_path / "plan.json").read_text() == '{"seed": 0}'
 
 
 def test_another_detector_looks_again_and_nothing_is_drawn_again(
