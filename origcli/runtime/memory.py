@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -76,12 +77,12 @@ class BatchSize:
         """
         done = 0
         while done < total:
-            part, result = self.attempt(lambda size, first=done: _with_part(first, size, total, work))  # type: ignore[misc]
+            part, result = self.attempt(partial(_with_part, work, done, total))
             done = part.stop
             yield result
 
 
-def _with_part(first: int, size: int, total: int, work: Callable[[slice], T]) -> tuple[slice, T]:
+def _with_part(work: Callable[[slice], T], first: int, total: int, size: int) -> tuple[slice, T]:
     part = slice(first, min(first + size, total))
     return part, work(part)
 
