@@ -1,10 +1,11 @@
 """Independent units of work over a Ray cluster (extra `ray`): scheduling and retries are Ray's."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from origcli.errors import DeviceError, ModelError, OrigError, UsageError
+from origcli.errors import DeviceError, Interrupted, ModelError, OrigError, UsageError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -58,8 +59,8 @@ def ray_map(
 ) -> Iterator[Result]:
     """What a worker makes of each unit, in the order of the units.
 
-    Each worker is a process that opens its models once. If it dies, Ray starts it anew and gives it the
-    unit again, up to `RETRIES` times.
+    Each worker is a process that opens its models once. If it dies, or is told to stop, Ray starts it anew and
+    gives it the unit again, up to `RETRIES` times.
 
     Args:
         ray: from `ray_cluster`.
@@ -79,7 +80,10 @@ def ray_map(
             self.work = open_worker()
 
         def run(self, unit: Unit) -> Result:
-            return self.work(unit)
+            try:
+                return self.work(unit)
+            except Interrupted:  # its machine is taken away, which is no answer: as a dead one it is replaced
+                os._exit(1)
 
     actor = ray.remote(Worker).options(
         num_gpus=gpus, num_cpus=cpus, max_restarts=-1, max_task_retries=RETRIES

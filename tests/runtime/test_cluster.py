@@ -1,11 +1,12 @@
 """Units of work over a local Ray cluster of two workers. Ray is an extra: without it these are skipped."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from origcli.errors import DeviceError, InputError, ModelError
+from origcli.errors import DeviceError, InputError, Interrupted, ModelError
 from origcli.runtime.cluster import ray_cluster, ray_map
 
 ray_module = pytest.importorskip("ray")
@@ -34,12 +35,15 @@ def test_results_come_in_the_order_of_the_units_from_two_processes(cluster):
 
 
 @pytest.mark.fault(30, "it is replaced and its unit done again")
-def test_a_worker_that_dies_is_replaced_and_its_unit_done_again(cluster, tmp_path):
-    def open_worker(marks=tmp_path):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_worker_that_dies_or_is_stopped_is_replaced_and_its_unit_done_again(cluster, tmp_path, stopped):
+    def open_worker(marks=tmp_path, stopped=stopped):
         def work(unit):
             mark = Path(marks, str(unit))
             if unit == 3 and not mark.exists():
                 mark.touch()
+                if stopped:
+                    raise Interrupted(signal.SIGTERM)
                 os._exit(1)
             return unit * 10
 
