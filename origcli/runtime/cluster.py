@@ -59,8 +59,8 @@ def ray_map(
 ) -> Iterator[Result]:
     """What a worker makes of each unit, in the order of the units.
 
-    Each worker is a process that opens its models once. If it dies, or is told to stop, Ray starts it anew and
-    gives it the unit again, up to `RETRIES` times.
+    Each worker is a process that opens its models once. If it dies, or is told to stop, Ray starts it anew
+    and gives it the unit again, up to `RETRIES` times.
 
     Args:
         ray: from `ray_cluster`.
