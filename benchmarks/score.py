@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import wraps
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,8 @@ def shares(image: Path, words: list[str], directory: Path) -> dict[str, float]:
 
         seconds["imports"] = time.process_time() - began
         try:
-            origcli(
-                ["score", str(image), *words, "--quiet", "--format", "jsonl", "--out", str(directory / "run")]
-            )
+            with redirect_stdout(StringIO()):
+                origcli(["score", str(image), *words, "--quiet", "--out", str(directory / "run")])
         except SystemExit as stop:
             assert not stop.code, stop.code
     seconds["rest"] = time.process_time() - began - sum(seconds.values())

@@ -87,5 +87,6 @@ def conduct_on_cluster(
             workers=min(workers, max(1, len(due))),
             gpus=1 if on_gpu else 0,
             cpus=threads,
+            failed=lambda experiment, problem: Failure.of(problem, experiment.name),
         )
         yield from zip(due, found, strict=True)

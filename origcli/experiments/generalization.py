@@ -106,13 +106,17 @@ def run(
     )
     with runtime.progress.task("experiments", len(due)) as bar:
         for one, found in outcomes:
+            try:
+                if not isinstance(found, Failure):
+                    shown = exhibit(one, directory / one.name, found, settings.detect.confidence)
+            except OrigError as problem:
+                found = Failure.of(problem, one.name)
             if isinstance(found, Failure):
                 runtime.progress.say(f"{one.name}: {found.message}")
                 failures.append(found)
             else:
                 measured += evaluate(one, found, settings, runtime.seed)
-                threshold = settings.detect.confidence
-                exhibits.append(exhibit(one, directory / one.name, found, threshold))
+                exhibits.append(shown)
             bar.advance(1)
     finished = len(measured) // len(CONDITIONS)
     complete = finished == len(experiments)

@@ -23,6 +23,7 @@ from PIL import Image
 from origcli.detection.detector import Detection, Detector
 from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
+from origcli.errors import InputError
 from origcli.experiments.diversity import Experiment
 from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import load_pipeline
@@ -192,7 +193,7 @@ def timed(directory: Path, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        times = read_json(path) if path.exists() else {}
+        times = _kept(path)
         times[stage] = round(times.get(stage, 0.0) + time.monotonic() - began, 3)
         write_json(path, times)
 
@@ -222,7 +223,7 @@ def draw_all(bench: Bench) -> None:
     """Draws the pictures that are missing; all anew where they were drawn in another way before."""
     directory, seeds = bench.directory, drawing_seeds(bench)
     facts, known = drawing_facts(bench), directory / "drawings" / "drawings.json"
-    if known.parent.exists() and (not known.is_file() or read_json(known) != facts):
+    if known.parent.exists() and (_kept(known) != facts):
         remove(known.parent)
     write_json(make_directory(known.parent) / known.name, facts)
     parts = [
@@ -254,9 +255,27 @@ def draw_all(bench: Bench) -> None:
 
 
 def read_drawings(directory: Path, condition: Condition, numbers: Sequence[int]) -> list[Image.Image]:
-    """Drawings of a finished experiment."""
-    files = [drawing_path(directory, condition, number) for number in numbers]
-    return [Image.fromarray(decode_png(path.read_bytes())) for path in files]
+    """Drawings of a finished experiment.
+
+    Raises:
+        InputError: one is missing or damaged.
+    """
+    pictures = []
+    for path in (drawing_path(directory, condition, number) for number in numbers):
+        try:
+            pictures.append(Image.fromarray(decode_png(path.read_bytes())))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{path}: cannot read the drawing: {error}", "remove it and --resume") from error
+    return pictures
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What an earlier run left in a JSON file; nothing where it is not there or damaged: it is made again."""
+    try:
+        kept = read_json(path)
+    except InputError:
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def detect_all(bench: Bench, detector: Detector) -> Found:
@@ -270,7 +289,7 @@ def detect_all(bench: Bench, detector: Detector) -> Found:
         "images": images,
         "drawings": drawing_facts(bench),
     }
-    if path.is_file() and (kept := read_json(path))["key"] == key:
+    if (kept := _kept(path)).get("key") == key:
         return {condition: [_unpacked(rows) for rows in kept[condition]] for condition in CONDITIONS}
     found: Found = {condition: [] for condition in CONDITIONS}
     with timed(bench.directory, "detections"):

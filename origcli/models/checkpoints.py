@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from origcli.errors import InputError, ModelError, StorageError
+from origcli.runtime.distributed import fill
 from origcli.runtime.provenance import hash_file
 from origcli.runtime.run_directory import (
     PARTIAL_SUFFIX,
@@ -152,7 +153,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             _, index, key = name.split(".", 2)
             parameter = parameters[int(index)]
             if tensor.shape == parameter.shape:
-                tensor = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+                moment = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False)
+                fill(moment, tensor)
+                tensor = moment
             states.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -56,6 +56,7 @@ def ray_map(
     workers: int,
     gpus: float = 0,
     cpus: float = 1,
+    failed: Callable[[Unit, DeviceError], Result] | None = None,
 ) -> Iterator[Result]:
     """What a worker makes of each unit, in the order of the units.
 
@@ -68,6 +69,7 @@ def ray_map(
             pickle, as the units and results are.
         workers: how many processes.
         gpus, cpus: that each of them holds.
+        failed: what is given for a unit whose worker died again and again; without it, that is raised.
 
     Raises:
         OrigError: as the worker raised it.
@@ -89,15 +91,22 @@ def ray_map(
         num_gpus=gpus, num_cpus=cpus, max_restarts=-1, max_task_retries=RETRIES
     )
     pool: Any = ActorPool([actor.remote() for _ in range(workers)])
-    try:
-        yield from pool.map(lambda worker, unit: worker.run.remote(unit), units)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, OrigError):
-            raise error.cause from error
-        raise
-    except ray.exceptions.RayActorError as error:
-        cause = getattr(error, "cause", None)
-        raise DeviceError(
-            f"a worker of the cluster died {RETRIES + 1} times over the same images: {cause or error}",
-            "look at the workers' logs: /tmp/ray/session_latest/logs",
-        ) from error
+    waiting = list(units)
+    for unit in waiting:
+        pool.submit(lambda worker, unit: worker.run.remote(unit), unit)
+    for unit in waiting:
+        try:
+            yield pool.get_next()
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, OrigError):
+                raise error.cause from error
+            raise
+        except ray.exceptions.RayActorError as error:
+            problem = DeviceError(
+                f"a worker of the cluster died {RETRIES + 1} times over the same work: "
+                f"{getattr(error, 'cause', None) or error}",
+                "look at the workers' logs: /tmp/ray/session_latest/logs",
+            )
+            if failed is None:
+                raise problem from error
+            yield failed(unit, problem)

@@ -7,13 +7,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, GradientAccumulationPlugin, LoggerType
+from accelerate.utils import GradientAccumulationPlugin, LoggerType
 
 from origcli.errors import UsageError
 from origcli.runtime.context import Runtime
 
-# Each process has a part of the weights, but a checkpoint and a drawing take those of one process.
-_PARTED_WEIGHTS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
@@ -21,13 +19,13 @@ def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Ac
     """The accelerator of one training, in the runtime's precision.
 
     Raises:
-        UsageError: the tracker is not there; the processes are to share out the weights.
+        UsageError: the tracker is not there.
     """
     if track:
         require_tracker(track)
     # It keeps the precision of the first training of a process and refuses another one.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(
+    return Accelerator(
         mixed_precision=_PRECISIONS.get(runtime.dtype, "no"),
         cpu=runtime.device.type == "cpu",
         log_with=track,
@@ -35,13 +33,6 @@ def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Ac
         # The loop takes the mean over the parts itself; accelerate would divide by their number once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    spread = accelerator.distributed_type
-    if spread in _PARTED_WEIGHTS:
-        raise UsageError(
-            f"accelerate is configured for {spread.value}, which shares out the weights",
-            "configure it for MULTI_GPU or MULTI_CPU (data parallel)",
-        )
-    return accelerator
 
 
 def accumulation_steps() -> int:

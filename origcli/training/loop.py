@@ -30,7 +30,7 @@ from origcli.models.checkpoints import (
 )
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
-from origcli.runtime.distributed import is_main
+from origcli.runtime.distributed import fill, is_main, whole
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed, generator
@@ -38,6 +38,7 @@ from origcli.settings import OptimizerSettings
 from origcli.training.identity import computing, refuse_changes
 from origcli.training.launch import accumulation_steps, open_accelerator
 from origcli.training.schedule import Steps, learning_rate
+from origcli.training.sharding import shares_out, twin
 
 Batch = dict[str, Tensor]
 _READ_EVERY = 50  # steps between two reads of the losses from a GPU; each read waits for it
@@ -97,7 +98,7 @@ def train(
 
     Raises:
         UsageError: `resume` with other settings or data than the checkpoint's; the tracker is not there;
-            the processes are to share out the weights.
+            the launch is configured in a way that is not supported.
         NonFiniteError: a loss or a gradient is NaN or infinite; the last checkpoint is from before it.
         DeviceError: memory ran out with one sample at a time, or a data worker died.
         Interrupted: a signal came; a checkpoint of this step was saved, if there is one process.
@@ -133,9 +134,10 @@ def train(
             done = step + 1
             speed = (done - start) * settings.batch_size / max(monotonic() - began, 1e-9)
             bar.advance(1, **shown, **{f"{job.unit}/s": speed})
-            if job.preview and is_main() and settings.sample_every and done % settings.sample_every == 0:
+            if job.preview and settings.sample_every and done % settings.sample_every == 0:
                 with trainer.averaged():
-                    job.preview(done)
+                    if is_main():
+                        job.preview(done)
             due, stop = done % settings.checkpoint_every == 0 or done == steps, interrupts.pending()
             # A signal reaches the processes of a launch at different steps: they cannot save together then.
             if due or (stop and trainer.alone):
@@ -163,19 +165,23 @@ class _Trainer:
         self.job, self.settings, self.steps, self.runtime = job, settings, steps, runtime
         self.directory = directory
         self.accelerator = open_accelerator(runtime, directory, track)
-        job.objective.to(self.accelerator.device).train()
-        parameters = [p for p in job.trained.parameters() if p.requires_grad]
+        self.shared_out = shares_out(self.accelerator)
+        objective, self.trained = job.objective, job.trained
+        if self.shared_out:
+            objective, self.trained = twin(job.objective, job.trained, self.accelerator)
+        objective.to(self.accelerator.device).train()
+        parameters = [p for p in self.trained.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             parameters,
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=self.accelerator.device.type in ("cpu", "cuda"),
         )
-        self.ema = EMAModel(job.trained.parameters(), decay=settings.ema_decay, foreach=True)
-        self.ema.to(self.accelerator.device)
         if runtime.compile:
-            job.trained.compile()
-        self.objective, self.optimizer = self.accelerator.prepare(job.objective, optimizer)
+            self.trained.compile()
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.ema = EMAModel(self.trained.parameters(), decay=settings.ema_decay, foreach=True)
+        self.ema.to(self.accelerator.device)
         if track:
             self.accelerator.init_trackers(job.name.replace(" ", "-"), config={})
         parts = self.accelerator.num_processes * accumulation_steps()
@@ -211,14 +217,14 @@ class _Trainer:
         torch.manual_seed(derive_seed(seed, self.job.name, "layers", step))
         randoms = self.job.randoms(generator(seed, self.job.name, step), size)
         part = self.part()
-        whole = {**batch, **{name: values[part] for name, values in randoms.items()}}
+        samples = {**batch, **{name: values[part] for name, values in randoms.items()}}
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        terms = self.micro.attempt(lambda micro: self._gradients(whole, micro))
-        norm = self.accelerator.clip_grad_norm_(self.job.trained.parameters(), self.settings.max_grad_norm)
+        terms = self.micro.attempt(lambda micro: self._gradients(samples, micro))
+        norm = whole(self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.max_grad_norm))
         self.optimizer.step()
-        self.ema.step(self.job.trained.parameters())
+        self.ema.step(self.trained.parameters())
         # The scaler of fp16 leaves out a step whose gradients overflow: they are no fault there.
         self.pending.append((step, terms, norm if self.accelerator.scaler is None else None))
         if len(self.pending) >= self.read_every:
@@ -273,18 +279,29 @@ class _Trainer:
             )
 
     def averaged(self) -> "_Averaged":
-        """A context with the averaged weights in `trained`."""
-        return _Averaged(self.ema, self.job.trained)
+        """A context with the averaged weights in the job's network, which all processes must enter."""
+        return _Averaged(self)
+
+    def gather(self) -> None:
+        """The averaged weights of all processes, whole, in the job's own network; on the device."""
+        self.job.objective.to(self.accelerator.device)
+        with torch.no_grad():
+            for own, shadow in zip(self.job.trained.parameters(), self.ema.shadow_params, strict=True):
+                own.copy_(whole(shadow))
+            for old, new in zip(self.job.trained.buffers(), self.trained.buffers(), strict=True):
+                old.copy_(new)
 
     def save(self, done: int) -> None:
         """Saves a checkpoint after `done` steps, and the history so far."""
         self.read()
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return
-        tensors = {f"model.{name}": value for name, value in _own_tensors(self.job.trained).items()}
+        tensors = {f"model.{name}": value for name, value in _own_tensors(self.trained).items()}
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
         tensors |= optimizer_tensors(self.optimizer)
+        if self.shared_out:  # on a GPU there is no room for all of it
+            tensors = {name: whole(value).cpu() for name, value in tensors.items()}
+        if not self.accelerator.is_main_process:
+            return
         state = {"identity": self.identity, "history": self.history, "sums": self.sums}
         write_history(self.directory / "history.csv", self.history)
         save_checkpoint(self.directory / "checkpoints", done, tensors, state)
@@ -296,21 +313,22 @@ class _Trainer:
             return 0
         tensors, state = load_checkpoint(found[-1])
         refuse_changes(state["identity"], self.identity, self.job.free)
-        with torch.no_grad():
-            for name, value in _own_tensors(self.job.trained).items():
-                value.copy_(tensors[f"model.{name}"])
-        shadows = [tensors[f"ema.{i}"] for i in range(len(self.ema.shadow_params))]
-        for shadow, saved in zip(self.ema.shadow_params, shadows, strict=True):
-            shadow.copy_(saved)
+        for name, value in _own_tensors(self.trained).items():
+            fill(value, tensors[f"model.{name}"])
+        for number, shadow in enumerate(self.ema.shadow_params):
+            fill(shadow, tensors[f"ema.{number}"])
         self.ema.optimization_step = int(state["step"])
         restore_optimizer(self.optimizer, tensors)
         self.history, self.sums = state["history"], state["sums"]
         return int(state["step"])
 
     def finish(self) -> None:
-        """Leaves the averaged weights in `trained`."""
-        self.ema.copy_to(self.job.trained.parameters())
-        self.job.objective.eval()
+        """Leaves the averaged weights in the job's network."""
+        if self.shared_out:
+            self.gather()
+        else:
+            self.ema.copy_to(self.trained.parameters())
+        self.job.objective.to(self.accelerator.device).eval()
         if self.accelerator.trackers:
             self.accelerator.end_training()
 
@@ -321,16 +339,22 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 class _Averaged:
-    def __init__(self, ema: EMAModel, module: nn.Module) -> None:
-        self.ema, self.module = ema, module
+    def __init__(self, trainer: _Trainer) -> None:
+        self.trainer, self.ema, self.module = trainer, trainer.ema, trainer.job.trained
 
     def __enter__(self) -> None:
-        self.ema.store(self.module.parameters())
-        self.ema.copy_to(self.module.parameters())
+        if self.trainer.shared_out:
+            self.trainer.gather()
+        else:
+            self.ema.store(self.module.parameters())
+            self.ema.copy_to(self.module.parameters())
         self.module.eval()
 
     def __exit__(self, *exception: object) -> None:
-        self.ema.restore(self.module.parameters())
+        if self.trainer.shared_out:
+            self.trainer.job.objective.to("cpu")
+        else:
+            self.ema.restore(self.module.parameters())
         self.module.train()
 
 

@@ -247,6 +247,30 @@ def test_a_failed_experiment_does_not_stop_the_others(
     )
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"key": 1}'])
+def test_damaged_notes_are_made_again(copy: Path, detector: Path, calls: list[str], content: bytes) -> None:
+    """Those of what was detected and how long it took; the drawings stay."""
+    before = report_of(copy)
+    for name in ("detections.json", "times.json"):
+        (copy / "experiments" / FIRST / name).write_bytes(content)
+    assert run(toy_settings(detector), toy_runtime(copy)).results == before.results
+    assert calls == []
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_damaged_drawing_fails_its_experiment_alone(copy: Path, detector: Path, looked: bool) -> None:
+    """Whether the detector is to look at it, or has done so and it is to be shown."""
+    directory = copy / "experiments" / FIRST
+    for drawing in (directory / "drawings" / "prompted").iterdir():
+        drawing.write_bytes(drawing.read_bytes()[:60])
+    if not looked:
+        (directory / "detections.json").unlink()
+    report = run(toy_settings(detector), toy_runtime(copy))
+    assert [(one.path, one.code) for one in report.errors] == [(FIRST, "input")]
+    assert "prompted" in report.errors[0].message
+    assert {one.experiment for one in report.results} == {SECOND}
+
+
 def test_one_experiment_alone_leaves_a_partial_report(tmp_path: Path, finished: Path, detector: Path) -> None:
     (tmp_path / "experiments").mkdir()
     shutil.copytree(finished / "experiments" / SECOND, tmp_path / "experiments" / SECOND)

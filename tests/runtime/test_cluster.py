@@ -62,6 +62,17 @@ def test_a_unit_that_kills_every_worker_ends_the_run(cluster):
         list(ray_map(cluster, open_worker, range(1), workers=1))
 
 
+def test_a_unit_that_kills_every_worker_can_be_a_result(cluster):
+    def open_worker():
+        return lambda unit: os._exit(1) if unit == 1 else unit
+
+    found = list(
+        ray_map(cluster, open_worker, range(3), workers=1, failed=lambda unit, problem: (unit, problem))
+    )
+    assert found[0] == 0 and found[2] == 2
+    assert found[1][0] == 1 and isinstance(found[1][1], DeviceError)
+
+
 def test_errors_of_ours_come_through(cluster):
     def open_worker():
         def work(unit):

@@ -422,18 +422,27 @@ def test_a_signal_stops_the_command_with_its_status(
 
 
 @pytest.mark.slow
-def test_two_processes_make_one_pipeline(tmp_path: Path, tiny_dataset: Dataset, vae_run: Path) -> None:
-    """The whole command: caches, the text encoder's training, files and the report have one owner."""
+@pytest.mark.parametrize("program", ["origcli", "tests.training.fsdp_on_cpu"])
+def test_two_processes_make_one_pipeline(
+    tmp_path: Path, tiny_dataset: Dataset, vae_run: Path, program: str
+) -> None:
+    """The whole command: caches, the text encoder's training, files and the report have one owner.
+
+    With weights in both, and with weights that they share out in blocks.
+    """
     config = tmp_path / "tiny.toml"
     config.write_text(
         CONFIG.replace("epochs = 4", "epochs = 0.6").replace("sample_every = 0", "sample_every = 5")
     )
     words = ["train-unet", str(tiny_dataset.path), "--vae", str(vae_run), "--config", str(config)]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "origcli"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", program]
     done = subprocess.run(
         [sys.executable, *launch, *words, "--out", str(tmp_path / "two"), "--format", "json"],
+        cwd=Path(__file__).parents[2],
         env={
             **os.environ,
+            "FSDP_VERSION": "2",
+            "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
             "ORIGCLI_CACHE": str(tmp_path / "cache of two"),
             "OMP_NUM_THREADS": "1",
             "ACCELERATE_USE_CPU": "true",
