@@ -72,7 +72,7 @@ def open_runtime(
     with ExitStack() as stack:
         directory = None if out is None else stack.enter_context(_directory(out, existing, device))
         stack.enter_context(interrupts.handled())
-        stack.enter_context(backends(device, settings.deterministic, settings.threads))
+        stack.enter_context(backends(device, settings.deterministic, settings.threads, settings.compile))
         yield Runtime(
             device=device,
             dtype=select_dtype(device, settings.dtype),

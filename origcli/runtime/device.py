@@ -88,7 +88,9 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 
 @contextmanager
-def backends(device: torch.device, deterministic: bool, threads: int | None) -> Iterator[None]:
+def backends(
+    device: torch.device, deterministic: bool, threads: int | None, compiled: bool = False
+) -> Iterator[None]:
     """TF32 for what stays in fp32 on CUDA; repeatable kernels when asked; the number of threads.
 
     These are torch's own global switches; a notebook that called us gets back what it had.
@@ -99,8 +101,7 @@ def backends(device: torch.device, deterministic: bool, threads: int | None) -> 
         torch.get_float32_matmul_precision(),
         switches.allow_tf32,
         switches.benchmark,
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_deterministic_debug_mode(),
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     )
     if threads is not None:
@@ -112,8 +113,11 @@ def backends(device: torch.device, deterministic: bool, threads: int | None) -> 
         if deterministic:
             # Read when cuBLAS is first used: without it its kernels differ from run to run.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # warn_only: a kernel with no repeatable form is better than no run.
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # It warns: a kernel with no repeatable form is better than no run. `use_deterministic_algorithms` tells
+    # the compiler, too, and so imports it, which takes two seconds.
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
+    if compiled:
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     # Filling every new tensor costs time and only hides reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
@@ -123,5 +127,5 @@ def backends(device: torch.device, deterministic: bool, threads: int | None) -> 
         torch.set_float32_matmul_precision(before[1])
         switches.allow_tf32 = before[2]
         switches.benchmark = before[3]
-        torch.use_deterministic_algorithms(before[4], warn_only=before[5])
-        torch.utils.deterministic.fill_uninitialized_memory = before[6]  # type: ignore[attr-defined]
+        torch.set_deterministic_debug_mode(before[4])
+        torch.utils.deterministic.fill_uninitialized_memory = before[5]  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def twin(objective: nn.Module, trained: nn.Module, accelerator: Accelerator) -> 
     whole = copy.deepcopy(objective).to(memory_format=torch.contiguous_format)
     plugin = accelerator.state.fsdp_plugin
     named = [block for block in plugin.transformer_cls_names_to_wrap or () if block]
-    plugin.transformer_cls_names_to_wrap = units(whole, named or getattr(trained, "_no_split_modules", ()))
+    plugin.transformer_cls_names_to_wrap = units(whole, named or getattr(trained, "_no_split_modules", []))
     return whole, whole.get_submodule(name)
 
 

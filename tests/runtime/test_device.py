@@ -1,6 +1,8 @@
 """Devices and dtypes, with machines that are not here."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -148,6 +150,21 @@ def test_switches_are_set_inside_and_given_back(
             assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
         raise ZeroDivisionError
     assert switches() == before
+
+
+@pytest.mark.parametrize("word", ["--no-compile", "--compile"])
+def test_the_compiler_is_imported_where_it_is_used_alone(word: str) -> None:
+    """It takes two seconds, which each command would begin with."""
+    program = """
+import sys
+import torch
+from origcli.runtime.device import backends
+with backends(torch.device("cpu"), True, None, compiled=sys.argv[1] == "--compile"):
+    assert torch.are_deterministic_algorithms_enabled()
+print("torch._inductor" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program, word], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(word == "--compile")
 
 
 @pytest.mark.gpu
