@@ -13,8 +13,8 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 
 # A slow or busy machine is no failure.
 settings.register_profile("origcli", deadline=None)
-# Ten times as many: pytest --hypothesis-profile=long tests/fuzz
-settings.register_profile("long", deadline=None, max_examples=1000)
+# A hundred and twenty times as many, about ten minutes of a core: pytest --hypothesis-profile=long tests/fuzz
+settings.register_profile("long", deadline=None, max_examples=12_000)
 settings.load_profile("origcli")
 
 

@@ -1,4 +1,4 @@
-"""Directories of others: a model with one of its JSON files changed, and a score run that is to be joined."""
+"""Directories of others: a model with one of its files changed, and a score run that is to be joined."""
 
 import json
 import shutil
@@ -17,17 +17,22 @@ from origcli.runtime.run_directory import write_json
 from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
 from tests.reports import samples
 
-FILES = (
-    *("model_index.json", "unet/config.json", "vae/config.json", "text_encoder/config.json"),
-    *("tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"),
-)
 
-
-@share(0.04)
+@share(0.08)
 @given(st.data())
 def test_any_model_is_answered(tiny_bert_pipeline_dir: Path, data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(FILES))
-    changed = data.draw(json_bytes(json.loads((tiny_bert_pipeline_dir / name).read_bytes())))
+    """Its descriptions with other values, and any file, weights and vocabulary too, as damaged bytes."""
+    files = sorted(path for path in tiny_bert_pipeline_dir.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    name, whole = path.relative_to(tiny_bert_pipeline_dir), path.read_bytes()
+    ways = [damaged(whole)]
+    if path.suffix == ".json":
+        ways.append(json_bytes(json.loads(whole)))
+    if path.suffix == ".safetensors":  # its head says where each tensor lies
+        size = int.from_bytes(whole[:8], "little")
+        heads = st.one_of(damaged(whole[8 : 8 + size]), json_bytes(json.loads(whole[8 : 8 + size])))
+        ways.append(heads.map(lambda head: len(head).to_bytes(8, "little") + head + whole[8 + size :]))
+    changed = data.draw(st.one_of(ways))
     with folder() as here:
         shutil.copytree(tiny_bert_pipeline_dir, here / "model")
         (here / "model" / name).write_bytes(changed)
