@@ -46,7 +46,8 @@ def fixed_location(
         ),
     ] = None,
     queries: Annotated[
-        int | None, typer.Option("--queries", metavar="N", help="Pictures to redraw. [default: 12]")
+        int | None,
+        typer.Option("--queries", metavar="N", help="Pictures to redraw, each once. [default: 24]"),
     ] = None,
     images: Annotated[
         int | None, typer.Option("--images", metavar="N", help="Drawings a picture. [default: 4]")

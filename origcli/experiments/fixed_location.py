@@ -19,6 +19,7 @@ from origcli.experiments.queries import (
     QUERIES,
     SCORE,
     Measured,
+    distinct,
     make_queries,
     model_resolution,
     score,
@@ -116,7 +117,11 @@ def run(
         }
     )
     data, inputs = make_queries(runtime.out / QUERIES, "common", recipe, own.seed, runtime)
-    measured = score(inputs, settings, runtime, cache)
+    # A picture that is there again is no other witness.
+    unlike = distinct(inputs)
+    if again := len(inputs) - len(unlike):
+        runtime.progress.say(f"{again} of {len(inputs)} queries are pictures of others and are left out")
+    measured = score(unlike, settings, runtime, cache)
     offsets_of = look_again(measured, data, settings, runtime)
     random = np.random.default_rng(derive_seed(runtime.seed, "fixed location"))
     chance = {name: at_chance(one, CHANCE_DRAWS, random) for name, one in offsets_of.items()}

@@ -15,7 +15,7 @@ from origcli.reports.schema import Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.inputs import Input
-from origcli.runtime.provenance import hash_value
+from origcli.runtime.provenance import hash_file, hash_value
 from origcli.runtime.run_directory import read_json
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
@@ -51,6 +51,14 @@ def make_queries(
         for number, record in enumerate(data.records)
     ]
     return data, inputs
+
+
+def distinct(inputs: Sequence[Input]) -> list[Input]:
+    """The first of each picture: of pairs in fixed places there are no more than combinations of colours."""
+    first: dict[str, Input] = {}
+    for one in inputs:
+        first.setdefault(hash_file(one.path), one)
+    return list(first.values())
 
 
 def query_recipe(settings: Settings, category: Category, count: int, resolution: int) -> SynthSettings:

@@ -153,18 +153,20 @@ def study(settings: Settings, directory: Path, **options: Any) -> Any:
 def test_a_given_model_is_measured(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, tiny_settings: Callable[..., Settings]
 ) -> None:
-    settings = tiny_settings(fixed_location={"queries": 6, "images": 4})
+    settings = tiny_settings(fixed_location={"queries": 12, "images": 4})
     report = study(settings, tmp_path / "run", model=str(tiny_bert_pipeline_dir))
     assert not (tmp_path / "run" / "model").exists()
-    assert len(report.results) == 6
+    data = read_dataset(tmp_path / "run" / "queries" / "common")
+    pairs = [record["text"] for record in data.records]  # in their places, so equal words are equal pictures
+    assert [one.caption for one in report.results] == list(dict.fromkeys(pairs)) != pairs
     found = [one for one in report.results if one.matched]
     assert found and all(
         one.drawings == 4 and one.distance.value == pytest.approx(0, abs=1e-6) for one in found
     )
     assert report.summary.p_value == pytest.approx(1 / 2 ** len(found))
     own = report.provenance.settings["fixed_location"]
-    assert (own["seed"], own["queries"]) == (20242, 6)
-    assert report.provenance.dataset_hash == read_dataset(tmp_path / "run" / "queries" / "common").hash
+    assert (own["seed"], own["queries"]) == (20242, 12)
+    assert report.provenance.dataset_hash == data.hash
     assert (tmp_path / "run" / report.figures[0]).stat().st_size
 
 
