@@ -36,6 +36,7 @@ from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import from_here, path_text
 from origcli.runtime.plan import record_plan
+from origcli.runtime.provenance import hash_files
 from origcli.runtime.run_directory import make_directory, write_bytes
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.dataset import Dataset
@@ -165,7 +166,7 @@ def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) ->
             **sections,
             "synth": recipe.settings.model_dump(mode="json"),
             "seed": runtime.seed,
-            "init_from": init_from and str(init_from),
+            "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
         },
     )
     if init_from is not None:
