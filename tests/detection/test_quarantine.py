@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.detection.test_yolo import Touch, write_checkpoint
+from tests.detection.tiny import tiny_model
+
 PROGRAM = r"""
 import json, logging, os, sys, warnings
 import cv2, numpy, PIL.Image, torch
@@ -40,7 +43,9 @@ def watch(event, arguments):
         events.append(["write", os.fsdecode(arguments[0])])
 sys.addaudithook(watch)
 
+from pathlib import Path
 from PIL import Image
+from origcli.errors import ModelError
 from origcli.detection import yolo
 from origcli.detection.evaluation import Evaluation
 from origcli.scenes.scene import Scene
@@ -63,6 +68,12 @@ found = detector.detect([Image.new("RGB", (64, 64))] * 3)
 evaluation = Evaluation(0.9)
 evaluation.add(found[0], Scene((), "empty"), 64)
 evaluation.results()
+yolo.load_matching(tiny_model(seed=1), yolo.published_weights(Path("good.pt")))
+try:
+    yolo.published_weights(Path("hostile.pt"))
+    refused = "no"
+except ModelError as problem:
+    refused = str(problem)
 after = state()
 try:
     PIL.Image.open("torn.png").load()
@@ -70,7 +81,7 @@ try:
 except Exception as problem:
     torn = type(problem).__name__
 changed = [name for name in before if before[name] != after[name]]
-json.dump({"changed": changed, "events": events, "torn": torn}, sys.stderr)
+json.dump({"changed": changed, "events": events, "torn": torn, "refused": refused}, sys.stderr)
 """
 
 
@@ -79,6 +90,8 @@ def witness(tmp_path_factory):
     """The process's report, its stdout, and the directory that was its home and its working directory."""
     home = tmp_path_factory.mktemp("home")
     (home / "torn.png").write_bytes(b"no picture")
+    write_checkpoint(home / "good.pt", tiny_model())
+    write_checkpoint(home / "hostile.pt", Touch(home / "marker"))
     cache = tmp_path_factory.mktemp("cache")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO", "ULTRALYTICS", "OMP"))}
     environment |= {
@@ -116,7 +129,7 @@ def test_no_network_and_no_processes(witness):
 
 def test_nothing_is_written_outside_of_our_cache(witness):
     _, _, home, cache = witness
-    assert sorted(path.name for path in home.rglob("*")) == ["torn.png"]
+    assert sorted(path.name for path in home.rglob("*")) == ["good.pt", "hostile.pt", "torn.png"]
     written = [name for kind, name in witness[0]["events"] if kind == "write"]
     outside = [name for name in written if not name.startswith((str(cache), "/dev/null"))]
     assert outside == []
@@ -124,6 +137,10 @@ def test_nothing_is_written_outside_of_our_cache(witness):
 
 def test_its_settings_are_in_our_cache(witness):
     assert (witness[3] / "ultralytics" / "Ultralytics" / "settings.json").is_file()
+
+
+def test_a_hostile_checkpoint_is_refused(witness):
+    assert "without running code" in witness[0]["refused"]
 
 
 def test_a_torn_picture_is_still_torn(witness):

@@ -1,0 +1,106 @@
+"""rarity, popularity, fixed-location and train-detector as a user runs them, on a toy's budget."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cli.command_line import origcli
+from tests.detection.tiny import ARCHITECTURE
+
+TOY = {
+    "ORIGCLI_INVERT_STEPS": "2",
+    "ORIGCLI_INVERT_BATCH_SIZE": "2",
+    "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
+    "ORIGCLI_DRAW_STEPS": "2",
+    "ORIGCLI_SCORE_CEILING_IMAGES": "4",
+    "ORIGCLI_SCORE_BOOTSTRAP": "30",
+    "ORIGCLI_SCORE_FORCE": "true",
+}
+QUICK = ("--device", "cpu", "--threads", "1", "--format", "json")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {**os.environ, **TOY, "ORIGCLI_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+def answer(environment: dict[str, str], *words: str | Path) -> Any:
+    """The report that a command prints, which is the one that it writes."""
+    done = origcli(*words, *QUICK, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    out = Path(words[words.index("--out") + 1])
+    assert json.loads((out / "report.json").read_text()) == printed
+    return printed
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "report.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rarity_ranks_three_kinds_and_goes_on(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "run"
+    words = ("rarity", "--queries", "2", "--images", "2", "--max-tokens", "1", "--out", out)
+    report = answer(environment, *words)
+    assert report["provenance"]["command"] == "rarity" and report["status"] == "complete"
+    kinds = {path.name for path in (out / "queries").iterdir() if path.is_dir()}
+    assert kinds == {"common", "rare", "unseen"}
+    assert (out / "figures" / "rarity.png").stat().st_size
+    assert len(rows_of(out / "score")) >= 6
+    again = answer(environment, *words, "--resume")
+    assert again["summary"] == report["summary"]
+    refused = origcli(*words, *QUICK, env=environment)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+
+
+def test_popularity_compares_what_was_trained_on_with_fresh(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    made = origcli(
+        "synth", data, "--mixture", "originality", "--count", "40", "--resolution", "64", "--quiet"
+    )
+    assert made.returncode == 0, made.stderr
+    words = ("popularity", data / "dataset.json", "--queries", "2", "--images", "2", "--out", out)
+    report = answer(environment, *words)
+    assert report["provenance"]["command"] == "popularity" and report["status"] == "complete"
+    assert len(rows_of(out / "score")) >= 4
+    few = origcli(*words[:2], "--queries", "30", "--out", tmp_path / "few", *QUICK, env=environment)
+    assert few.returncode == 3 and "common" in few.stderr
+
+
+def test_fixed_location_measures_a_given_model(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "run"
+    words = ("fixed-location", "--model", "shapes", "--queries", "2", "--images", "2", "--out", out)
+    report = answer(environment, *words)
+    assert report["provenance"]["command"] == "fixed-location"
+    assert [row["caption"] for row in rows_of(out) if row["caption"]] == [
+        one["caption"] for one in report["results"]
+    ]
+    assert (out / "figures" / "fixed-location.png").stat().st_size
+
+
+def test_a_detector_is_trained_and_detects(tmp_path: Path, environment: dict[str, str]) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    made = origcli("synth", data, "--count", "40", "--resolution", "32", "--quiet")
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(ARCHITECTURE))
+    words = ("train-detector", data, "--architecture", tmp_path / "tiny.yaml", "--input-size", "32")
+    report = answer(
+        environment, *words, "--epochs", "1", "--batch-size", "8", "--held-out", "10", "--out", out
+    )
+    assert report["provenance"]["command"] == "train-detector"
+    assert {"precision", "recall", "map50", "map50_95"} <= report["results"][0]["metrics"].keys()
+    assert {path.name for path in (out / "detector").iterdir()} >= {"detector.yaml", "detector.safetensors"}
+    found = origcli(
+        *("detect", data / "images", "--detector", out / "detector", "--count", "--format", "jsonl"),
+        env=environment,
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) == 40
