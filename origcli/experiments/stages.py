@@ -223,7 +223,7 @@ def draw_all(bench: Bench) -> None:
     """Draws the pictures that are missing; all anew where they were drawn in another way before."""
     directory, seeds = bench.directory, drawing_seeds(bench)
     facts, known = drawing_facts(bench), directory / "drawings" / "drawings.json"
-    if known.parent.exists() and (_kept(known) != facts):
+    if known.parent.exists() and _kept(known) != facts:
         remove(known.parent)
     write_json(make_directory(known.parent) / known.name, facts)
     parts = [
