@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -466,3 +467,27 @@ def test_two_processes_make_one_pipeline(
     assert names[0] == names[1]
     histories = [[row["values"]["loss"] for row in report["results"][0]["history"]] for report in (one, two)]
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)  # of both processes, not of the first
+
+
+def test_what_a_vae_is_trained_by_is_compiled(
+    tiny_dataset: Dataset, tiny_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """encode() and decode() do not call the VAE itself: compiling that alone would change nothing."""
+    called: list[str] = []
+
+    def compiler(function: Any, **options: Any) -> Any:
+        def compiled(*given: Any, **named: Any) -> Any:
+            called.append(type(function.__self__).__name__)
+            return function(*given, **named)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    settings = tiny_settings.model_copy(
+        update={"runtime": tiny_settings.runtime.model_copy(update={"compile": True})}
+    )
+    with open_runtime(settings.runtime, tmp_path / "vae") as runtime:
+        report = vae.run(tiny_dataset.path, settings, runtime)
+    steps = report.results[0].steps
+    assert steps >= 5
+    assert all(called.count(part) >= steps for part in ("Encoder", "Decoder"))
