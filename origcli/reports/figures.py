@@ -29,6 +29,7 @@ MARKS = "osD^vPX*"
 _INK, _SOFT, _RULE, _LIMIT = "#1b1d1f", "#5b6168", "#dfe1e3", "#b3441c"
 _WIDTH = 5.4  # inches: the text width of a paper
 _DPI = 200
+_NOTE: dict[str, Any] = {"fontsize": 8, "color": _SOFT}
 _CONDITIONS = {"empty": "empty prompt", "prompted": "prompt of the element"}
 
 
@@ -189,28 +190,32 @@ def frequency_curves(
     quantity: Literal["frequency", "lift", "confidence"] = "frequency",
     form: Form = "png",
 ) -> bytes:
-    """A quantity of the held-out element against diversity, for both conditions (main paper, figure 3)."""
-    figure = _figure(_WIDTH, 3.2)
+    """A quantity of the held-out element against diversity, a panel a condition (main paper, figure 3).
+
+    Each panel has a scale of its own: what is asked for turns up tens of times as often as what is not.
+    """
+    figure = _figure(_WIDTH, 2.6)
     label = {
         "frequency": "frequency of the held-out element",
         "lift": "frequency × number of elements",
         "confidence": "confidence in the held-out element",
     }[quantity]
-    axes = _styled(figure.subplots(), "number of elements", label)
     levels = sorted({one.level for one in summary.levels})
-    for index, (condition, name) in enumerate(_CONDITIONS.items()):
+    for index, (axes, (condition, name)) in enumerate(
+        zip(figure.subplots(1, len(_CONDITIONS)), _CONDITIONS.items(), strict=True)
+    ):
+        _styled(axes, "number of elements", "" if index else label)
+        axes.set_title(name, fontsize=9, color=_INK, loc="left")
         chosen = sorted(
             (one for one in summary.levels if one.condition == condition), key=lambda one: one.level
         )
         _series(axes, [one.level for one in chosen], [getattr(one, quantity) for one in chosen], index, name)
-    if quantity == "frequency" and levels:
-        axes.plot(levels, [1 / level for level in levels], ":", color=_SOFT, linewidth=1, label="chance, 1/K")
-    if quantity == "lift":
-        axes.axhline(1, color=_SOFT, linewidth=1, linestyle=":", label="chance")
-    axes.set_xticks(levels)
-    axes.set_ylim(bottom=0)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=_INK)
+        if quantity != "confidence" and levels:
+            chance = [1 / level if quantity == "frequency" else 1 for level in levels]
+            axes.plot(levels, chance, ":", color=_SOFT, linewidth=1, label="chance")
+            axes.annotate("chance", (levels[0], chance[0]), (6, 1), textcoords="offset points", **_NOTE)
+        axes.set_xticks(levels)
+        axes.set_ylim(bottom=0)
     return rendered(figure, form)
 
 

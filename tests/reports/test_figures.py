@@ -77,12 +77,24 @@ def test_groups_have_a_line_each_and_domains_a_panel_each(drawn: list[Figure]) -
 
 def test_frequency_stands_against_the_number_of_elements_with_chance(drawn: list[Figure]) -> None:
     figures.frequency_curves(summary())
-    axes = drawn[0].axes[0]
-    (empty, prompted) = (container.lines[0] for container in axes.containers)
-    assert empty.get_xdata().tolist() == prompted.get_xdata().tolist() == [4, 30, 60]
-    assert empty.get_ydata().tolist() == pytest.approx([0.004, 0.03, 0.06])
-    (chance,) = (line for line in axes.lines if line.get_label() == "chance, 1/K")
-    assert chance.get_ydata().tolist() == pytest.approx([1 / 4, 1 / 30, 1 / 60])
+    empty, prompted = drawn[0].axes  # each with a scale of its own
+    assert [axes.get_title(loc="left") for axes in (empty, prompted)] == [
+        "empty prompt",
+        "prompt of the element",
+    ]
+    for axes in (empty, prompted):
+        (values,) = (container.lines[0] for container in axes.containers)
+        assert values.get_xdata().tolist() == [4, 30, 60]
+        (chance,) = (line for line in axes.lines if line.get_label() == "chance")
+        assert chance.get_ydata().tolist() == pytest.approx([1 / 4, 1 / 30, 1 / 60])
+    assert empty.containers[0].lines[0].get_ydata().tolist() == pytest.approx([0.004, 0.03, 0.06])
+
+
+def test_chance_of_the_lift_is_one(drawn: list[Figure]) -> None:
+    figures.frequency_curves(summary(), "lift")
+    for axes in drawn[0].axes:
+        (chance,) = (line for line in axes.lines if line.get_label() == "chance")
+        assert set(chance.get_ydata()) == {1}
 
 
 def test_a_quantity_that_was_never_measured_leaves_an_empty_figure() -> None:
