@@ -151,39 +151,43 @@ def _panel(groups: Sequence[GroupSummary], domain: str | None, metric: str, top:
     return Chart(wide, drawn(NARROW, LOW, 96), domain or "")
 
 
-def diversity_chart(summary: GeneralizeSummary, quantity: str) -> Chart | None:
-    """A quantity of the held-out element against the number of elements, a line a condition, with chance."""
-    lines = []
-    for condition, name in CONDITIONS.items():
-        chosen = sorted((one for one in summary.levels if one.condition == condition), key=lambda o: o.level)
-        found = [(one.level, getattr(one, quantity)) for one in chosen]
-        marks = tuple(Mark(x, e.value, e.low, e.high) for x, e in found if e.value is not None)
-        if marks:
-            lines.append(Line(name, marks))
-    if not lines:
-        return None
+def diversity_charts(summary: GeneralizeSummary, quantity: str) -> list[Chart]:
+    """A quantity of the held-out element against the number of elements, with chance: a panel a condition.
+
+    Each has a scale of its own: what is asked for turns up tens of times as often as what is not.
+    """
     levels = sorted({one.level for one in summary.levels})
     chance: dict[str, Callable[[int], float]] = {
         "frequency": lambda level: 1 / level,
         "lift": lambda level: 1.0,
     }
+    reference: list[Line] = []
     if quantity in chance:
         marks = tuple(Mark(level, chance[quantity](level)) for level in levels)
-        lines.append(Line("chance", marks, plain=True))
-    said = "; ".join(
-        f"{line.name} " + ", ".join(f"{m.y:.3f} at {m.x:g}" for m in line.marks) for line in lines
-    )
+        reference.append(Line("chance", marks, plain=True))
+    panels = []
+    for condition, name in CONDITIONS.items():
+        chosen = sorted((one for one in summary.levels if one.condition == condition), key=lambda o: o.level)
+        found = [(one.level, getattr(one, quantity)) for one in chosen]
+        marks = tuple(Mark(x, e.value, e.low, e.high) for x, e in found if e.value is not None)
+        if marks:
+            panels.append(_diversity_panel([Line("", marks), *reference], quantity, name))
+    return panels
 
-    def drawn(width: int, height: int) -> Markup:
+
+def _diversity_panel(lines: Sequence[Line], quantity: str, name: str) -> Chart:
+    said = ", ".join(f"{mark.y:.3f} at {mark.x:g}" for mark in lines[0].marks)
+    what = _QUANTITIES[quantity]
+
+    def drawn(width: int) -> Markup:
         return line_chart(
             lines,
             width=width,
-            height=height,
+            height=LOW,
             x_label="number of elements",
-            y_label=_QUANTITIES[quantity],
-            description=f"{_QUANTITIES[quantity].capitalize()} against the number of elements: {said}",
-            margin=96,
+            y_label=what,
+            description=f"{what.capitalize()} against the number of elements, {name}: {said}",
+            margin=56,
         )
 
-    wide = drawn(800, 380) if quantity == "frequency" else drawn(MIDDLE + 140, LOW)
-    return Chart(wide, drawn(NARROW, LOW), quantity)
+    return Chart(drawn(MIDDLE + 140), drawn(NARROW), name)

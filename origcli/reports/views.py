@@ -303,7 +303,8 @@ _SHEETS = {
 def generalize_view(directory: Path, report: GeneralizeReport) -> dict[str, Any]:
     """All that generalize.html shows."""
     summary = report.summary
-    drawn = [charts.diversity_chart(summary, name) for name in ("frequency", "lift", "confidence") if summary]
+    quantities = ("frequency", "lift", "confidence")
+    drawn = [panels for name in quantities if summary and (panels := charts.diversity_charts(summary, name))]
     return {
         "provenance": report.provenance,
         "results": report.results,
@@ -311,8 +312,7 @@ def generalize_view(directory: Path, report: GeneralizeReport) -> dict[str, Any]
         "levels": summary.levels if summary else (),
         "trends": summary.trends if summary else (),
         "conditions": charts.CONDITIONS,
-        "frequency": drawn[0] if drawn else None,
-        "others": [chart for chart in drawn[1:] if chart],
+        "quantities": drawn,
         "tally": [
             ("experiments", len({one.experiment for one in report.results})),
             ("levels of diversity", len({one.level for one in report.results})),

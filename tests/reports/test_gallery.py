@@ -217,7 +217,9 @@ def test_the_report_of_generalization_holds_curves_sheets_and_every_experiment(t
     gallery.write_generalize_html(tmp_path, report)
     page = Page((tmp_path / "report.html").read_text("utf-8"))
     charts = page.all("svg", **{"class": "chart"})
-    assert len(charts) == 4, "frequency and lift, each for a desktop and for a phone; no confidence was found"
+    assert len(charts) == 8, (
+        "frequency and lift of both conditions, each at two sizes; no confidence was found"
+    )
     assert len(page.all("img", **{"class": "sheet"})) == 1, "the sheet that is there"
     for words in ("big red full circle", "0.0123", "0.0600", "its prompt", "empty prompt", "chance"):
         assert words in page.text
