@@ -58,7 +58,7 @@ class Job:
         randoms: (generator, n) -> the random numbers of a step's n samples, each with n rows.
         preview: called with the step every `sample_every` steps, with averaged weights in `trained`.
         identity: JSON that a resumed run must repeat (settings, data hash); the loop adds device and steps.
-        called: the parts of `trained` that `objective` calls: those can be compiled.
+        called: names of the parts of `trained` that `objective` calls, "" being the whole: what is compiled.
         free: settings in `identity` that may change all the same, for they change no result.
         unit: what the samples are, for the speed that the progress shows.
     """
@@ -71,7 +71,7 @@ class Job:
     randoms: Callable[[torch.Generator, int], Batch]
     identity: Mapping[str, Any]
     preview: Callable[[int], None] | None = None
-    called: Callable[[nn.Module], Sequence[nn.Module]] = lambda trained: (trained,)
+    called: tuple[str, ...] = ("",)
     free: frozenset[str] = frozenset({"checkpoint_every", "sample_every", "micro_batch"})
     unit: str = "images"
 
@@ -180,8 +180,8 @@ class _Trainer:
             fused=self.accelerator.device.type in ("cpu", "cuda"),
         )
         if runtime.compile:
-            for part in job.called(self.trained):
-                part.compile()
+            for name in job.called:
+                self.trained.get_submodule(name).compile()
         self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.ema = EMAModel(self.trained.parameters(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)

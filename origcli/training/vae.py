@@ -145,7 +145,7 @@ def run(
             "data": data.hash,
             "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
         },
-        called=lambda trained: (trained.encoder, trained.decoder),  # encode() and decode() are no calls of it
+        called=("encoder", "decoder"),  # encode() and decode() are no calls of the whole
         preview=lambda step: _draw_reconstructions(
             vae, data, held_out[:8], runtime.out / f"reconstructions-{step:08d}.png"
         ),
