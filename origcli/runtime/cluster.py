@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from origcli.errors import DeviceError, Interrupted, ModelError, OrigError, UsageError
+from origcli.runtime import interrupts
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 AUTO = "auto"
 RETRIES = 3  # of a unit whose worker died
+_LOOK = 1.0  # seconds between two looks for a signal
 
 
 @contextmanager
@@ -32,12 +34,13 @@ def ray_cluster(address: str) -> Iterator[Any]:
         raise ModelError("--ray needs Ray, which is not installed", "pip install 'origcli[ray]'") from error
     options: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
     try:
-        try:
-            ray.init(address=address, **{k: options[k] for k in ("log_to_driver", "logging_level")})
-        except ConnectionError:
-            if address != AUTO:
-                raise
-            ray.init(address="local", **options)
+        with interrupts.kept():  # Ray would end the process at once, with a trace
+            try:
+                ray.init(address=address, **{k: options[k] for k in ("log_to_driver", "logging_level")})
+            except ConnectionError:
+                if address != AUTO:
+                    raise
+                ray.init(address="local", **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"--ray {address}: no cluster answers: {error}", "start one: ray start --head"
@@ -58,7 +61,7 @@ def ray_map(
     cpus: float = 1,
     failed: Callable[[Unit, DeviceError], Result] | None = None,
 ) -> Iterator[Result]:
-    """What a worker makes of each unit, in the order of the units.
+    """What a worker makes of each unit, in the order of the units; a free worker takes the next in any case.
 
     Each worker is a process that opens its models once. If it dies, or is told to stop, Ray starts it anew
     and gives it the unit again, up to `RETRIES` times.
@@ -74,8 +77,8 @@ def ray_map(
     Raises:
         OrigError: as the worker raised it.
         DeviceError: a unit's worker died again and again.
+        Interrupted: a signal came; what the workers were at is gone on with by the next run.
     """
-    from ray.util import ActorPool
 
     class Worker:
         def __init__(self) -> None:
@@ -90,13 +93,24 @@ def ray_map(
     actor = ray.remote(Worker).options(
         num_gpus=gpus, num_cpus=cpus, max_restarts=-1, max_task_retries=RETRIES
     )
-    pool: Any = ActorPool([actor.remote() for _ in range(workers)])
+    free = [actor.remote() for _ in range(workers)]
     waiting = list(units)
-    for unit in waiting:
-        pool.submit(lambda worker, unit: worker.run.remote(unit), unit)
-    for unit in waiting:
+    running: dict[Any, tuple[int, Any]] = {}  # reference to a result -> place of its unit, worker
+    done: dict[int, Any] = {}  # place -> reference, of those that wait for one before them
+    begun = 0
+    for place, unit in enumerate(waiting):
+        while place not in done:
+            while free and begun < len(waiting):
+                worker = free.pop()
+                running[worker.run.remote(waiting[begun])] = (begun, worker)
+                begun += 1
+            interrupts.check()
+            for reference in ray.wait(list(running), num_returns=1, timeout=_LOOK)[0]:
+                ended, worker = running.pop(reference)
+                done[ended] = reference
+                free.append(worker)
         try:
-            yield pool.get_next()
+            yield ray.get(done.pop(place))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, OrigError):
                 raise error.cause from error

@@ -51,6 +51,21 @@ def _receive(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
+def kept() -> Iterator[None]:
+    """Undoes what a library does to the handlers of the signals while the context is open."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # else it was not set by Python, and Python cannot set it
+                signal.signal(number, handler)  # even where it seems unchanged: some change it below Python
+
+
+@contextmanager
 def handled() -> Iterator[None]:
     """Signals set a flag while the context is open; inside another such context it changes nothing.
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,62 @@ def test_results_come_in_the_order_of_the_units_from_two_processes(cluster):
     found = list(ray_map(cluster, open_worker, range(6), workers=2))
     assert [unit for unit, _ in found] == list(range(6))
     assert len({process for _, process in found}) == 2 and os.getpid() not in {p for _, p in found}
+
+
+def test_a_free_worker_does_not_wait_for_a_slow_unit_before_its_own(cluster, tmp_path):
+    def open_worker(marks=tmp_path):
+        import time
+
+        def work(unit):
+            Path(marks, str(unit)).touch()
+            for _ in range(600):  # the first unit ends when the last has begun
+                if unit or Path(marks, "5").exists():
+                    return unit
+                time.sleep(0.1)
+            raise InputError("the first unit held the others up")
+
+        return work
+
+    assert list(ray_map(cluster, open_worker, range(6), workers=2)) == list(range(6))
+
+
+STUDY = """
+import sys, time
+from pathlib import Path
+from origcli.errors import Interrupted
+from origcli.runtime.cluster import ray_cluster, ray_map
+from origcli.runtime.interrupts import handled
+
+def open_worker(begun=sys.argv[1]):
+    def work(unit):
+        Path(begun).touch()
+        time.sleep(300)
+    return work
+
+with handled(), ray_cluster("local") as ray:
+    try:
+        list(ray_map(ray, open_worker, range(2), workers=1))
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_that_waits_for_its_workers(tmp_path, number):
+    begun = tmp_path / "begun"
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUDY, str(begun)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(number)
+        said = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert "stopping at the next safe point" in said and "PC: @" not in said
 
 
 @pytest.mark.fault(30, "it is replaced and its unit done again")
