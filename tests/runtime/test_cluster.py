@@ -75,6 +75,7 @@ with handled(), ray_cluster("local") as ray:
 """
 
 
+@pytest.mark.fault(9, "a run that waits for the workers of a Ray cluster stops, too")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_run_that_waits_for_its_workers(tmp_path, number):
     begun = tmp_path / "begun"
