@@ -1,0 +1,89 @@
+"""Which text states a model of the shapes world draws from: those of the words, or those around them.
+
+    python benchmarks/states.py [MODEL] [--captions 45] [--steps 20] [--guidance 4] [--threads N]
+
+Common pairs (circle, square) are drawn in "a photo of ...", with the states of some places only; all other
+places have the states that they have when the caption is left out. The figure of each way is the mean F1 of
+the detected elements against the caption's. A learned token has but the place of one word, so what the
+places around the words tell decides what a single token can bring back.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+
+import torch
+from drawing import captions_of
+from torch import Tensor
+
+from origcli.detection.counting import f1, multiset
+from origcli.detection.survey import detector_directory
+from origcli.detection.yolo import load_yolo
+from origcli.experiments.opening import open_models
+from origcli.generation.sampling import draw, prompt_states
+from origcli.inversion.templates import fill, without_slot
+from origcli.models.pipeline import tokenize
+from origcli.runtime.context import open_runtime
+from origcli.scenes.captions import caption
+from origcli.scenes.elements import Element
+from origcli.settings import resolve
+
+PROMPT = "a photo of {S}"
+PAIR = {"circle", "square"}
+
+
+def places(tokenizer: object, prompts: Sequence[str]) -> Mapping[str, Tensor]:
+    """Which places each way keeps, (prompts, L) of bool."""
+    ids, mask = tokenize(tokenizer, list(prompts))
+    before = len(tokenizer(without_slot(PROMPT))["input_ids"]) - 1  # [CLS] and the words before the slot
+    real = mask.bool()
+    words = real & (ids != tokenizer.sep_token_id)
+    words[:, :before] = False
+    shapes = torch.isin(ids, torch.tensor(tokenizer.convert_tokens_to_ids(sorted(PAIR))))
+    return {
+        "all": torch.ones_like(real),
+        "the words": words,
+        "the shapes' names": shapes,
+        "all but the words": ~words,
+        "[CLS] and [SEP]": real & ~words,
+        "the padding": ~real,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="shapes")
+    parser.add_argument("--captions", type=int, default=45)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    values = {
+        "score": {"model": given.model},
+        "draw": {"steps": given.steps, "guidance": given.guidance, "batch_size": 32},
+        "runtime": {"threads": given.threads},
+    }
+    settings, _ = resolve(values, environment={})
+    common = [pair for pair in captions_of("2") if {element.shape for element in pair} == PAIR]
+    pairs: list[tuple[Element, ...]] = [common[i % len(common)] for i in range(given.captions)]
+    prompts = [fill(PROMPT, caption(pair)) for pair in pairs]
+    results = {}
+    with open_runtime(settings.runtime) as runtime:
+        model = open_models(settings, runtime).model
+        detector = load_yolo(detector_directory("shapes"), runtime, settings.detect)
+        states = prompt_states(model, [*prompts, without_slot(PROMPT), ""])
+        told, silent, empty = states[:-2], states[-2], states[-1]  # (n, L, d), (L, d), (L, d)
+        for name, kept in places(model.tokenizer, prompts).items():
+            mixed = torch.where(kept[..., None], told, silent)
+            pictures = draw(model, mixed, empty, range(len(pairs)), settings.draw, runtime, description=name)
+            found = [multiset(seen) for seen in detector.detect(pictures)]
+            wanted = [{element: pair.count(element) for element in pair} for pair in pairs]
+            results[name] = statistics.mean(f1(a, b) for a, b in zip(found, wanted, strict=True))
+    print(json.dumps({"model": model.weights_hash, "f1": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
