@@ -1,6 +1,8 @@
 """Fixtures that all rooms share."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,17 @@ settings.register_profile("origcli", deadline=None)
 # A hundred and twenty times as many, about ten minutes of a core: pytest --hypothesis-profile=long tests/fuzz
 settings.register_profile("long", deadline=None, max_examples=12_000)
 settings.load_profile("origcli")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_clusters() -> Iterator[None]:
+    """Ray's `auto` finds the clusters of this process alone: one of a test beside it ends with that test."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as directory,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", directory)  # a short path: sockets lie in it
+        yield
 
 
 @pytest.fixture(scope="session")
