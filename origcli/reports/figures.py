@@ -29,7 +29,6 @@ MARKS = "osD^vPX*"
 _INK, _SOFT, _RULE, _LIMIT = "#1b1d1f", "#5b6168", "#dfe1e3", "#b3441c"
 _WIDTH = 5.4  # inches: the text width of a paper
 _DPI = 200
-_NOTE: dict[str, Any] = {"fontsize": 8, "color": _SOFT}
 _CONDITIONS = {"empty": "empty prompt", "prompted": "prompt of the element"}
 
 
@@ -213,7 +212,14 @@ def frequency_curves(
         if quantity != "confidence" and levels:
             chance = [1 / level if quantity == "frequency" else 1 for level in levels]
             axes.plot(levels, chance, ":", color=_SOFT, linewidth=1, label="chance")
-            axes.annotate("chance", (levels[0], chance[0]), (6, 1), textcoords="offset points", **_NOTE)
+            axes.annotate(
+                "chance",
+                (levels[0], chance[0]),
+                (6, 1),
+                textcoords="offset points",
+                fontsize=8,
+                color=_SOFT,
+            )
         axes.set_xticks(levels)
         axes.set_ylim(bottom=0)
     return rendered(figure, form)
