@@ -14,10 +14,10 @@
 
 It does so with the bundled text encoder, and for a few steps with a random one of bert-base's shape.
 
-`ways` compares ways of computing the bare step: memory formats, optimisers, compilation. Run it with several
---threads, and with other allocators by LD_PRELOAD. On one core (`ways --threads 1 --steps 3`) contiguous
-weights took 2.8 % longer, AdamW by foreach 2.9 %, tensor by tensor 0.6 %; compiled it took 5.3 % less after a
-minute of compilation, which is left to --compile.
+`ways` compares ways of computing the bare step: memory formats, optimisers, compilation, precision. Run it
+with several --threads, and with other allocators by LD_PRELOAD. On one core (`ways --threads 1 --steps 3`)
+contiguous weights took 2.8 % longer, AdamW by foreach 2.9 %, tensor by tensor 0.6 %; compiled it took 5.3 %
+less after a minute of compilation, which is left to --compile.
 
 Both wall and CPU seconds are reported, and ratios are medians over steps of what ran one after another: on a
 machine that does other work too, CPU seconds on one thread are the ones to compare.
@@ -29,6 +29,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler
 from origcli.models.vae import load_vae
 from origcli.runtime.context import Runtime, open_runtime
+from origcli.runtime.device import autocast, learning_attention
 from origcli.runtime.run_directory import make_directory
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
@@ -273,6 +275,17 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             twin.compile()
         return Bare(twin, optimizer, own.batch_size, length).step
 
+    def bf16(step: Step, *contexts: Callable[[], AbstractContextManager[object]]) -> Step:
+        def run() -> None:
+            with ExitStack() as stack:
+                stack.enter_context(autocast(device, torch.bfloat16))
+                for context in contexts:
+                    stack.enter_context(context())
+                step()
+
+        return run
+
+    device = torch.device("cpu")
     last, first = torch.channels_last, torch.contiguous_format
     steps = {
         "channels last, fused AdamW": way(last, fused=True),
@@ -280,6 +293,10 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         "channels last, foreach AdamW": way(last, foreach=True),
         "channels last, AdamW tensor by tensor": way(last, foreach=False),
         "channels last, fused AdamW, compiled": way(last, compiled=True, fused=True),
+        "bf16, fused attention": bf16(way(last, fused=True)),
+        "bf16, attention of --dtype bf16": bf16(
+            way(last, fused=True), lambda: learning_attention(device, torch.bfloat16)
+        ),
     }
     times: Times = {name: [] for name in steps}
     for _ in range(WARM_UP + arguments.steps):

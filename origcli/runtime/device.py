@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from origcli.errors import DeviceError, UsageError
 from origcli.runtime.distributed import local_rank
@@ -80,6 +81,17 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def learning_attention(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Which attention a forward pass takes whose gradients are wanted: torch's choice, but for bf16 on CPUs.
+
+    There the fused kernel is fast forward alone. Going back, it took a third of the time of an inversion's
+    step; with plain matrix products a step takes 0.78 times as long (benchmarks/training.py, `ways`).
+    """
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        return sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext()
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

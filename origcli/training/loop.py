@@ -30,6 +30,7 @@ from origcli.models.checkpoints import (
 )
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
+from origcli.runtime.device import learning_attention
 from origcli.runtime.distributed import fill, is_main, whole
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
@@ -245,7 +246,8 @@ class _Trainer:
         for part in parts:
             samples = {name: rows[part].to(device, non_blocking=True) for name, rows in batch.items()}
             last = part is parts[-1]
-            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+            attention = learning_attention(device, self.runtime.dtype)
+            with attention, nullcontext() if last else self.accelerator.no_sync(self.objective):
                 terms = self.objective(**samples)
                 self.accelerator.backward(terms["loss"].float().sum() / count)
             for name, rows in terms.items():

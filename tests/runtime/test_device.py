@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from origcli.errors import DeviceError, UsageError
-from origcli.runtime.device import autocast, backends, memory_format, select_device, select_dtype
+from origcli.runtime.device import (
+    autocast,
+    backends,
+    learning_attention,
+    memory_format,
+    select_device,
+    select_dtype,
+)
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 
@@ -116,6 +123,18 @@ def test_mixed_precision_is_on_inside_only() -> None:
     with autocast(CPU, torch.float32):
         assert layer(x).dtype == torch.float32
     assert layer.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "fused"),
+    [(CPU, torch.bfloat16, False), (CPU, torch.float32, True), (CUDA, torch.bfloat16, True)],
+)
+def test_attention_is_fused_where_its_way_back_is_fast(
+    device: torch.device, dtype: torch.dtype, fused: bool
+) -> None:
+    with learning_attention(device, dtype):
+        assert torch.backends.cuda.flash_sdp_enabled() == fused  # the switch is that of CPUs, too
+    assert torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_memory_formats() -> None:
