@@ -55,19 +55,30 @@ def step_draws(
     templates: int,
     latent_shape: tuple[int, int, int],
     views: int = 1,
+    stratified: bool = False,
 ) -> Draws:
-    """The draws of a training step for the picture whose content hashes to `key`."""
+    """The draws of a training step for the picture whose content hashes to `key`.
+
+    Timesteps are uniform; with `stratified` there is one in each `size`-th of the schedule, as Kingma et al.
+    2021 draw theirs: the mean of a step's loss stays what it is, and its variance falls.
+    """
     source = seeding.generator(seed, "invert", key, step)
-    return _draws(source, torch.randint(timesteps, (size,), generator=source), templates, latent_shape, views)
+    if stratified:
+        chosen = _strata(source, size, timesteps)
+    else:
+        chosen = torch.randint(timesteps, (size,), generator=source)
+    return _draws(source, chosen, templates, latent_shape, views)
 
 
 def fixed_draws(
     seed: int, key: str, *, size: int, timesteps: int, templates: int, latent_shape: tuple[int, int, int]
 ) -> Draws:
-    """The draws of L_det: the same at every evaluation.
-
-    Timesteps are stratified, one in each `size`-th of the schedule, which lowers the variance of the mean.
-    """
+    """The draws of L_det: the same at every evaluation, their timesteps stratified."""
     source = seeding.generator(seed, "evaluate", key)
+    return _draws(source, _strata(source, size, timesteps), templates, latent_shape, 1)
+
+
+def _strata(source: Generator, size: int, timesteps: int) -> Tensor:
+    """A timestep in each `size`-th of the schedule, (size,)."""
     strata = (torch.arange(size) + torch.rand(size, generator=source)) / size
-    return _draws(source, (strata * timesteps).long().clamp(max=timesteps - 1), templates, latent_shape, 1)
+    return (strata * timesteps).long().clamp(max=timesteps - 1)

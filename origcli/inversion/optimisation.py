@@ -157,7 +157,13 @@ class _Optimisation:
         )
         self.fixed = {
             i: fixed_samples(
-                model, query, runtime.seed, settings.evaluate_samples, self.alphas, self.prompt_rows
+                model,
+                query,
+                runtime.seed,
+                settings.evaluate_samples,
+                self.alphas,
+                self.prompt_rows,
+                settings.min_snr_gamma,
             )
             for i, query in enumerate(self.queries)
         }
@@ -214,8 +220,9 @@ class _Optimisation:
             templates=len(self.templates),
             latent_shape=self.model.latent_shape,
             views=len(query.mean),
+            stratified=settings.stratified,
         )
-        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows)
+        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows, settings.min_snr_gamma)
 
     def _losses(self, lanes: Sequence[Lane], samples: Mapping[int, Samples], learn: bool = False) -> Tensor:
         return self.batch.attempt(lambda size: lane_losses(self.model, lanes, samples, size, learn))

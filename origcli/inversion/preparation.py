@@ -116,7 +116,13 @@ def first_equal_rows(ids: Tensor) -> Tensor:
 
 
 def fixed_samples(
-    model: DiffusionModel, query: Query, seed: int, size: int, alphas_cumprod: Tensor, prompt_rows: Tensor
+    model: DiffusionModel,
+    query: Query,
+    seed: int,
+    size: int,
+    alphas_cumprod: Tensor,
+    prompt_rows: Tensor,
+    min_snr_gamma: float | None,
 ) -> Samples:
     """The samples of L_det."""
     draws = fixed_draws(
@@ -127,7 +133,7 @@ def fixed_samples(
         templates=len(prompt_rows),
         latent_shape=tuple(query.mean.shape[1:]),  # type: ignore[arg-type]
     )
-    return make_samples(model, query, draws, alphas_cumprod, prompt_rows)
+    return make_samples(model, query, draws, alphas_cumprod, prompt_rows, min_snr_gamma)
 
 
 def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:

@@ -94,4 +94,6 @@ def prediction_target(kind: str, latents: Tensor, noise: Tensor, signal: Tensor,
 def min_snr_weight(kind: str, signal: Tensor, sigma: Tensor, gamma: float) -> Tensor:
     """Weight (n, 1, 1, 1) of the error: min(SNR, γ) / SNR, or / (SNR + 1) for v (Hang et al. 2023)."""
     snr = (signal / sigma).square()
-    return torch.clamp(snr, max=gamma) / (snr if kind == "epsilon" else snr + 1)
+    if kind == "epsilon":
+        return torch.clamp(gamma / snr, max=1)  # 1 at an SNR of zero, too
+    return torch.clamp(snr, max=gamma) / (snr + 1)

@@ -44,6 +44,19 @@ def test_ranges_are_used_whole() -> None:
     assert set(draws().views.tolist()) == {0}
 
 
+def test_stratified_timesteps_are_one_in_each_part_and_uniform_over_steps() -> None:
+    def timesteps(step: int) -> torch.Tensor:
+        return step_draws(
+            0, "picture", step, size=8, timesteps=1000, templates=27, latent_shape=SHAPE, stratified=True
+        ).timesteps
+
+    many = torch.stack([timesteps(step) for step in range(250)])
+    assert torch.equal(many // 125, torch.arange(8).expand(250, 8))
+    within = (many % 125).flatten().float()
+    assert abs(within.mean() - 62) < 3 and within.min() < 3 and within.max() > 121
+    assert not torch.equal(many[0], many[1])
+
+
 def test_fixed_draws_have_one_timestep_in_each_stratum() -> None:
     drawn = fixed_draws(0, "picture", size=20, timesteps=1000, templates=27, latent_shape=SHAPE)
     assert [int(t) // 50 for t in drawn.timesteps] == list(range(20))

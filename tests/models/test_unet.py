@@ -34,6 +34,12 @@ def test_targets_are_those_of_the_scheduler(timesteps: list[int], prediction: st
     assert torch.allclose(target, expected, atol=1e-6)
 
 
+def test_min_snr_weighs_noise_alone() -> None:
+    nothing, all_of_it = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+    assert float(min_snr_weight("epsilon", nothing, all_of_it, 5.0)) == 1
+    assert float(min_snr_weight("v_prediction", nothing, all_of_it, 5.0)) == 0
+
+
 @given(st.integers(0, 999), st.floats(0.1, 20))
 def test_min_snr_weighs_as_hang_et_al_have_it(timestep: int, gamma: float) -> None:
     signal, sigma = signal_and_noise(_scheduler("epsilon").alphas_cumprod, torch.tensor([timestep]))
