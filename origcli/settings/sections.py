@@ -112,6 +112,8 @@ class TextEncoderSettings(Section):
     learning_rate: float = Field(gt=0)
     mask_probability: float = Field(gt=0, lt=1)
     pair_probability: float = Field(ge=0, le=1)
+    frequency_exponent: float = Field(ge=0, le=1)
+    summary_weight: float = Field(ge=0)
 
 
 class UNetSettings(OptimizerSettings):
@@ -126,6 +128,7 @@ class UNetSettings(OptimizerSettings):
     min_snr_gamma: float | None = Field(None, gt=0)
     caption_dropout: float = Field(ge=0, le=1)
     template_probability: float = Field(0.0, ge=0, le=1)
+    part_probability: float = Field(0.0, ge=0, le=1)
     zero_terminal_snr: bool = False
 
 

@@ -92,6 +92,7 @@ class DenoisingObjective(nn.Module):
         timesteps: Tensor,
         drop: Tensor,
         way: Tensor,
+        part: Tensor,
     ) -> dict[str, Tensor]:
         """Terms, each (n,).
 
@@ -101,13 +102,16 @@ class DenoisingObjective(nn.Module):
             dropped: (n, ways, L, d): the same without the caption.
             sample, noise: standard normal (n, c, h, w): of the posterior, of the diffusion.
             timesteps: (n,).
-            drop, way: uniform in [0, 1), (n,): whether the caption is dropped, and how it is put.
+            drop, way, part: uniform in [0, 1), (n,): whether the caption is dropped, how it is put, and
+                which part of its states is read.
         """
         settings = self.settings
         latents = (moments[:, 0] + moments[:, 1] * sample) * self.scale  # (n, c, h, w)
         text = torch.where((drop < settings.caption_dropout)[:, None, None, None], dropped, states)
         chosen = choose_way(way, settings.template_probability, states.shape[1])
-        text = text[torch.arange(len(text), device=text.device), chosen]  # (n, L, d)
+        each = torch.arange(len(text), device=text.device)
+        text = text[each, chosen]  # (n, L, d)
+        text = read_in_part(text, dropped[each, chosen], part, settings.part_probability)
         signal, sigma = signal_and_noise(self.alphas_cumprod, timesteps)  # (n, 1, 1, 1)
         noisy = add_noise(latents, noise, signal, sigma)
         target = prediction_target(settings.prediction, latents, noise, signal, sigma)
@@ -138,6 +142,23 @@ def choose_way(uniform: Tensor, template_probability: float, ways: int) -> Tenso
     )
 
 
+def read_in_part(states: Tensor, dropped: Tensor, uniform: Tensor, probability: float) -> Tensor:
+    """Text states (n, L, d), some of them with but one part of their caption.
+
+    With `probability` either [CLS] alone, which sums the caption up, or all but [CLS] tell of it, as often
+    the one as the other; elsewhere stands what stands there without the caption. So the model learns to draw
+    from either, as Stable Diffusion 3 (Esser et al. 2024) from any of its text encoders.
+
+    Args:
+        dropped: (n, L, d), the states without the caption.
+        uniform: in [0, 1), (n,).
+    """
+    first = torch.arange(states.shape[1], device=states.device) == 0  # (L,)
+    summary, words = uniform < probability / 2, uniform >= 1 - probability / 2  # (n,)
+    silent = (summary[:, None] & ~first) | (words[:, None] & first)  # (n, L)
+    return torch.where(silent[..., None], dropped, states)
+
+
 def step_randoms(latent_shape: tuple[int, ...], timesteps: int) -> Any:
     """The random numbers of a step's n samples, from its generator."""
 
@@ -148,6 +169,7 @@ def step_randoms(latent_shape: tuple[int, ...], timesteps: int) -> Any:
             "timesteps": torch.randint(timesteps, (count,), generator=source),
             "drop": torch.rand((count,), generator=source),
             "way": torch.rand((count,), generator=source),
+            "part": torch.rand((count,), generator=source),
         }
 
     return randoms
@@ -221,7 +243,7 @@ def held_out_loss(
     for part in slices(len(indices), _EVALUATION_BATCH):
         count = part.stop - part.start
         randoms = step_randoms(latent_shape, 1000)(generator("held-out loss", part.start), count)
-        randoms["drop"], randoms["way"] = torch.ones(count), torch.ones(count)
+        randoms |= {name: torch.ones(count) for name in ("drop", "way")} | {"part": torch.full((count,), 0.5)}
         batch = batches.__getitems__(list(range(part.start, part.stop))) | randoms
 
         def loss(which: slice, batch: Batch = batch) -> float:

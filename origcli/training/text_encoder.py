@@ -7,9 +7,15 @@ The words of a caption are independent, so filling gaps in captions alone teache
 neighbours: "circle" need not know that it is red. English does teach that to the paper's BERT. Here it comes
 from BERT's sentence pairs (Devlin et al. 2019): a caption, then the same elements in another order. A gap in
 the second is filled by looking up in the first which colour, size or texture went with which shape.
+
+Words know their neighbours then, but no state knows the whole caption, as the end-of-text state of Stable
+Diffusion's CLIP does. Without one, a single learned token has but its own place to tell of two elements. So
+[CLS] learns to sum up its sentence: a decoder too weak to guess has to spell it from that state alone
+(RetroMAE, Xiao et al. 2022).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +40,42 @@ from origcli.training.loop import Job, train
 _SLOT = "{S}"
 
 
-class MaskedLanguageObjective(nn.Module):
-    """Cross-entropy of masked tokens (Devlin et al. 2019): 80 % [MASK], 10 % a random word, 10 % as is."""
+class Speller(nn.Module):
+    """Spells a sentence from the state that sums it up: one transformer layer over that state and places."""
 
-    def __init__(self, bert: Any, tokenizer: Any, mask_probability: float) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self.bert, self.mask_probability = bert, mask_probability
+        width = config.hidden_size
+        self.places = nn.Embedding(config.max_position_embeddings, width)
+        self.layer = nn.TransformerEncoderLayer(
+            width, config.num_attention_heads, config.intermediate_size, 0.0, "gelu", batch_first=True
+        )
+
+    def forward(self, summary: Tensor, length: int) -> Tensor:
+        """States (n, length, d) of a summary (n, d)."""
+        spelled: Tensor = self.layer(summary[:, None] + self.places.weight[:length])
+        return spelled
+
+
+class LanguageModel(nn.Module):
+    """A BERT, and what spells sentences from its summaries, if it learns to make them."""
+
+    def __init__(self, bert: Any, summaries: bool) -> None:
+        super().__init__()
+        self.bert = bert
+        self.speller = Speller(bert.config) if summaries else None
+
+
+class LanguageObjective(nn.Module):
+    """Masked words, and summaries: cross-entropies, both.
+
+    Of pairs, tokens are masked (Devlin et al. 2019): 80 % [MASK], 10 % a random word, 10 % as is. A sentence
+    that stands alone is masked, too, or, with a speller, read whole and spelled from its [CLS].
+    """
+
+    def __init__(self, model: LanguageModel, tokenizer: Any, settings: TextEncoderSettings) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
         self.special: Tensor
         self.mask_id, self.vocabulary = tokenizer.mask_token_id, len(tokenizer)
         self.register_buffer("special", torch.tensor(tokenizer.all_special_ids), persistent=False)
@@ -55,25 +91,45 @@ class MaskedLanguageObjective(nn.Module):
         """
         pick, how, word = (each[:, : ids.shape[1]] for each in (pick, how, word))
         special = (ids.unsqueeze(-1) == self.special).any(-1)
-        chosen = (pick < self.mask_probability) & ~special
+        whole = types.amax(1) == 0 if self.model.speller else torch.zeros_like(types[:, 0], dtype=torch.bool)
+        chosen = (pick < self.settings.mask_probability) & ~special & ~whole[:, None]
         random = (word * self.vocabulary).long()
         changed = torch.where(
             how < 0.8, torch.full_like(ids, self.mask_id), torch.where(how < 0.9, random, ids)
         )
-        logits = self.bert(
+        bert = self.model.bert
+        states = bert.bert(
             torch.where(chosen, changed, ids), attention_mask=mask, token_type_ids=types
-        ).logits  # (n, L, vocabulary)
-        entropy = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")  # (n, L)
-        count = chosen.sum(1).clamp(min=1)
-        right = (logits.argmax(-1) == ids) & chosen
-        return {"loss": (entropy * chosen).sum(1) / count, "accuracy": right.sum(1) / count}
+        ).last_hidden_state  # (n, L, d)
+        masked, accuracy = told(bert.cls(states), ids, chosen)
+        if self.model.speller is None:
+            return {"loss": masked, "accuracy": accuracy}
+        spelled = bert.cls(self.model.speller(states[:, 0], ids.shape[1]))  # (n, L, vocabulary)
+        summary, spelling = told(spelled, ids, ~special & whole[:, None])
+        return {
+            "loss": masked + self.settings.summary_weight * summary,
+            "accuracy": accuracy,
+            "summary": summary,
+            "spelling": spelling,
+            "whole": whole.to(summary.dtype),
+        }
+
+
+def told(logits: Tensor, ids: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of the chosen tokens of each row, and the share that is right, both (n,)."""
+    entropy = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")  # (n, L)
+    count = chosen.sum(1).clamp(min=1)
+    right = (logits.argmax(-1) == ids) & chosen
+    return (entropy * chosen).sum(1) / count, right.sum(1) / count
 
 
 class TemplatedCaptions(Dataset[Any]):
     """Sentence i, or pair of sentences i, drawn from (seed, i).
 
     A sentence is a caption, by itself or in a template. A pair ends with the caption again, its elements in
-    another order.
+    another order, or those that still fit. A caption that stands n times is drawn in proportion to
+    n ** exponent, as multilingual BERT draws its languages (Devlin et al. 2019): with 1 what is rare is
+    never learned, with 0 nothing is common.
     """
 
     def __init__(
@@ -84,9 +140,12 @@ class TemplatedCaptions(Dataset[Any]):
         seed: int,
         size: int,
         pair_probability: float,
+        exponent: float,
     ) -> None:
-        self.captions, self.templates, self.seed, self.size = captions, templates, seed, size
+        counts = Counter(captions)
+        self.captions, self.templates, self.seed, self.size = list(counts), templates, seed, size
         self.tokenizer, self.pair_probability = tokenizer, pair_probability
+        self.ends = np.cumsum(np.fromiter(counts.values(), float) ** exponent)
 
     def __len__(self) -> int:
         return self.size
@@ -97,7 +156,7 @@ class TemplatedCaptions(Dataset[Any]):
     def sentences(self, index: int) -> tuple[str, ...]:
         """One sentence or two. Half of the first ones stand in a template."""
         choose = np.random.default_rng(derive_seed(self.seed, "sentence", index))
-        caption = self.captions[int(choose.integers(len(self.captions)))]
+        caption = self.captions[int(np.searchsorted(self.ends, choose.random() * self.ends[-1], "right"))]
         first = caption
         if choose.random() >= 0.5:
             first = self.templates[int(choose.integers(len(self.templates)))].replace(_SLOT, caption)
@@ -113,11 +172,15 @@ class TemplatedCaptions(Dataset[Any]):
         return {"ids": batch["input_ids"], "mask": batch["attention_mask"], "types": batch["token_type_ids"]}
 
     def _encode(self, sentences: tuple[str, ...]) -> Any:
-        encoded = self.tokenizer(*sentences, verbose=False)
-        if len(encoded["input_ids"]) <= self.tokenizer.model_max_length:
-            return encoded
-        # A pair too long stands without its second; a cut sentence still teaches words.
-        return self.tokenizer(sentences[0], truncation=True, max_length=self.tokenizer.model_max_length)
+        most = self.tokenizer.model_max_length
+        first, again = sentences[0], sentences[1].split(JOINT) if len(sentences) > 1 else []
+        while again:
+            encoded = self.tokenizer(first, JOINT.join(again), verbose=False)
+            if len(encoded["input_ids"]) <= most:
+                return encoded
+            again.pop()
+        # A cut sentence still teaches words.
+        return self.tokenizer(first, truncation=True, max_length=most)
 
 
 def pretrain(
@@ -132,7 +195,7 @@ def pretrain(
     """A frozen BertModel and its tokenizer, written to `directory/text_encoder` and `directory/tokenizer`.
 
     Args:
-        captions: distinct captions.
+        captions: one a picture. What is said often is read often (`TemplatedCaptions`).
         templates: prompt templates with the slot `{S}`.
         resume: go on with a checkpoint; one that is finished is read.
 
@@ -158,6 +221,7 @@ def pretrain(
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(runtime.seed, "text encoder"))
         bert = BertForMaskedLM(config)
+        model = LanguageModel(bert, settings.summary_weight > 0)
     length = settings.max_length
     optimizer = OptimizerSettings(
         batch_size=settings.batch_size,
@@ -172,10 +236,16 @@ def pretrain(
     size = settings.steps * settings.batch_size
     job = Job(
         name="text-encoder",
-        objective=MaskedLanguageObjective(bert, tokenizer, settings.mask_probability),
-        trained=bert,
+        objective=LanguageObjective(model, tokenizer, settings),
+        trained=model,
         samples=TemplatedCaptions(
-            captions, templates, tokenizer, runtime.seed, size, settings.pair_probability
+            captions,
+            templates,
+            tokenizer,
+            runtime.seed,
+            size,
+            settings.pair_probability,
+            settings.frequency_exponent,
         ),
         size=size,
         randoms=lambda g, n: {name: torch.rand((n, length), generator=g) for name in ("pick", "how", "word")},
@@ -192,17 +262,30 @@ def pretrain(
             {
                 "schema": "origcli.text-encoder/1",
                 "steps": settings.steps,
-                "captions": len(captions),
+                "captions": len(set(captions)),
                 "vocabulary": len(tokenizer),
                 "parameters": sum(p.numel() for p in encoder.parameters()),
                 "loss": last.get("loss"),
-                "masked_accuracy": last.get("accuracy"),
+                **accuracies(last),
                 **identity,
             },
         )
     wait_for_all(runtime.device)
     # As a resumed run reads it: a tokenizer that has worked remembers how it padded.
     return _read(directory, settings)
+
+
+def accuracies(means: Mapping[str, float]) -> dict[str, float]:
+    """Shares of tokens told right, from means over all sentences: masked ones, and spelled summaries.
+
+    A sentence counts for one of the two only, so each mean is divided by its share of the sentences.
+    """
+    whole = means.get("whole", 0.0)
+    found = {
+        "masked_accuracy": (means.get("accuracy"), 1 - whole),
+        "spelled_accuracy": (means.get("spelling"), whole),
+    }
+    return {name: mean / share for name, (mean, share) in found.items() if mean is not None and share > 0}
 
 
 def _read(directory: Path, settings: TextEncoderSettings) -> tuple[Any, Any]:

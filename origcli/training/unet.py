@@ -82,7 +82,7 @@ def run(
     vae = load_vae(vae_path).to(runtime.device, memory_format=torch.channels_last)
     latent_side(data, len(vae.config.block_out_channels))
     prompts, rows = distinct(data.captions)
-    encoder, tokenizer = open_text_encoder(prompts, settings, runtime, resume=resume)
+    encoder, tokenizer = open_text_encoder(data.captions, settings, runtime, resume=resume)
     encoder.to(runtime.device)
     features = compute_features(vae, encoder, tokenizer, data, prompts, rows, own, runtime)
     latent_shape = tuple(features.moments.shape[2:])
@@ -168,7 +168,7 @@ def run(
 
 
 def open_text_encoder(
-    prompts: Sequence[str], settings: Settings, runtime: Runtime, *, resume: bool
+    captions: Sequence[str], settings: Settings, runtime: Runtime, *, resume: bool
 ) -> tuple[Any, Any]:
     """The text encoder that the settings name; `captions` trains one into the run directory first."""
     own = settings.text_encoder
@@ -180,9 +180,9 @@ def open_text_encoder(
         if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
             return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
         return load_bert(own.source, own.max_length, offline=runtime.offline)
-    known = [prompt for prompt in prompts if prompt]
+    told = [caption for caption in captions if caption]
     templates = [*read_templates("object"), *read_templates("art")]
-    return pretrain(known, templates, own, runtime, runtime.out / "text_encoder", resume=resume)
+    return pretrain(told, templates, own, runtime, runtime.out / "text_encoder", resume=resume)
 
 
 def initial_unet(

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from origcli.models.unet import build_scheduler
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.scenes.dataset import Dataset
 from origcli.settings import Settings, resolve
 from origcli.training import denoising, unet
-from origcli.training.denoising import DenoisingObjective, Features
+from origcli.training.denoising import DenoisingObjective, Features, read_in_part
 
 SHAPE = (1, 2, 2)
+sixty_fourths = st.integers(0, 63).map(lambda k: k / 64)  # the same numbers in fp32 and in fp64
 
 
 class Nothing(torch.nn.Module):
@@ -52,6 +55,7 @@ def test_the_loss_is_the_error_times_the_weight_of_its_noise(prediction: str, ga
         "timesteps": timesteps,
         "drop": torch.ones(count),
         "way": torch.ones(count),
+        "part": torch.full((count,), 0.5),
     }
     plain = objective(prediction, None, Nothing())
     weighed = objective(prediction, gamma, Nothing())(**batch)
@@ -102,3 +106,16 @@ def test_the_held_out_loss_in_little_memory_is_the_same() -> None:
         assert network.largest <= fits
     assert found[0]["held_out_loss"] == pytest.approx(found[1]["held_out_loss"], rel=1e-5)
     assert found[1]["held_out_pictures"] == count
+
+
+@given(st.lists(sixty_fourths, min_size=1, max_size=8), sixty_fourths)
+def test_one_part_of_a_caption_is_read_or_the_other_or_both(uniform: list[float], probability: float) -> None:
+    count = len(uniform)
+    read = read_in_part(torch.ones(count, 3, 2), torch.zeros(count, 3, 2), torch.tensor(uniform), probability)
+    for row, number in zip(read[..., 0].bool().tolist(), torch.tensor(uniform).tolist(), strict=True):
+        if number < probability / 2:
+            assert row == [True, False, False]
+        elif number >= 1 - probability / 2:
+            assert row == [False, True, True]
+        else:
+            assert row == [True, True, True]

@@ -116,6 +116,17 @@ def test_the_bundled_text_encoder_is_taken_by_its_name(tiny_settings: Settings) 
     assert tokenizer.unk_token_id not in tokenizer("a photo of big red full circle")["input_ids"]
 
 
+def test_the_caption_bert_reads_captions_as_often_as_the_pictures_have_them(
+    tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(unet, "pretrain", lambda captions, *given, resume: seen.append(list(captions)))
+    captions = ("a circle", "", "a square", "a circle")
+    with open_runtime(tiny_settings.runtime, tmp_path / "run") as runtime:
+        unet.open_text_encoder(captions, tiny_settings, runtime, resume=False)
+    assert seen == [["a circle", "a square", "a circle"]]
+
+
 def test_the_bert_of_the_supplement_comes_from_the_pinned_commit(
     tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +288,8 @@ def test_a_dropped_caption_leaves_the_way_it_is_put() -> None:
 
     from origcli.models.unet import build_scheduler
 
-    own = resolve({"unet": {"caption_dropout": 0.5, "template_probability": 0.5}}, environment={})[0].unet
+    shares = {"caption_dropout": 0.5, "template_probability": 0.5, "part_probability": 0.5}
+    own = resolve({"unet": shares}, environment={})[0].unet
     objective = denoising.DenoisingObjective(Spy(), build_scheduler(own), own, 1.0)
     states = torch.stack([torch.zeros(4, 3, 2), torch.ones(4, 3, 2)], dim=1)  # bare, in a template
     terms = objective(
@@ -289,8 +301,10 @@ def test_a_dropped_caption_leaves_the_way_it_is_put() -> None:
         torch.tensor([0, 10, 500, 999]),
         drop=torch.tensor([0.9, 0.9, 0.1, 0.1]),
         way=torch.tensor([0.9, 0.1, 0.9, 0.1]),
+        part=torch.tensor([0.5, 0.1, 0.9, 0.1]),
     )
     assert seen[0][:, 0, 0].tolist() == [0.0, 1.0, -1.0, -2.0]
+    assert seen[0][:, 2, 0].tolist() == [0.0, -2.0, -1.0, -2.0]  # the second's [CLS] alone has the caption
     assert terms["loss"].shape == (4,)
 
 
