@@ -155,6 +155,7 @@ class _Optimisation:
             lr=learning_rate(model, settings.learning_rate),
             fused=model.device.type != "mps",
         )
+        self.min_snr_gamma = None if settings.min_snr_gamma == "off" else settings.min_snr_gamma
         self.fixed = {
             i: fixed_samples(
                 model,
@@ -163,7 +164,7 @@ class _Optimisation:
                 settings.evaluate_samples,
                 self.alphas,
                 self.prompt_rows,
-                settings.min_snr_gamma,
+                self.min_snr_gamma,
             )
             for i, query in enumerate(self.queries)
         }
@@ -222,7 +223,7 @@ class _Optimisation:
             views=len(query.mean),
             stratified=settings.stratified,
         )
-        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows, settings.min_snr_gamma)
+        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows, self.min_snr_gamma)
 
     def _losses(self, lanes: Sequence[Lane], samples: Mapping[int, Samples], learn: bool = False) -> Tensor:
         return self.batch.attempt(lambda size: lane_losses(self.model, lanes, samples, size, learn))

@@ -160,8 +160,8 @@ class InvertSettings(Section):
     batch_size: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"]
-    min_snr_gamma: float | None = Field(None, gt=0)
-    stratified: bool = False
+    min_snr_gamma: Annotated[float, Field(gt=0)] | Literal["off"]
+    stratified: bool
     micro_batch: int | None = Field(None, ge=1)
     templates: str = "auto"
     initialization: str = "mean"

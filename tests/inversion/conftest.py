@@ -44,6 +44,8 @@ def invert_settings(**changes: object) -> InvertSettings:
         "batch_size": 4,
         "steps": 6,
         "learning_rate": 5e-3,
+        "min_snr_gamma": "off",
+        "stratified": False,
         "early_stop_window": 4,
         "early_stop_variance": 0.15,
         "early_stop_floor": 0.01,
