@@ -94,9 +94,9 @@ def make_samples(
     """Noises a picture's latents.
 
     Args:
-        min_snr_gamma: weigh errors by min-SNR (`min_snr_weight`), or all alike.
         alphas_cumprod: (T,), on the CPU.
         prompt_rows: (t,), on the CPU: the first template that reads the same to the text encoder.
+        min_snr_gamma: weigh errors by min-SNR (`min_snr_weight`); without it, all alike.
     """
     device = model.device
     signal, sigma = (to_device(x, device) for x in signal_and_noise(alphas_cumprod, draws.timesteps))

@@ -112,7 +112,7 @@ def test_the_held_out_loss_in_little_memory_is_the_same() -> None:
 def test_one_part_of_a_caption_is_read_or_the_other_or_both(uniform: list[float], probability: float) -> None:
     count = len(uniform)
     read = read_in_part(torch.ones(count, 3, 2), torch.zeros(count, 3, 2), torch.tensor(uniform), probability)
-    for row, number in zip(read[..., 0].bool().tolist(), torch.tensor(uniform).tolist(), strict=True):
+    for row, number in zip(read[..., 0].bool().tolist(), uniform, strict=True):
         if number < probability / 2:
             assert row == [True, False, False]
         elif number >= 1 - probability / 2:
