@@ -45,8 +45,10 @@ def load_lpips(runtime: Runtime) -> Any:
                 f"try again, put {VGG16.name} at {target}, or use --lpips-weight 0",
             ) from error
     weights = torch.load(target, map_location="cpu", weights_only=True)
-    # Without dropout, which training would switch on: no step's seed decides about it.
-    distance = _LPIPS(pretrained=True, net="vgg", pnet_rand=True, use_dropout=False)
+    # Without dropout its layers have other names, and torchmetrics leaves them random without a word.
+    distance = _LPIPS(pretrained=True, net="vgg", pnet_rand=True, use_dropout=True)
+    for layer in distance.lins:
+        layer.model[0] = torch.nn.Identity()  # no step's seed decides about a distance
     layers = distance.net.state_dict()  # slice1.0.weight is features.0.weight
     distance.net.load_state_dict({name: weights[f"features.{name.partition('.')[2]}"] for name in layers})
     return distance.requires_grad_(False)

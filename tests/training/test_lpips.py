@@ -61,6 +61,8 @@ def test_it_is_a_distance_without_dropout_that_teaches(
     assert all(p.grad is None for p in distance.parameters())
     pixels = torch.rand(1, 3, 32, 32)
     assert float(distance(pixels, pixels)) == 0
+    # The published weights of the five layers are all positive; random ones are not.
+    assert all((layer.model[1].weight > 0).all() for layer in distance.lins)
     asked = len(server.paths)
     lpips.load_lpips(Runtime(offline=True))
     assert len(server.paths) == asked  # fetched once
