@@ -1,5 +1,6 @@
 """What `accelerate launch` decides of a training: processes, precision, parts of a batch, trackers."""
 
+import atexit
 import os
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Ac
         require_tracker(track)
     # It keeps the precision of the first training of a process and refuses another one.
     AcceleratorState._reset_state()
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=_PRECISIONS.get(runtime.dtype, "no"),
         cpu=runtime.device.type == "cpu",
         log_with=track,
@@ -33,6 +34,16 @@ def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Ac
         # The loop takes the mean over the parts itself; accelerate would divide by their number once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
+    if accelerator.num_processes > 1:
+        atexit.unregister(_leave_group)  # one training may follow another
+        atexit.register(_leave_group)
+    return accelerator
+
+
+def _leave_group() -> None:
+    """Ends the group's threads while Python still runs: one that asks for it later aborts the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def accumulation_steps() -> int:
