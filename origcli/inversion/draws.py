@@ -56,18 +56,30 @@ def step_draws(
     latent_shape: tuple[int, int, int],
     views: int = 1,
     stratified: bool = False,
+    antithetic: bool = False,
 ) -> Draws:
     """The draws of a training step for the picture whose content hashes to `key`.
 
-    Timesteps are uniform; with `stratified` there is one in each `size`-th of the schedule, as Kingma et al.
-    2021 draw theirs: the mean of a step's loss stays what it is, and its variance falls.
+    Timesteps are uniform. Two ways leave the mean of a step's loss what it is and lower its variance:
+
+    - `stratified`: one timestep in each of as many parts of the schedule as are drawn (Kingma et al. 2021).
+    - `antithetic`: half as many draws, each once more with its noise's sign turned (Hammersley and Morton
+      1956). What of an error's gradient is odd in the noise cancels. Of an odd number the last is alone.
     """
     source = seeding.generator(seed, "invert", key, step)
+    count = (size + 1) // 2 if antithetic else size
     if stratified:
-        chosen = _strata(source, size, timesteps)
+        chosen = _strata(source, count, timesteps)
     else:
-        chosen = torch.randint(timesteps, (size,), generator=source)
-    return _draws(source, chosen, templates, latent_shape, views)
+        chosen = torch.randint(timesteps, (count,), generator=source)
+    drawn = _draws(source, chosen, templates, latent_shape, views)
+    return _with_mirrored(drawn, size) if antithetic else drawn
+
+
+def _with_mirrored(drawn: Draws, size: int) -> Draws:
+    twice = {name: value.repeat(2, *[1] * (value.ndim - 1))[:size] for name, value in vars(drawn).items()}
+    twice["noise"][len(drawn.noise) :] *= -1
+    return Draws(**twice)
 
 
 def fixed_draws(

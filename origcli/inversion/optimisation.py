@@ -31,7 +31,7 @@ from origcli.inversion.preparation import (
     make_lanes,
     noise_schedule,
 )
-from origcli.inversion.stopping import BUDGET, stop_reason
+from origcli.inversion.stopping import BUDGET, cooling, stop_reason
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import (
     checkpoints,
@@ -79,10 +79,16 @@ class Inversion:
 
 @dataclass
 class _Track:
-    """A lane and its course; `reason` says why it has stopped."""
+    """A lane and its course.
+
+    Attributes:
+        last: the step after which it stops, as far as is known.
+        reason: why it stops then; `None` while only the budget would stop it.
+    """
 
     lane: Lane
     label: str
+    last: int
     losses: list[float] = field(default_factory=list)
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     reason: str | None = None
@@ -149,10 +155,11 @@ class _Optimisation:
         self.queries = [
             encode(model, image, name, settings.flip) for image, name in zip(images, names, strict=True)
         ]
-        self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}") for lane in lanes]
+        self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}", settings.steps) for lane in lanes]
+        self.rate = learning_rate(model, settings.learning_rate)
         self.optimizer = torch.optim.Adam(
-            [lane.vectors for lane in lanes],
-            lr=learning_rate(model, settings.learning_rate),
+            [{"params": [lane.vectors]} for lane in lanes],
+            lr=self.rate,
             fused=model.device.type != "mps",
         )
         self.min_snr_gamma = None if settings.min_snr_gamma == "off" else settings.min_snr_gamma
@@ -186,9 +193,9 @@ class _Optimisation:
             meter = _Meter(tasks, self.tracks)
             if self.step == 0:
                 self._evaluate(self.tracks)
-            while active := [track for track in self.tracks if track.reason is None]:
+            while active := [track for track in self.tracks if self.step < track.last]:
                 self._learn(active)
-                if self.step % settings.evaluate_every == 0 or self.step == settings.steps:
+                if self.step % settings.evaluate_every == 0 or any(self.step == t.last for t in active):
                     self._look(active)
                     meter.show()
                 # Before the checkpoint: what is stopped while it draws makes this step again, and draws.
@@ -205,6 +212,8 @@ class _Optimisation:
         """One step of the lanes that go on. The host waits for nothing."""
         samples = {i: self._step_samples(i) for i in sorted({track.lane.query for track in active})}
         losses = self._losses([track.lane for track in active], samples, learn=True)
+        for group, track in zip(self.optimizer.param_groups, self.tracks, strict=True):
+            group["lr"] = self.rate * cooling(self.step, track.last, self.settings.cool_down)
         self.optimizer.step()
         self.optimizer.zero_grad()  # to None: Adam leaves lanes alone that have stopped
         self.step += 1
@@ -222,6 +231,7 @@ class _Optimisation:
             latent_shape=self.model.latent_shape,
             views=len(query.mean),
             stratified=settings.stratified,
+            antithetic=settings.antithetic,
         )
         return make_samples(self.model, query, draws, self.alphas, self.prompt_rows, self.min_snr_gamma)
 
@@ -231,20 +241,20 @@ class _Optimisation:
     def _look(self, active: list[_Track]) -> None:
         """Reads what the device has done so far, and decides which lanes stop."""
         self._read()
-        settings, last = self.settings, self.step == self.settings.steps
-        if settings.early_stop or last:
-            self._evaluate(active)
+        settings = self.settings
+        regular = settings.early_stop and self.step % settings.evaluate_every == 0
+        self._evaluate([track for track in active if regular or self.step == track.last])
         for track in active:
-            if settings.early_stop:
-                course = [loss for _, loss in track.evaluations]
-                track.reason = stop_reason(
-                    course,
-                    settings.early_stop_window,
-                    settings.early_stop_variance,
-                    settings.early_stop_floor,
-                )
-            if last and track.reason is None:
-                track.reason = BUDGET
+            if not regular or self.step + settings.cool_down >= track.last:
+                continue  # it cools down already, or is about to
+            track.reason = stop_reason(
+                [loss for _, loss in track.evaluations],
+                settings.early_stop_window,
+                settings.early_stop_variance,
+                settings.early_stop_floor,
+            )
+            if track.reason:
+                track.last = self.step + settings.cool_down
 
     def _read(self) -> None:
         """Waits for the training losses and checks them.
@@ -262,6 +272,8 @@ class _Optimisation:
             _require_finite(value, track, len(track.losses))
 
     def _evaluate(self, tracks: Sequence[_Track]) -> None:
+        if not tracks:
+            return
         losses = self._losses([track.lane for track in tracks], self.fixed).tolist()
         for track, loss in zip(tracks, losses, strict=True):
             track.evaluations.append((self.step, loss))
@@ -315,7 +327,10 @@ class _Optimisation:
         state = {
             "fingerprint": self.fingerprint(),
             "batch": self.batch.size,
-            "lanes": [{"evaluations": track.evaluations, "reason": track.reason} for track in self.tracks],
+            "lanes": [
+                {"evaluations": track.evaluations, "reason": track.reason, "last": track.last}
+                for track in self.tracks
+            ],
         }
         save_checkpoint(directory, self.step, tensors, state)
 
@@ -335,7 +350,7 @@ class _Optimisation:
                 track.lane.vectors.copy_(tensors[f"vectors.{i}"])
                 track.losses = tensors[f"losses.{i}"].tolist()
                 track.evaluations = [(step, loss) for step, loss in saved["evaluations"]]
-                track.reason = saved["reason"]
+                track.reason, track.last = saved["reason"], saved["last"]
         restore_optimizer(self.optimizer, tensors)
         self.step = state["step"]
         self.batch.size = min(self.batch.size, state["batch"])
@@ -359,8 +374,8 @@ class _Meter:
             self.shown[i] = len(track.losses)
             fields: dict[str, float | str] = {"loss": sum(new) / len(new), "L_det": track.evaluations[-1][1]}
             fields["steps/s"] = len(new) / max(now - self.time, 1e-9)
-            if track.reason:
-                fields["stopped"] = track.reason
+            if len(track.losses) == track.last:
+                fields["stopped"] = track.reason or BUDGET
             task.advance(len(new), **fields)
         self.time = now
 

@@ -12,6 +12,14 @@ VARIANCE = "variance"
 FLOOR = "floor"
 
 
+def cooling(step: int, last: int, cool_down: int) -> float:
+    """The share of the learning rate at a step, counted from 0, of a course of `last` steps.
+
+    In the first of the last `cool_down` steps it is whole, in the one after them it would be zero.
+    """
+    return min(1.0, (last - step) / cool_down) if cool_down else 1.0
+
+
 def stop_reason(losses: Sequence[float], window: int, variance: float, floor: float) -> str | None:
     """Why to stop after these evaluations of L_det, or `None` to go on.
 

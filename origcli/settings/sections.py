@@ -153,8 +153,9 @@ class DetectSettings(Section):
 class InvertSettings(Section):
     """Multi-token textual inversion (supplement 6.1, 6.2).
 
-    The learning rate "auto" follows the size of the model's word vectors. Templates "auto" are the list of
-    object prompts; the art list for groups called art.
+    The learning rate "auto" follows the size of the model's word vectors; in the last `cool_down` steps of a
+    course it falls to zero. `stratified` and `antithetic` are of a step's random numbers. Templates "auto"
+    are the list of object prompts; the art list for groups called art.
     """
 
     batch_size: int = Field(ge=1)
@@ -162,6 +163,8 @@ class InvertSettings(Section):
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"]
     min_snr_gamma: Annotated[float, Field(gt=0)] | Literal["off"]
     stratified: bool
+    antithetic: bool
+    cool_down: int = Field(ge=0)
     micro_batch: int | None = Field(None, ge=1)
     templates: str = "auto"
     initialization: str = "mean"

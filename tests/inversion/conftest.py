@@ -46,6 +46,8 @@ def invert_settings(**changes: object) -> InvertSettings:
         "learning_rate": 5e-3,
         "min_snr_gamma": "off",
         "stratified": False,
+        "antithetic": False,
+        "cool_down": 0,
         "early_stop_window": 4,
         "early_stop_variance": 0.15,
         "early_stop_floor": 0.01,

@@ -1,5 +1,6 @@
 """Random numbers depend on the seed, the picture and the step alone."""
 
+import pytest
 import torch
 
 from origcli.inversion.draws import Draws, fixed_draws, step_draws
@@ -55,6 +56,28 @@ def test_stratified_timesteps_are_one_in_each_part_and_uniform_over_steps() -> N
     within = (many % 125).flatten().float()
     assert abs(within.mean() - 62) < 3 and within.min() < 3 and within.max() > 121
     assert not torch.equal(many[0], many[1])
+
+
+@pytest.mark.parametrize("size", [1, 6, 7])
+def test_antithetic_draws_come_twice_with_the_sign_of_the_noise_turned(size: int) -> None:
+    drawn = step_draws(
+        *(0, "picture", 3),
+        size=size,
+        timesteps=1000,
+        templates=27,
+        latent_shape=SHAPE,
+        views=2,
+        stratified=True,
+        antithetic=True,
+    )
+    assert all(len(values) == size for values in vars(drawn).values())
+    half = (size + 1) // 2
+    for name, values in vars(drawn).items():
+        again = -values if name == "noise" else values
+        assert torch.equal(values[half:], again[: size - half]), name
+    assert [int(t) * half // 1000 for t in drawn.timesteps[:half]] == list(range(half))
+    first = drawn.noise[:half].flatten(1)
+    assert half == 1 or first.unique(dim=0).shape == first.shape
 
 
 def test_fixed_draws_have_one_timestep_in_each_stratum() -> None:

@@ -96,6 +96,30 @@ def test_lanes_stop_one_by_one_and_then_stay_as_they_are(
     torch.testing.assert_close(result.vectors[2], free.vectors[2], rtol=0, atol=1e-6)
 
 
+def test_a_lane_that_is_to_stop_cools_down_first(
+    bert: DiffusionModel, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(course: list[float], *rule: float) -> str | None:
+        return "floor" if len(course) == 3 else None  # evaluations at 0, 2 and 4
+
+    def course(**changes: object) -> Inversion:
+        settings = invert_settings(**{"early_stop": True, **changes})
+        return invert(bert, pictures[:1], ["a"], [2], settings, Runtime())[0]
+
+    start = course(steps=1, early_stop=False, learning_rate=1e-9).vectors[2]
+    steady = course(steps=7, early_stop=False)
+    monkeypatch.setattr(optimisation, "stop_reason", stop)
+    cooled = course(steps=20, cool_down=3)
+    assert (cooled.steps, cooled.stop_reason) == ({2: 7}, {2: "floor"})
+    assert [step for step, _ in cooled.evaluations[2]] == [0, 2, 4, 6, 7]
+    # The rates of its last three steps are whole, two thirds and a third.
+    assert cooled.losses[2][:6] == steady.losses[2][:6]
+    assert (cooled.vectors[2] - start).norm() < (steady.vectors[2] - start).norm()
+    # One whose budget is about to end cools down for that alone.
+    late = course(steps=6, cool_down=3)
+    assert (late.steps, late.stop_reason) == ({2: 6}, {2: "budget"})
+
+
 @pytest.mark.parametrize("early_stop", [False, True])
 def test_a_stopped_and_resumed_run_is_equal_bit_by_bit(
     model: DiffusionModel,
@@ -104,7 +128,9 @@ def test_a_stopped_and_resumed_run_is_equal_bit_by_bit(
     monkeypatch: pytest.MonkeyPatch,
     early_stop: bool,
 ) -> None:
-    settings = invert_settings(steps=9, early_stop=early_stop, early_stop_variance=1e-9, early_stop_floor=0)
+    settings = invert_settings(
+        steps=9, cool_down=3, early_stop=early_stop, early_stop_variance=1e-9, early_stop_floor=0
+    )
     names = ["a", "b"]
     whole = invert(model, pictures[:2], names, [1, 3], settings, Runtime())
     steps = 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origcli.inversion.stopping import FLOOR, VARIANCE, stop_reason
+from origcli.inversion.stopping import FLOOR, VARIANCE, cooling, stop_reason
 
 finite = st.floats(0.01, 10)
 
@@ -55,3 +55,9 @@ def test_a_ratio_above_one_or_a_huge_floor_always_stops(losses: list[float]) -> 
 @pytest.mark.parametrize("window", [2, 31])
 def test_equal_losses_stop_at_the_window(window: int) -> None:
     assert decision([0.3] * window, window=window) == FLOOR
+
+
+def test_the_rate_is_whole_and_then_falls_to_zero_evenly() -> None:
+    rates = [cooling(step, last=10, cool_down=4) for step in range(10)]
+    assert rates == [1.0] * 7 + [0.75, 0.5, 0.25]
+    assert [cooling(step, last=10, cool_down=0) for step in range(10)] == [1.0] * 10
