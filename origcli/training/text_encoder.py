@@ -9,9 +9,9 @@ from BERT's sentence pairs (Devlin et al. 2019): a caption, then the same elemen
 the second is filled by looking up in the first which colour, size or texture went with which shape.
 
 Words know their neighbours then, but no state knows the whole caption, as the end-of-text state of Stable
-Diffusion's CLIP does. Without one, a single learned token has but its own place to tell of two elements. So
-[CLS] learns to sum up its sentence: a decoder too weak to guess has to spell it from that state alone
-(RetroMAE, Xiao et al. 2022).
+Diffusion's CLIP does. Without one, a single learned token has but its own place to tell of two elements. With
+a `summary_weight`, [CLS] learns to sum up its sentence: a decoder too weak to guess has to spell it from that
+state alone (RetroMAE, Xiao et al. 2022).
 """
 
 from collections import Counter
