@@ -37,9 +37,9 @@ def invert(
         typer.Option(
             "--templates",
             metavar="LIST",
-            autocompletion=lambda: ["auto", "object", "art"],
-            help="Prompts to learn in: object (auto means that, too), art, or a file with a {S} in each "
-            "line. [default: auto]",
+            autocompletion=lambda: ["auto", "object", "art", "photo"],
+            help="Prompts to learn in: object (auto means that, too), art, photo (the one that is drawn "
+            "from), or a file with a {S} in each line. [default: fast photo, paper auto]",
             rich_help_panel=LEARNING,
         ),
     ] = None,

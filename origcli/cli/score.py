@@ -106,9 +106,9 @@ def score(
         typer.Option(
             "--templates",
             metavar="LIST",
-            autocompletion=lambda: ["auto", "object", "art"],
-            help="Prompts to learn in: object, art, a file, or auto: art for groups called art, else object. "
-            "[default: auto]",
+            autocompletion=lambda: ["auto", "object", "art", "photo"],
+            help="Prompts to learn in: object, art, photo (the one that is drawn from), a file, or auto: art "
+            "for groups called art, else object. [default: fast photo, paper auto]",
             rich_help_panel=options.MEASURE,
         ),
     ] = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from origcli.errors import InputError, UsageError
 
 SLOT = "{S}"
-OBJECT, ART = LISTS = ("object", "art")
+OBJECT, ART, _ = LISTS = ("object", "art", "photo")
 AUTO = "auto"  # the object list, where nothing tells of art
 
 

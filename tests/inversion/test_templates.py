@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from origcli.errors import InputError, UsageError
-from origcli.inversion.templates import LISTS, SLOT, fill, read_templates, without_slot
+from origcli.inversion.templates import SLOT, fill, read_templates, without_slot
+from origcli.settings import resolve
 
 words = st.text(st.characters(categories=["L", "N", "Zs"], include_characters="{}"), max_size=20).filter(
     lambda text: SLOT not in text
@@ -20,7 +21,11 @@ def test_object_list_is_that_of_textual_inversion() -> None:
     assert templates[0] == "a photo of a {S}" and templates[-1] == "a photo of a small {S}"
 
 
-@pytest.mark.parametrize("name", LISTS)
+def test_photo_is_the_prompt_that_the_measure_draws_from() -> None:
+    assert read_templates("photo") == (resolve({}, environment={})[0].score.prompt,)
+
+
+@pytest.mark.parametrize("name", ["object", "art"])
 def test_shipped_lists_have_distinct_templates_in_lower_case(name: str) -> None:
     templates = read_templates(name)
     assert len(set(templates)) == len(templates) >= 20
