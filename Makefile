@@ -61,11 +61,20 @@ model: $(INSTALLED) ## trains the bundled model anew into runs/shapes (hours); a
 	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-3/pipeline \
 	  --text-encoder runs/shapes-unet-3/pipeline --epochs 1.75 --batch-size 32 --learning-rate 1e-3 \
 	  --ema-decay 0.999 --out runs/shapes-unet-4 --resume
-	$(BIN)/python -m origcli.models.half runs/shapes-unet-4/pipeline runs/shapes
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-4/pipeline \
+	  --text-encoder runs/shapes-unet-4/pipeline --epochs 1.8 --batch-size 32 --learning-rate 1e-3 \
+	  --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-5 --resume
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-5/pipeline \
+	  --text-encoder runs/shapes-unet-5/pipeline --epochs 3 --batch-size 32 --learning-rate 1e-3 \
+	  --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-6 --resume
+	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-6/pipeline \
+	  --text-encoder runs/shapes-unet-6/pipeline --epochs 2.5 --batch-size 32 --learning-rate 8e-4 \
+	  --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-7 --resume
+	$(BIN)/python -m origcli.models.half runs/shapes-unet-7/pipeline runs/shapes
 	$(BIN)/origcli synth data/uniform --count 60000 --resolution 64 --seed 11 --resume
 	$(BIN)/origcli train-detector data/uniform --epochs 4 --out runs/shapes-detector --resume
 	cp -r runs/shapes-detector/detector runs/shapes/
-	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector runs/shapes/detector --guidance 4 --queries 40 \
+	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector runs/shapes/detector --guidance 2 --queries 40 \
 	  --write --out runs/shapes-calibrate --force
 
 docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)

@@ -15,7 +15,7 @@ COLUMNS = ("score", "images", "common", "rare", "unseen", "in_order", "kendall_t
 def rarity(
     model: options.ShapesModelOption = None,
     queries: Annotated[
-        int | None, typer.Option("--queries", metavar="N", help="Pictures a category. [default: 12]")
+        int | None, typer.Option("--queries", metavar="N", help="Pictures a category. [default: 20]")
     ] = None,
     max_tokens: options.MaxTokensOption = None,
     images: Annotated[
