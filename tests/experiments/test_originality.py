@@ -351,7 +351,7 @@ def test_a_real_model_is_asked_for_an_edit(tmp_path, pictures, tiny_settings, mo
 def test_the_art_list_is_for_groups_called_art(tmp_path, pictures, tiny_settings, monkeypatch):
     inverted = count_calls(monkeypatch, learning, "invert")
     art = [Input(pictures[0].path, "a", "art/common"), Input(pictures[1].path, "b", "houses/common")]
-    settings = tiny_settings(score={"together": 2, "max_tokens": 1})
+    settings = tiny_settings(score={"together": 2, "max_tokens": 1}, invert={"templates": "auto"})
     monkeypatch.setattr(learning.Learner, "_invert", lambda *args: inverted.append(args) or stop())
     # The tiny text encoder is too short for the list.
     monkeypatch.setattr(originality, "check_tokens", lambda *args: None)
