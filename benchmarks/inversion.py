@@ -1,7 +1,7 @@
 """How fast inversion is, against its floor and against the plain loop, in one run.
 
     python benchmarks/inversion.py speed [--model DIR] [--steps 20] [--threads 1] [--out FILE.json]
-    python benchmarks/inversion.py budget --model DIR --out DIR [--images 12]
+    python benchmarks/inversion.py budget --model DIR --out DIR [--images 12] [--dtype bf16] [--shard 1/2]
 
 `speed` interleaves, step by step, on the same picture, batch and number of steps:
 
@@ -15,7 +15,8 @@ It does so on the bundled model (or `--model`) and on a randomly initialised pip
 are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.
 
 `budget` scores pictures that are declared below with the presets `paper` and `fast` and reports the mean
-|d_fast − d_paper| at each m. It goes on where it was stopped.
+|d_fast − d_paper| at each m. It goes on where it was stopped. With `--shard` it scores a part of them and
+reports nothing: a run of all finds what parts have done.
 """
 
 import argparse
@@ -298,20 +299,32 @@ def budget(arguments: argparse.Namespace) -> None:
     from origcli.runtime.inputs import find_inputs
     from origcli.runtime.progress import open_progress
 
+    def directory(preset: str) -> Path:
+        part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
+        return Path(arguments.out / f"{preset}{part}")
+
     paths = declared_queries(arguments.out / "queries", arguments.images)
     curves: dict[str, dict[str, dict[int, float]]] = {}
     took: dict[str, float] = {}
     for preset in ("fast", "paper"):
-        flags = {"score": {"model": arguments.model}, "runtime": {"threads": arguments.threads}}
+        flags = {
+            "score": {"model": arguments.model},
+            "runtime": {"threads": arguments.threads, "dtype": arguments.dtype},
+        }
         settings = resolve(flags, presets=("small", preset), environment={})[0]
         began = time.perf_counter()
-        with open_runtime(settings.runtime, arguments.out / preset, open_progress(), "use") as runtime:
-            score(
-                Request(find_inputs([str(path) for path in paths])), settings, runtime, lambda outcome: None
-            )
+        request = Request(
+            find_inputs([str(path) for path in paths]), arguments.shard, cache=arguments.out / "cache"
+        )
+        with open_runtime(settings.runtime, directory(preset), open_progress(), "use") as runtime:
+            score(request, settings, runtime)
         took[preset] = time.perf_counter() - began
-        report = read_report(arguments.out / preset, "score")
+        if arguments.shard is not None:
+            continue
+        report = read_report(directory(preset), "score")
         curves[preset] = {r.id: {p.m: p.distance.value for p in r.curve} for r in report.results}
+    if arguments.shard is not None:
+        return
     gaps = {
         m: statistics.fmean(
             abs(curves["fast"][name][m] - curves["paper"][name][m]) for name in curves["paper"]
@@ -343,6 +356,8 @@ def main() -> None:
     compared.add_argument("--model", default="shapes")
     compared.add_argument("--images", type=int, default=12)
     compared.add_argument("--threads", type=int)
+    compared.add_argument("--dtype", default="auto")
+    compared.add_argument("--shard", metavar="I/N")
     compared.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.run(arguments)
