@@ -319,12 +319,11 @@ def budget(arguments: argparse.Namespace) -> None:
         with open_runtime(settings.runtime, directory(preset), open_progress(), "use") as runtime:
             score(request, settings, runtime)
         took[preset] = time.perf_counter() - began
-        if arguments.shard is not None:
-            continue
-        report = read_report(directory(preset), "score")
-        curves[preset] = {r.id: {p.m: p.distance.value for p in r.curve} for r in report.results}
     if arguments.shard is not None:
         return
+    for preset in took:
+        report = read_report(directory(preset), "score")
+        curves[preset] = {r.id: {p.m: p.distance.value for p in r.curve} for r in report.results}
     gaps = {
         m: statistics.fmean(
             abs(curves["fast"][name][m] - curves["paper"][name][m]) for name in curves["paper"]

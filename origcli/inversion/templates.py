@@ -9,7 +9,8 @@ from pathlib import Path
 from origcli.errors import InputError, UsageError
 
 SLOT = "{S}"
-OBJECT, ART, _ = LISTS = ("object", "art", "photo")
+OBJECT, ART = "object", "art"
+LISTS = (OBJECT, ART, "photo")
 AUTO = "auto"  # the object list, where nothing tells of art
 
 
