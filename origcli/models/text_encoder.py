@@ -53,11 +53,12 @@ def build_bert_config(settings: TextEncoderSettings, vocabulary_size: int) -> An
 def load_bert(
     source: str, max_length: int, *, offline: bool = False, tokenizer: str | None = None
 ) -> tuple[Any, Any]:
-    """A frozen BERT and its tokenizer, from a hub id or a directory, or from one directory each.
+    """A frozen BERT in fp32 and its tokenizer, from a hub id or a directory, or from one directory each.
 
     Raises:
         ModelError: it is not there, not BERT, not in safetensors, or incomplete.
     """
+    import torch
     from transformers import BertModel, BertTokenizer
 
     local = offline or Path(source).is_dir()
@@ -65,6 +66,7 @@ def load_bert(
         with quiet_loading():
             encoder, info = BertModel.from_pretrained(
                 source,
+                dtype=torch.float32,  # not as it is stored: autocast wants its weights whole
                 use_safetensors=True,
                 local_files_only=local,
                 output_loading_info=True,

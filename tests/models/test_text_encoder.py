@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import BertModel
 
 from origcli.errors import ModelError
+from origcli.models.pipeline import text_states, tokenize
 from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
+from origcli.runtime.device import autocast
 from origcli.settings import resolve
 
 
@@ -26,8 +30,6 @@ def test_a_new_token_gets_one_id_past_the_vocabulary() -> None:
 
 
 def test_a_saved_bert_comes_back_frozen(tmp_path: Path) -> None:
-    from transformers import BertModel
-
     settings = resolve({"text_encoder": {"width": 16, "heads": 2}}, environment={})[0].text_encoder
     tokenizer = build_tokenizer(["a cat"], settings.max_length)
     encoder = BertModel(build_bert_config(settings, len(tokenizer)))
@@ -43,6 +45,20 @@ def test_a_saved_bert_comes_back_frozen(tmp_path: Path) -> None:
     words.save_pretrained(tmp_path / "again")
     for path in (tmp_path / "bert").iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_bert_stored_in_half_is_read_whole_and_encodes_in_bf16(tmp_path: Path) -> None:
+    settings = resolve({"text_encoder": {"width": 16, "heads": 2}}, environment={})[0].text_encoder
+    tokenizer = build_tokenizer(["a cat"], settings.max_length)
+    encoder = BertModel(build_bert_config(settings, len(tokenizer))).half()
+    encoder.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, words = load_bert(str(tmp_path), 20)
+    for name, weight in encoder.named_parameters():
+        torch.testing.assert_close(loaded.get_parameter(name), weight.float(), rtol=0, atol=0)
+    with autocast(torch.device("cpu"), torch.bfloat16), torch.no_grad():
+        ids, mask = tokenize(words, ["a cat"])
+        assert text_states(loaded, ids, mask).isfinite().all()
 
 
 def test_no_bert_here_says_how_to_get_one(tmp_path: Path) -> None:
