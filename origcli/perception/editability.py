@@ -51,7 +51,11 @@ class TextSimilarity:
         try:
             with quiet_loading():
                 loaded: Any = CLIPModel.from_pretrained(
-                    directory, use_safetensors=True, local_files_only=True, output_loading_info=True
+                    directory,
+                    dtype=torch.float32,  # as its pixels are, however it is stored
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
                 )
                 self._tokenizer = CLIPTokenizer.from_pretrained(directory, local_files_only=True)
                 self._processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
