@@ -1,7 +1,7 @@
 """How fast inversion is, against its floor and against the plain loop, in one run.
 
     python benchmarks/inversion.py speed [--model DIR] [--steps 20] [--threads 1] [--out FILE.json]
-    python benchmarks/inversion.py budget --model DIR --out DIR [--images 12] [--dtype bf16] [--shard 1/2]
+    python benchmarks/inversion.py budget --out DIR [--templates photo] [--dtype bf16] [--shard 1/2]
 
 `speed` interleaves, step by step, on the same picture, batch and number of steps:
 
@@ -14,9 +14,9 @@ It does so on the bundled model (or `--model`) and on a randomly initialised pip
 `fast`, and holds that against all the steps that `paper` asks of the plain loops. Both wall and CPU seconds
 are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.
 
-`budget` scores pictures that are declared below with the presets `paper` and `fast` and reports the mean
-|d_fast − d_paper| at each m. It goes on where it was stopped. With `--shard` it scores a part of them and
-reports nothing: a run of all finds what parts have done.
+`budget` scores pictures that are declared below with the presets `paper` and `fast`, both in the prompts that
+`--templates` names, and reports the mean |d_fast − d_paper| at each m. It goes on where it was stopped. With
+`--shard` it scores a part of them and reports nothing: a run of all finds what parts have done.
 """
 
 import argparse
@@ -309,6 +309,7 @@ def budget(arguments: argparse.Namespace) -> None:
     for preset in ("fast", "paper"):
         flags = {
             "score": {"model": arguments.model},
+            "invert": {"templates": arguments.templates},
             "runtime": {"threads": arguments.threads, "dtype": arguments.dtype},
         }
         settings = resolve(flags, presets=("small", preset), environment={})[0]
@@ -354,6 +355,7 @@ def main() -> None:
     compared.set_defaults(run=budget)
     compared.add_argument("--model", default="shapes")
     compared.add_argument("--images", type=int, default=12)
+    compared.add_argument("--templates", default="photo", help="fast's own; see score --help")
     compared.add_argument("--threads", type=int)
     compared.add_argument("--dtype", default="auto")
     compared.add_argument("--shard", metavar="I/N")
