@@ -1,7 +1,7 @@
 """How fast inversion is, against its floor and against the plain loop, in one run.
 
     python benchmarks/inversion.py speed [--model DIR] [--steps 20] [--threads 1] [--out FILE.json]
-    python benchmarks/inversion.py budget --out DIR [--templates photo] [--dtype bf16] [--shard 1/2]
+    python benchmarks/inversion.py budget --out DIR [--again] [--drawings 20] [--dtype bf16] [--shard 1/2]
 
 `speed` interleaves, step by step, on the same picture, batch and number of steps:
 
@@ -14,13 +14,16 @@ It does so on the bundled model (or `--model`) and on a randomly initialised pip
 `fast`, and holds that against all the steps that `paper` asks of the plain loops. Both wall and CPU seconds
 are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.
 
-`budget` scores pictures that are declared below with the presets `paper` and `fast`, both in the prompts that
-`--templates` names, and reports the mean |d_fast − d_paper| at each m. It goes on where it was stopped. With
-`--shard` it scores a part of them and reports nothing: a run of all finds what parts have done.
+`budget` scores pictures that are declared below with the presets `paper` and `fast`, both in the prompts
+that `--templates` names, and reports the mean |d_fast − d_paper| at each m, and what it would be by the
+chance of drawings alone. With `--again` it scores them with `paper` once more, with another run seed: how
+near is `paper` to itself? It goes on where it was stopped. With `--shard` it scores a part of the pictures
+and reports nothing: a run of all finds what parts have done.
 """
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -290,45 +293,87 @@ def declared_queries(directory: Path, count: int) -> list[Path]:
     return paths
 
 
+# Of `budget`: name, preset and run seed of each way to score.
+WAYS = (("fast", "fast", 0), ("paper", "paper", 0))
+AGAIN = ("paper again", "paper", 1)
+
+# Distances of single drawings, by picture and m.
+Drawn = dict[str, dict[int, list[float]]]
+
+
 def budget(arguments: argparse.Namespace) -> None:
     """The `budget` command."""
-    from origcli.experiments.originality import Request
+    paths = declared_queries(arguments.out / "queries", arguments.images)
+    ways = (*WAYS, AGAIN) if arguments.again else WAYS
+    drawn, made_by = {}, {}
+    for name, preset, seed in ways:
+        drawn[name], made_by[name] = scored(paths, preset, seed, arguments)
+    if arguments.shard is not None:
+        return
+    gaps = {f"fast, {name}": gap_by_m(drawn["fast"], drawn[name]) for name, _, _ in ways[1:]}
+    if arguments.again:
+        gaps["paper, paper again"] = gap_by_m(drawn["paper"], drawn["paper again"])
+    summary = {"images": len(paths), "drawings": arguments.drawings, "mean_gap_by_m": gaps}
+    curves = {
+        name: {
+            picture: {m: statistics.fmean(found) for m, found in by_m.items()} for picture, by_m in of.items()
+        }
+        for name, of in drawn.items()
+    }
+    print(json.dumps(summary, indent=2))
+    (arguments.out / "budget.json").write_text(
+        json.dumps({**summary, "curves": curves, "provenance": made_by}, indent=2) + "\n", "utf-8"
+    )
+
+
+def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namespace) -> tuple[Drawn, Any]:
+    """What `origcli score` finds with a preset and a run seed, and what it was made by."""
+    from origcli.experiments.originality import RESULTS, Request
     from origcli.experiments.originality import run as score
-    from origcli.reports.writers import read_report
+    from origcli.reports.schema import ScoreResult
+    from origcli.reports.writers import ResultLog, read_report
     from origcli.runtime.inputs import find_inputs
     from origcli.runtime.progress import open_progress
 
-    def directory(preset: str) -> Path:
-        part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
-        return Path(arguments.out / f"{preset}{part}")
-
-    paths = declared_queries(arguments.out / "queries", arguments.images)
-    curves: dict[str, dict[str, dict[int, float]]] = {}
-    for preset in ("fast", "paper"):
-        flags = {
-            "score": {"model": arguments.model},
-            "invert": {"templates": arguments.templates},
-            "runtime": {"threads": arguments.threads, "dtype": arguments.dtype},
-        }
-        settings = resolve(flags, presets=("small", preset), environment={})[0]
-        request = Request(
-            find_inputs([str(path) for path in paths]), arguments.shard, cache=arguments.out / "cache"
-        )
-        with open_runtime(settings.runtime, directory(preset), open_progress(), "use") as runtime:
-            score(request, settings, runtime)
-        report = read_report(directory(preset), "score")
-        curves[preset] = {r.id: {p.m: p.distance.value for p in r.curve} for r in report.results}
-    if arguments.shard is not None:
-        return
-    gaps = {
-        m: statistics.fmean(
-            abs(curves["fast"][name][m] - curves["paper"][name][m]) for name in curves["paper"]
-        )
-        for m in COUNTS
+    part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
+    directory = arguments.out / f"{preset}{f'-seed-{seed}' if seed else ''}{part}"
+    flags = {
+        "score": {"model": arguments.model, "images": arguments.drawings},
+        "invert": {"templates": arguments.templates},
+        "runtime": {"threads": arguments.threads, "dtype": arguments.dtype, "seed": seed},
     }
-    result = {"images": len(curves["paper"]), "mean_gap_by_m": gaps, "curves": curves}
-    print(json.dumps({"images": result["images"], "mean_gap_by_m": gaps}, indent=2))
-    (arguments.out / "budget.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    settings = resolve(flags, presets=("small", preset), environment={})[0]
+    request = Request(
+        find_inputs([str(path) for path in paths]), arguments.shard, cache=arguments.out / "cache"
+    )
+    with open_runtime(settings.runtime, directory, open_progress(), "use") as runtime:
+        score(request, settings, runtime)
+    drawn = {
+        result.id: {point.m: list(point.distances[0]) for point in result.curve}
+        for result in ResultLog(directory / RESULTS, ScoreResult)
+    }
+    return drawn, read_report(directory, "score").provenance.model_dump(mode="json")
+
+
+def gap_by_m(one: Drawn, other: Drawn) -> dict[int, dict[str, float]]:
+    """Mean |difference| of the pictures' distances at each m; and its mean by the chance of drawings alone.
+
+    The latter is of a normal difference about zero: √(2/π) of its standard error.
+    """
+    found = {}
+    for m in COUNTS:
+        pairs = [(one[name][m], other[name][m]) for name in one]
+        differences = [abs(statistics.fmean(a) - statistics.fmean(b)) for a, b in pairs]
+        errors = [math.hypot(_standard_error(a), _standard_error(b)) for a, b in pairs]
+        found[m] = {
+            "measured": statistics.fmean(differences),
+            "by_drawings_alone": math.sqrt(2 / math.pi) * statistics.fmean(errors),
+        }
+    return found
+
+
+def _standard_error(values: list[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def main() -> None:
@@ -350,6 +395,8 @@ def main() -> None:
     compared.set_defaults(run=budget)
     compared.add_argument("--model", default="shapes")
     compared.add_argument("--images", type=int, default=12)
+    compared.add_argument("--drawings", type=int, default=20, help="of each picture and m")
+    compared.add_argument("--again", action="store_true", help="score with `paper` twice")
     compared.add_argument("--templates", default="photo", help="fast's own; see score --help")
     compared.add_argument("--threads", type=int)
     compared.add_argument("--dtype", default="auto")
