@@ -48,7 +48,7 @@ from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler
 from origcli.models.vae import load_vae
 from origcli.runtime.context import Runtime, open_runtime
-from origcli.runtime.device import autocast, learning_attention
+from origcli.runtime.device import autocast, learning_kernels
 from origcli.runtime.run_directory import make_directory
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
@@ -295,7 +295,7 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         "channels last, fused AdamW, compiled": way(last, compiled=True, fused=True),
         "bf16, fused attention": bf16(way(last, fused=True)),
         "bf16, attention of --dtype bf16": bf16(
-            way(last, fused=True), lambda: learning_attention(device, torch.bfloat16)
+            way(last, fused=True), lambda: learning_kernels(device, torch.bfloat16)
         ),
     }
     times: Times = {name: [] for name in steps}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from origcli.inversion.draws import Draws
 from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
 from origcli.models.unet import add_noise, min_snr_weight, prediction_target, signal_and_noise
-from origcli.runtime.device import learning_attention
+from origcli.runtime.device import learning_kernels
 from origcli.runtime.memory import slices
 
 
@@ -164,7 +164,7 @@ def _losses(
         torch.cat([getattr(samples[i], name) for i in used])
         for name in ("noisy", "target", "weight", "timesteps")
     )  # (pictures · b, …)
-    attention = learning_attention(model.device, model.dtype) if learn else nullcontext()
+    attention = learning_kernels(model.device, model.dtype) if learn else nullcontext()
     with torch.set_grad_enabled(learn), attention:
         states = _states(model, lanes, samples)  # (prompts, L, d)
         first, prompt_of, source = 0, [], []

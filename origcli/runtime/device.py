@@ -83,15 +83,42 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
-def learning_attention(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Which attention a forward pass takes whose gradients are wanted: torch's choice, but for bf16 on CPUs.
+def learning_kernels(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Which kernels a forward pass and its way back take: torch's choice, with two exceptions.
 
-    There the fused kernel is fast forward alone. Going back, it took a third of the time of an inversion's
-    step; with plain matrix products a step takes 0.78 times as long (benchmarks/training.py, `ways`).
+    - bf16 on CPUs: fused attention is fast forward alone. Going back, it took a third of the time of an
+      inversion's step; with plain matrix products a step takes 0.78 times as long (benchmarks/training.py,
+      `ways`).
+    - CUDA, where runs are to repeat: fused attention goes back in a fixed order of sums only if torch is
+      strict; if it merely warns, attention warns that it could and does not.
     """
     if device.type == "cpu" and dtype == torch.bfloat16:
         return sdpa_kernel(SDPBackend.MATH)
+    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        return _strict()
     return contextlib.nullcontext()
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    """Kernels that do not repeat are refused, not warned of.
+
+    Raises:
+        DeviceError: there is no other.
+    """
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        yield
+    except RuntimeError as problem:
+        if "deterministic" not in str(problem):
+            raise
+        raise DeviceError(
+            f"this model's gradients differ from run to run here: {str(problem).splitlines()[0]}",
+            "allow it with deterministic = false under [runtime] in a file for --config",
+        ) from problem
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
@@ -125,7 +152,8 @@ def backends(
         if deterministic:
             # Read when cuBLAS is first used: without it its kernels differ from run to run.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # It warns: a kernel with no repeatable form is better than no run. `use_deterministic_algorithms` tells
+    # It warns: a kernel with no repeatable form is better than no run; `learning_kernels` is stricter, since
+    # what is learned goes into files that others go on with. `use_deterministic_algorithms` tells
     # the compiler, too, and so imports it, which takes two seconds.
     torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     if compiled:

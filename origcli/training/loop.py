@@ -30,7 +30,7 @@ from origcli.models.checkpoints import (
 )
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
-from origcli.runtime.device import learning_attention
+from origcli.runtime.device import learning_kernels
 from origcli.runtime.distributed import fill, is_main, whole
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
@@ -246,7 +246,7 @@ class _Trainer:
         for part in parts:
             samples = {name: rows[part].to(device, non_blocking=True) for name, rows in batch.items()}
             last = part is parts[-1]
-            attention = learning_attention(device, self.runtime.dtype)
+            attention = learning_kernels(device, self.runtime.dtype)
             with attention, nullcontext() if last else self.accelerator.no_sync(self.objective):
                 terms = self.objective(**samples)
                 self.accelerator.backward(terms["loss"].float().sum() / count)

@@ -19,9 +19,11 @@ from origcli.inversion import optimisation
 from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.models.checkpoints import checkpoints
+from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime import interrupts
-from origcli.runtime.context import Runtime
+from origcli.runtime.context import Runtime, open_runtime
+from origcli.settings import RuntimeSettings
 from tests.inversion.conftest import invert_settings
 
 
@@ -372,3 +374,19 @@ def test_steps_between_two_looks_read_nothing_back(
 
     monkeypatch.setattr(optimisation._Optimisation, "_learn", reading)
     assert reads(8) > reads(2), "a read in every step is not seen"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+@pytest.mark.filterwarnings("error:.*deterministic")
+def test_a_card_learns_the_same_bytes_again(dtype: str) -> None:
+    picture = Image.new("RGB", (64, 64), "red")
+    found = []
+    for _ in range(2):
+        settings = RuntimeSettings.model_validate({"device": "cuda", "dtype": dtype})
+        with open_runtime(settings) as runtime:
+            _, shapes = open_model("shapes", runtime)
+            found += invert(
+                shapes, [picture], ["red"], [1, 3], invert_settings(steps=20, batch_size=20), runtime
+            )
+    assert equal(*found)

@@ -12,7 +12,7 @@ from origcli.errors import DeviceError, UsageError
 from origcli.runtime.device import (
     autocast,
     backends,
-    learning_attention,
+    learning_kernels,
     memory_format,
     select_device,
     select_dtype,
@@ -132,9 +132,28 @@ def test_mixed_precision_is_on_inside_only() -> None:
 def test_attention_is_fused_where_its_way_back_is_fast(
     device: torch.device, dtype: torch.dtype, fused: bool
 ) -> None:
-    with learning_attention(device, dtype):
+    with learning_kernels(device, dtype):
         assert torch.backends.cuda.flash_sdp_enabled() == fused  # the switch is that of CPUs, too
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_learning_on_a_card_is_strict_where_it_is_to_repeat() -> None:
+    for deterministic, strictness in ((True, [1, 2, 1]), (False, [0, 0, 0])):
+        with backends(CPU, deterministic, None):
+            modes = [torch.get_deterministic_debug_mode()]
+            with learning_kernels(CUDA, torch.bfloat16):
+                modes.append(torch.get_deterministic_debug_mode())
+            assert [*modes, torch.get_deterministic_debug_mode()] == strictness
+
+
+def test_a_kernel_that_does_not_repeat_is_refused_with_a_way_out() -> None:
+    with backends(CPU, True, None):
+        with pytest.raises(DeviceError, match="put_") as refused, learning_kernels(CUDA, torch.float32):
+            torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))
+        assert "deterministic = false" in str(refused.value.hint)
+        with pytest.raises(RuntimeError, match="another"), learning_kernels(CUDA, torch.float32):
+            raise RuntimeError("another")
+        assert torch.get_deterministic_debug_mode() == 1
 
 
 def test_memory_formats() -> None:
