@@ -1,7 +1,7 @@
 """How fast inversion is, against its floor and against the plain loop, in one run.
 
     python benchmarks/inversion.py speed [--model DIR] [--steps 20] [--threads 1] [--out FILE.json]
-    python benchmarks/inversion.py budget --out DIR [--again] [--drawings 20] [--dtype bf16] [--shard 1/2]
+    python benchmarks/inversion.py budget --out DIR [--fast-runs 4] [--paper-runs 2] [--shard 1/2]
 
 `speed` interleaves, step by step, on the same picture, batch and number of steps:
 
@@ -15,10 +15,10 @@ It does so on the bundled model (or `--model`) and on a randomly initialised pip
 are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.
 
 `budget` scores pictures that are declared below with the presets `paper` and `fast`, both in the prompts
-that `--templates` names, and reports the mean |d_fast − d_paper| at each m, and what it would be by the
-chance of drawings alone. With `--again` it scores them with `paper` once more, with another run seed: how
-near is `paper` to itself? It goes on where it was stopped. With `--shard` it scores a part of the pictures
-and reports nothing: a run of all finds what parts have done.
+that `--templates` names, each in so many runs with seeds 0, 1, … It reports the mean |d_fast − d_paper| at
+each m, of single runs and of their means; how far runs of `paper` are from each other; and what either would
+be by the chance of drawings alone. It goes on where it was stopped. With `--shard` it scores a part of the
+pictures and reports nothing: a run of all finds what parts have done.
 """
 
 import argparse
@@ -26,8 +26,9 @@ import json
 import math
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -293,9 +294,7 @@ def declared_queries(directory: Path, count: int) -> list[Path]:
     return paths
 
 
-# Of `budget`: name, preset and run seed of each way to score.
-WAYS = (("fast", "fast", 0), ("paper", "paper", 0))
-AGAIN = ("paper again", "paper", 1)
+PRESETS = ("fast", "paper")
 
 # Distances of single drawings, by picture and m.
 Drawn = dict[str, dict[int, list[float]]]
@@ -304,22 +303,29 @@ Drawn = dict[str, dict[int, list[float]]]
 def budget(arguments: argparse.Namespace) -> None:
     """The `budget` command."""
     paths = declared_queries(arguments.out / "queries", arguments.images)
-    ways = (*WAYS, AGAIN) if arguments.again else WAYS
-    drawn, made_by = {}, {}
-    for name, preset, seed in ways:
-        drawn[name], made_by[name] = scored(paths, preset, seed, arguments)
+    runs: dict[str, list[Drawn]] = {preset: [] for preset in PRESETS}
+    made_by: dict[str, list[Any]] = {preset: [] for preset in PRESETS}
+    for preset, count in zip(PRESETS, (arguments.fast_runs, arguments.paper_runs), strict=True):
+        for seed in range(count):
+            drawn, provenance = scored(paths, preset, seed, arguments)
+            runs[preset].append(drawn)
+            made_by[preset].append(provenance)
     if arguments.shard is not None:
         return
-    gaps = {f"fast, {name}": gap_by_m(drawn["fast"], drawn[name]) for name, _, _ in ways[1:]}
-    if arguments.again:
-        gaps["paper, paper again"] = gap_by_m(drawn["paper"], drawn["paper again"])
-    summary = {"images": len(paths), "drawings": arguments.drawings, "mean_gap_by_m": gaps}
-    curves = {
-        name: {
-            picture: {m: statistics.fmean(found) for m, found in by_m.items()} for picture, by_m in of.items()
-        }
-        for name, of in drawn.items()
+    fast, paper = runs["fast"], runs["paper"]
+    gaps = {
+        "fast, paper": mean_gap(product(fast, paper)),
+        "means of the runs of fast, of paper": gap_by_m(fast, paper),
     }
+    if len(paper) > 1:
+        gaps["paper, paper"] = mean_gap(combinations(paper, 2))
+    summary = {
+        "images": len(paths),
+        "drawings": arguments.drawings,
+        "runs": {preset: len(of) for preset, of in runs.items()},
+        "mean_gap_by_m": gaps,
+    }
+    curves = {preset: [means(run) for run in of] for preset, of in runs.items()}
     print(json.dumps(summary, indent=2))
     (arguments.out / "budget.json").write_text(
         json.dumps({**summary, "curves": curves, "provenance": made_by}, indent=2) + "\n", "utf-8"
@@ -355,15 +361,21 @@ def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namesp
     return drawn, read_report(directory, "score").provenance.model_dump(mode="json")
 
 
-def gap_by_m(one: Drawn, other: Drawn) -> dict[int, dict[str, float]]:
-    """Mean |difference| of the pictures' distances at each m; and its mean by the chance of drawings alone.
+def means(run: Drawn) -> dict[str, dict[int, float]]:
+    """The distances of a run: means over drawings."""
+    return {name: {m: statistics.fmean(found) for m, found in by_m.items()} for name, by_m in run.items()}
 
-    The latter is of a normal difference about zero: √(2/π) of its standard error.
+
+def gap_by_m(some: Sequence[Drawn], others: Sequence[Drawn]) -> dict[int, dict[str, float]]:
+    """At each m the mean over pictures of |difference| of their distances, which are means over runs.
+
+    And what it would be by the chance of drawings alone: the mean size of a normal difference about zero,
+    √(2/π) of its standard error.
     """
     found = {}
     for m in COUNTS:
-        pairs = [(one[name][m], other[name][m]) for name in one]
-        differences = [abs(statistics.fmean(a) - statistics.fmean(b)) for a, b in pairs]
+        pairs = [([run[name][m] for run in some], [run[name][m] for run in others]) for name in some[0]]
+        differences = [abs(_mean(a) - _mean(b)) for a, b in pairs]
         errors = [math.hypot(_standard_error(a), _standard_error(b)) for a, b in pairs]
         found[m] = {
             "measured": statistics.fmean(differences),
@@ -372,8 +384,19 @@ def gap_by_m(one: Drawn, other: Drawn) -> dict[int, dict[str, float]]:
     return found
 
 
-def _standard_error(values: list[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values))
+def mean_gap(pairs: Iterable[tuple[Drawn, Drawn]]) -> dict[int, dict[str, float]]:
+    """The mean over pairs of single runs of their `gap_by_m`."""
+    gaps = [gap_by_m([one], [other]) for one, other in pairs]
+    return {m: {name: statistics.fmean(gap[m][name] for gap in gaps) for name in gaps[0][m]} for m in gaps[0]}
+
+
+def _mean(runs: Sequence[Sequence[float]]) -> float:
+    return statistics.fmean(statistics.fmean(run) for run in runs)
+
+
+def _standard_error(runs: Sequence[Sequence[float]]) -> float:
+    """Of the mean over runs, by the chance of their drawings."""
+    return math.hypot(*(statistics.stdev(run) / math.sqrt(len(run)) for run in runs)) / len(runs)
 
 
 def main() -> None:
@@ -396,7 +419,8 @@ def main() -> None:
     compared.add_argument("--model", default="shapes")
     compared.add_argument("--images", type=int, default=12)
     compared.add_argument("--drawings", type=int, default=20, help="of each picture and m")
-    compared.add_argument("--again", action="store_true", help="score with `paper` twice")
+    compared.add_argument("--fast-runs", type=int, default=1, help="with `fast`: run seeds 0, 1, …")
+    compared.add_argument("--paper-runs", type=int, default=1, help="with `paper`, likewise")
     compared.add_argument("--templates", default="photo", help="fast's own; see score --help")
     compared.add_argument("--threads", type=int)
     compared.add_argument("--dtype", default="auto")
