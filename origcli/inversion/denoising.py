@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from origcli.inversion.draws import Draws
 from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
-from origcli.models.unet import add_noise, min_snr_weight, prediction_target, signal_and_noise
+from origcli.models.unet import add_noise, prediction_target, signal_and_noise
 from origcli.runtime.device import learning_kernels
 from origcli.runtime.memory import slices
 
@@ -42,7 +42,6 @@ class Samples:
 
     Attributes:
         noisy, target: (b, c, h, w), on the device, fp32.
-        weight: (b,), of each one's error, on the device, fp32.
         timesteps: (b,), on the device.
         prompts: the p distinct prompts, as rows of `Lane.ids`, on the device.
         prompt_of: (b,), each sample's place in `prompts`, on the device.
@@ -50,7 +49,6 @@ class Samples:
 
     noisy: Tensor
     target: Tensor
-    weight: Tensor
     timesteps: Tensor
     prompts: Tensor
     prompt_of: Tensor
@@ -89,28 +87,22 @@ def make_samples(
     draws: Draws,
     alphas_cumprod: Tensor,
     prompt_rows: Tensor,
-    min_snr_gamma: float | None = None,
 ) -> Samples:
     """Noises a picture's latents.
 
     Args:
         alphas_cumprod: (T,), on the CPU.
         prompt_rows: (t,), on the CPU: the first template that reads the same to the text encoder.
-        min_snr_gamma: weigh errors by min-SNR (`min_snr_weight`); without it, all alike.
     """
     device = model.device
     signal, sigma = (to_device(x, device) for x in signal_and_noise(alphas_cumprod, draws.timesteps))
     noise, posterior = to_device(draws.noise, device), to_device(draws.posterior, device)
     views = to_device(draws.views, device)
     latents = (query.mean[views] + query.std[views] * posterior) * model.scaling_factor  # (b, c, h, w)
-    weight = torch.ones_like(signal)
-    if min_snr_gamma is not None:
-        weight = min_snr_weight(model.prediction_type, signal, sigma, min_snr_gamma)
     prompts, prompt_of = prompt_rows[draws.templates].unique(return_inverse=True)
     return Samples(
         noisy=add_noise(latents, noise, signal, sigma),
         target=prediction_target(model.prediction_type, latents, noise, signal, sigma),
-        weight=weight.flatten(),
         timesteps=to_device(draws.timesteps, device),
         prompts=to_device(prompts, device),
         prompt_of=to_device(prompt_of, device),
@@ -131,7 +123,7 @@ def gradient_scale(model: DiffusionModel) -> float:
 def lane_losses(
     model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples], size: int, learn: bool
 ) -> Tensor:
-    """Each lane's loss (lanes,): the mean of its samples' weighted squared errors, on the device.
+    """Each lane's loss (lanes,): the mean of its samples' squared errors, on the device.
 
     With `learn`, sets the gradient of each lane's vectors to that of its own loss: the vectors of one
     lane have no part in another's, so the gradient of the sum over lanes is each lane's own.
@@ -160,9 +152,8 @@ def _losses(
     """`lane_losses` of lanes whose prompts fit into memory together."""
     batch = len(samples[lanes[0].query].timesteps)
     used = sorted({lane.query for lane in lanes})
-    noisy, target, weight, timesteps = (
-        torch.cat([getattr(samples[i], name) for i in used])
-        for name in ("noisy", "target", "weight", "timesteps")
+    noisy, target, timesteps = (
+        torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "timesteps")
     )  # (pictures · b, …)
     attention = learning_kernels(model.device, model.dtype) if learn else nullcontext()
     with torch.set_grad_enabled(learn), attention:
@@ -182,7 +173,7 @@ def _losses(
             predicted = model.unet(
                 noisy[at].to(model.dtype), timesteps[at], leaf[prompts[part]].to(model.dtype)
             ).sample
-            error = (predicted.float() - target[at]).square().mean((1, 2, 3)) * weight[at]  # (part,)
+            error = (predicted.float() - target[at]).square().mean((1, 2, 3))  # (part,)
             if learn:
                 (error.sum() * (gradient_scale(model) / batch)).backward()
             errors.append(error.detach())

@@ -162,16 +162,9 @@ class _Optimisation:
             lr=self.rate,
             fused=model.device.type != "mps",
         )
-        self.min_snr_gamma = None if settings.min_snr_gamma == "off" else settings.min_snr_gamma
         self.fixed = {
             i: fixed_samples(
-                model,
-                query,
-                runtime.seed,
-                settings.evaluate_samples,
-                self.alphas,
-                self.prompt_rows,
-                self.min_snr_gamma,
+                model, query, runtime.seed, settings.evaluate_samples, self.alphas, self.prompt_rows
             )
             for i, query in enumerate(self.queries)
         }
@@ -233,7 +226,7 @@ class _Optimisation:
             stratified=settings.stratified,
             antithetic=settings.antithetic,
         )
-        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows, self.min_snr_gamma)
+        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows)
 
     def _losses(self, lanes: Sequence[Lane], samples: Mapping[int, Samples], learn: bool = False) -> Tensor:
         return self.batch.attempt(lambda size: lane_losses(self.model, lanes, samples, size, learn))

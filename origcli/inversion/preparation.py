@@ -122,7 +122,6 @@ def fixed_samples(
     size: int,
     alphas_cumprod: Tensor,
     prompt_rows: Tensor,
-    min_snr_gamma: float | None,
 ) -> Samples:
     """The samples of L_det."""
     draws = fixed_draws(
@@ -133,7 +132,7 @@ def fixed_samples(
         templates=len(prompt_rows),
         latent_shape=tuple(query.mean.shape[1:]),  # type: ignore[arg-type]
     )
-    return make_samples(model, query, draws, alphas_cumprod, prompt_rows, min_snr_gamma)
+    return make_samples(model, query, draws, alphas_cumprod, prompt_rows)
 
 
 def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:

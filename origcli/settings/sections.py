@@ -161,7 +161,6 @@ class InvertSettings(Section):
     batch_size: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"]
-    min_snr_gamma: Annotated[float, Field(gt=0)] | Literal["off"]
     stratified: bool
     antithetic: bool
     cool_down: int = Field(ge=0)

@@ -44,7 +44,6 @@ def invert_settings(**changes: object) -> InvertSettings:
         "batch_size": 4,
         "steps": 6,
         "learning_rate": 5e-3,
-        "min_snr_gamma": "off",
         "stratified": False,
         "antithetic": False,
         "cool_down": 0,

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 import torch
@@ -95,34 +94,6 @@ def test_gradients_are_those_of_a_plain_textual_inversion_step(
         assert loss == pytest.approx(plain_loss, rel=1e-5)
         torch.testing.assert_close(lane.vectors.grad, plain_gradient, rtol=1e-3, atol=1e-8)
         assert plain_gradient.norm(dim=1).min() > 1e-6  # far above the tolerance
-
-
-def test_min_snr_weighs_the_errors_and_their_gradients(
-    bert: DiffusionModel, pictures: list[Image.Image]
-) -> None:
-    lanes = lanes_of(bert)
-    query, schedule, rows = (
-        encode(bert, pictures[0], "p"),
-        noise_schedule(bert),
-        first_equal_rows(lanes[0].ids),
-    )
-    chosen = draws(bert, query.key)
-    even = make_samples(bert, query, chosen, schedule, rows)
-    assert (even.weight == 1).all()
-    weighed = make_samples(bert, query, chosen, schedule, rows, min_snr_gamma=5.0)
-    snr = schedule[chosen.timesteps] / (1 - schedule[chosen.timesteps])
-    below = snr if bert.prediction_type == "epsilon" else snr + 1
-    torch.testing.assert_close(weighed.weight, snr.clamp(max=5) / below, rtol=1e-4, atol=1e-7)
-    losses = lane_losses(bert, lanes, {0: weighed}, 7, learn=True)
-    found = gradients(lanes)
-    each, parts = [], []
-    for i in range(BATCH):
-        alone = replace(even, weight=torch.eye(BATCH)[i])
-        each.append(lane_losses(bert, lanes, {0: alone}, 7, learn=True) * weighed.weight[i])
-        parts.append([gradient * weighed.weight[i] for gradient in gradients(lanes)])
-    torch.testing.assert_close(losses, torch.stack(each).sum(0), rtol=1e-4, atol=1e-7)
-    for gradient, alone in zip(found, zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(gradient, torch.stack(alone).sum(0), rtol=1e-3, atol=1e-8)
 
 
 def test_every_one_of_the_m_rows_gets_a_gradient_of_its_own(
