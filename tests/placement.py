@@ -95,7 +95,6 @@ def samples(device: torch.device) -> Samples:
     return Samples(
         noisy=latents,
         target=latents,
-        weight=torch.ones(4, dtype=torch.float32, device=device),
         timesteps=torch.zeros(4, dtype=torch.long, device=device),
         prompts=torch.arange(2, device=device),
         prompt_of=torch.zeros(4, dtype=torch.long, device=device),
