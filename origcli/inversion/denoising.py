@@ -155,8 +155,8 @@ def _losses(
     noisy, target, timesteps = (
         torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "timesteps")
     )  # (pictures · b, …)
-    attention = learning_kernels(model.device, model.dtype) if learn else nullcontext()
-    with torch.set_grad_enabled(learn), attention:
+    kernels = learning_kernels(model.device, model.dtype) if learn else nullcontext()
+    with torch.set_grad_enabled(learn), kernels:
         states = _states(model, lanes, samples)  # (prompts, L, d)
         first, prompt_of, source = 0, [], []
         for lane in lanes:

@@ -246,8 +246,8 @@ class _Trainer:
         for part in parts:
             samples = {name: rows[part].to(device, non_blocking=True) for name, rows in batch.items()}
             last = part is parts[-1]
-            attention = learning_kernels(device, self.runtime.dtype)
-            with attention, nullcontext() if last else self.accelerator.no_sync(self.objective):
+            kernels = learning_kernels(device, self.runtime.dtype)
+            with kernels, nullcontext() if last else self.accelerator.no_sync(self.objective):
                 terms = self.objective(**samples)
                 self.accelerator.backward(terms["loss"].float().sum() / count)
             for name, rows in terms.items():
