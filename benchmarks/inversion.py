@@ -15,10 +15,11 @@ It does so on the bundled model (or `--model`) and on a randomly initialised pip
 are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.
 
 `budget` scores pictures that are declared below with the presets `paper` and `fast`, both in the prompts
-that `--templates` names, each in so many runs with seeds 0, 1, … It reports the mean |d_fast − d_paper| at
-each m, of single runs and of their means; how far runs of `paper` are from each other; and what either would
-be by the chance of drawings alone. It goes on where it was stopped. With `--shard` it scores a part of the
-pictures and reports nothing: a run of all finds what parts have done.
+that `--templates` names, each in so many runs with seeds 0, 1, … (which are of the drawings, too; those of
+`score --repeats` share theirs). It reports the mean |d_fast − d_paper| at each m, of single runs and of their
+means; how far runs of `paper` are from each other; and what either would be by the chance of drawings alone.
+It goes on where it was stopped. With `--shard` it scores a part of the pictures and reports nothing: a run of
+all finds what parts have done.
 """
 
 import argparse
