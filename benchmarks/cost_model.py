@@ -20,13 +20,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from origcli.experiments.costs import decoding_flops
-from origcli.experiments.footprint import count_footprint
 from origcli.generation.sampling import prompt_states, sample_latents
 from origcli.inversion.cost import count_flops, sample_seconds, total_flops, work
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.runtime.context import Runtime
+from origcli.scoring.dry_run import decoding_flops
+from origcli.scoring.footprint import count_footprint
 from origcli.settings import Settings, resolve
 from tests.stable_diffusion import TEXT, UNET, VAE
 

@@ -22,7 +22,6 @@ from PIL import Image
 from origcli.detection.evaluation import LOWEST, Evaluation
 from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
-from origcli.models.registry import bundled_directory
 from origcli.models.vae import decode_latents, encode_moments, load_vae, to_images, to_pixels
 from origcli.runtime.context import open_runtime
 from origcli.runtime.memory import slices
@@ -31,6 +30,7 @@ from origcli.scenes.mixtures import Recipe
 from origcli.scenes.records import scene_of
 from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
+from origcli.weights.registry import bundled_directory
 
 SEED = 77
 WORLDS: dict[str, dict[str, Sequence[str]]] = {

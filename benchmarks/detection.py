@@ -26,8 +26,8 @@ from origcli.detection.counting import multiset
 from origcli.detection.pictures import Seen, detect_files
 from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
+from origcli.images.inputs import find_inputs
 from origcli.runtime.context import Runtime
-from origcli.runtime.inputs import find_inputs
 from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset

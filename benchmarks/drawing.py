@@ -24,13 +24,13 @@ from origcli.detection.counting import f1, multiset
 from origcli.detection.detector import Detection, Detector
 from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
-from origcli.experiments.opening import open_models
 from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import DiffusionModel
 from origcli.reports.sheets import sheet
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.scenes.captions import caption
 from origcli.scenes.elements import ALL_ELEMENTS, CORE_SHAPES, Element
+from origcli.scoring.setup import open_models
 from origcli.settings import Settings, resolve
 
 BIG_FULL = tuple(e for e in ALL_ELEMENTS if e.size == "big" and e.texture == "full")

@@ -335,12 +335,12 @@ def budget(arguments: argparse.Namespace) -> None:
 
 def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namespace) -> tuple[Drawn, Any]:
     """What `origcli score` finds with a preset and a run seed, and what it was made by."""
-    from origcli.experiments.originality import RESULTS, Request
-    from origcli.experiments.originality import run as score
+    from origcli.images.inputs import find_inputs
     from origcli.reports.schema import ScoreResult
     from origcli.reports.writers import ResultLog, read_report
-    from origcli.runtime.inputs import find_inputs
     from origcli.runtime.progress import open_progress
+    from origcli.scoring.run import RESULTS, Request
+    from origcli.scoring.run import run as score
 
     part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
     directory = arguments.out / f"{preset}{f'-seed-{seed}' if seed else ''}{part}"

@@ -28,15 +28,15 @@ from PIL import Image
 
 BUDGETS = {"small": ("--invert-steps", "25", "--images", "4", "--steps", "25"), "fast": ()}
 STAGES = {
-    "open the models": ("origcli.experiments.opening", "", "open_models"),
-    "ceiling": ("origcli.experiments.opening", "", "find_ceiling"),
-    "drawings without tokens": ("origcli.experiments.opening", "", "draw_undirected"),
-    "read, round trip, domain": ("origcli.experiments.scorer", "", "look"),
-    "learn": ("origcli.experiments.learning", "", "invert"),
-    "draw": ("origcli.experiments.drawing", "", "draw"),
-    "measure drawings": ("origcli.experiments.drawing", "Drawer", "_measure"),
-    "pictures, tokens, bootstrap": ("origcli.experiments.scorer", "Scorer", "_result"),
-    "reports": ("origcli.experiments.originality", "", "finish"),
+    "open the models": ("origcli.scoring.setup", "", "open_models"),
+    "ceiling": ("origcli.scoring.setup", "", "find_ceiling"),
+    "drawings without tokens": ("origcli.scoring.setup", "", "draw_undirected"),
+    "read, round trip, domain": ("origcli.scoring.scorer", "", "look"),
+    "learn": ("origcli.scoring.learning", "", "invert"),
+    "draw": ("origcli.scoring.drawing", "", "draw"),
+    "measure drawings": ("origcli.scoring.drawing", "Drawer", "_measure"),
+    "pictures, tokens, bootstrap": ("origcli.scoring.scorer", "Scorer", "_result"),
+    "reports": ("origcli.scoring.run", "", "finish"),
 }
 
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--stages", action="store_true", help="only the stages of one image, in this process")
     asked = parser.parse_args()
     if asked.image is None:
-        from origcli.models.registry import bundled_directory
+        from origcli.weights.registry import bundled_directory
 
         asked.image = bundled_directory() / "example.png"
     common = ["--model", asked.model, "--threads", str(asked.threads), "--force"]

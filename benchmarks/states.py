@@ -20,13 +20,13 @@ from torch import Tensor
 from origcli.detection.counting import f1, multiset
 from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
-from origcli.experiments.opening import open_models
 from origcli.generation.sampling import draw, prompt_states
 from origcli.inversion.templates import fill, without_slot
 from origcli.models.pipeline import tokenize
 from origcli.runtime.context import open_runtime
 from origcli.scenes.captions import caption
 from origcli.scenes.elements import Element
+from origcli.scoring.setup import open_models
 from origcli.settings import resolve
 
 PROMPT = "a photo of {S}"

@@ -19,8 +19,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from origcli.experiments.opening import open_models
-from origcli.experiments.queries import make_queries, query_recipe
 from origcli.generation.sampling import prompt_states
 from origcli.inversion.preparation import encode, noise_schedule
 from origcli.inversion.templates import fill
@@ -31,7 +29,9 @@ from origcli.runtime.memory import slices
 from origcli.runtime.seeding import generator
 from origcli.scenes.captions import caption, parse_caption
 from origcli.scenes.elements import COLORS
+from origcli.scoring.setup import open_models
 from origcli.settings import resolve
+from origcli.studies.queries import make_queries, query_recipe
 
 PROMPT = "a photo of {S}"
 TENTHS = 10

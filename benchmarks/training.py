@@ -43,7 +43,6 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from origcli.models.pipeline import text_states, tokenize
-from origcli.models.registry import bundled_directory
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler
 from origcli.models.vae import load_vae
@@ -58,6 +57,7 @@ from origcli.training.denoising import DenoisingObjective, Latents, compute_feat
 from origcli.training.features import distinct
 from origcli.training.loop import Batch, Job, train
 from origcli.training.unet import initial_unet
+from origcli.weights.registry import bundled_directory
 
 WARM_UP = 1
 Step = Callable[[], object]

@@ -18,6 +18,7 @@ from origcli.runtime.progress import open_progress
 if TYPE_CHECKING:
     from PIL import Image
 
+    from origcli.images.inputs import Input
     from origcli.reports.schema import (
         DetectReport,
         InvertReport,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         TrainVaeReport,
     )
     from origcli.runtime.context import Runtime
-    from origcli.runtime.inputs import Input
     from origcli.scenes.dataset import Dataset
     from origcli.settings import Settings
 
@@ -86,10 +86,10 @@ def score(
         OrigError: as the command would end with its exit status. Images that cannot be read are no
             error but `report.errors`.
     """
-    from origcli.experiments.originality import Request
-    from origcli.experiments.originality import run as measure
     from origcli.reports.writers import read_report
     from origcli.runtime.cache import cache_directory
+    from origcli.scoring.run import Request
+    from origcli.scoring.run import run as measure
 
     words = {
         "model": model,
@@ -156,7 +156,7 @@ def draw(
     """
     from PIL import Image
 
-    from origcli.experiments import pictures
+    from origcli.inversion import drawing as pictures
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     file = None if embeddings is None else Path(embeddings)
@@ -194,8 +194,8 @@ def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -
     Raises:
         OrigError: as the command would end with its exit status.
     """
+    from origcli.runtime.workers import available_cores
     from origcli.scenes.mixtures import Recipe
-    from origcli.scenes.workers import available_cores
     from origcli.scenes.writing import write_dataset
 
     settings = _settings(run, synth={"count": count})
@@ -253,7 +253,7 @@ def _words(paths: Paths) -> list[str]:
 
 
 def _inputs(images: Paths) -> "list[Input]":
-    from origcli.runtime.inputs import find_inputs
+    from origcli.images.inputs import find_inputs
 
     return find_inputs(_words(images))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from origcli.runtime.inputs import Input, find_inputs
+from origcli.images.inputs import Input, find_inputs
 from origcli.settings import Settings, resolve
 
 TINY: dict[str, dict[str, Any]] = {
@@ -34,8 +34,8 @@ class PixelDistance:
 @pytest.fixture
 def pixel_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every metric is `PixelDistance`, and a scale of any width is wide enough."""
-    monkeypatch.setattr("origcli.experiments.opening.open_metric", lambda *_, **__: PixelDistance())
-    monkeypatch.setattr("origcli.experiments.measure.LEAST_RANGE", -10.0)
+    monkeypatch.setattr("origcli.scoring.setup.open_metric", lambda *_, **__: PixelDistance())
+    monkeypatch.setattr("origcli.scoring.measure.LEAST_RANGE", -10.0)
 
 
 @pytest.fixture
@@ -61,3 +61,18 @@ def pictures(tmp_path: Path) -> list[Input]:
         pixels = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
     return find_inputs([str(tmp_path / "pictures")])
+
+
+class NarrowDistance(PixelDistance):
+    """Between 0.5 and 0.6, so that floor and ceiling are alike."""
+
+    def between(self, a: np.ndarray, b: np.ndarray) -> float:
+        return 0.5 + 0.1 * super().between(a, b)
+
+
+@pytest.fixture
+def narrow_metric(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every metric is `NarrowDistance`, and a scale of any width is wide enough."""
+    monkeypatch.setattr("origcli.scoring.setup.open_metric", lambda *_, **__: NarrowDistance())
+    monkeypatch.setattr("origcli.scoring.measure.LEAST_RANGE", -10.0)
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from origcli.cli.app import main
-from origcli.models.dreamsim_release import RELEASES
+from origcli.weights.dreamsim_release import RELEASES
 from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
 from tests.perception.releases import archive, write_release
 from tests.serving import Files, file_server
@@ -115,8 +115,8 @@ def no_network(*arguments: object) -> None:
 def fetched_over_a_bad_connection(
     hub: Hub, files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("origcli.models.hub_answers.FIRST_WAIT_S", 0.0)
-    monkeypatch.setattr("origcli.runtime.downloads.LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr("origcli.weights.hub_answers.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("origcli.weights.downloads.LONGEST_WAIT_S", 0.0)
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     hub.only, hub.faults = "unet/diffusion_pytorch_model.safetensors", [("cut", 5000), 429, ("flip", 900)]
     files.faults = [429, ("cut", 2_000_000), 503]  # the first is the question for the size

@@ -86,8 +86,8 @@ def calibrate(
             },
         },
     )
-    from origcli.experiments import calibration
     from origcli.runtime.context import open_runtime
+    from origcli.scoring import calibrate as calibration
 
     target = options.run_path("calibrate", out, [Path(settings.score.model).name], force)
     existing = options.existing(resume=False, force=force)

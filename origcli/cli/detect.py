@@ -107,8 +107,8 @@ def detect(
     }
     settings = options.load_settings(preset, config, flags)
     from origcli.detection import survey
+    from origcli.images.inputs import find_inputs
     from origcli.runtime.context import open_runtime
-    from origcli.runtime.inputs import find_inputs
 
     progress = present.progress(quiet)
     with open_runtime(settings.runtime, None, progress) as runtime:

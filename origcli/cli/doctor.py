@@ -10,7 +10,7 @@ from origcli.cli import options, present
 from origcli.errors import ModelError
 
 if TYPE_CHECKING:
-    from origcli.models.readiness import Check
+    from origcli.scoring.readiness import Check
 
 COLUMNS = ("check", "state", "detail", "remedy")
 _ENOUGH_DISK = 10e9
@@ -36,8 +36,8 @@ def doctor(
       origcli doctor --model sd15 --metric dreamsim:dino_vitb16
       origcli doctor --json
     """
-    from origcli.models.readiness import check_fetched, check_score, chosen_model
     from origcli.runtime.device import select_device
+    from origcli.scoring.readiness import check_fetched, check_score, chosen_model
     from origcli.settings import resolve
 
     flags = {
@@ -77,8 +77,8 @@ def _machine(chosen: str) -> "list[Check]":
 
     import torch
 
-    from origcli.models.readiness import Check
     from origcli.runtime.machine import device_facts
+    from origcli.scoring.readiness import Check
 
     version = ".".join(map(str, sys.version_info[:3]))
     cuda = f", built for CUDA {torch.version.cuda}" if torch.version.cuda else ", built without CUDA"
@@ -107,9 +107,9 @@ def _caches() -> "list[Check]":
     """Where things are kept, and how much room there is."""
     from huggingface_hub import constants
 
-    from origcli.models.readiness import Check
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.machine import free_disk
+    from origcli.scoring.readiness import Check
 
     checks = []
     for label, path in (("cache", cache_directory()), ("hub cache", Path(constants.HF_HUB_CACHE))):
@@ -126,9 +126,9 @@ def _caches() -> "list[Check]":
 
 def _facts() -> dict[str, Any]:
     """Versions, devices and everything that can be fetched, for scripts."""
-    from origcli.models.fetching import names, state
     from origcli.runtime.machine import cores, device_facts, memory_facts
     from origcli.runtime.provenance import package_versions
+    from origcli.weights.fetching import names, state
 
     fetched = [state(name) for name in names()]
     return {

@@ -73,7 +73,7 @@ def draw(
         },
     }
     settings = options.load_settings(preset, config, flags)
-    from origcli.experiments import pictures
+    from origcli.inversion import drawing as pictures
     from origcli.runtime.context import open_runtime
 
     target = options.run_path("draw", out, [Path(model).name], force)

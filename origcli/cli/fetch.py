@@ -8,7 +8,7 @@ from origcli.cli import options, present
 from origcli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from origcli.models.fetching import State
+    from origcli.weights.fetching import State
 
 COLUMNS = ("name", "state", "gigabytes", "variant", "what", "source", "path")
 SHOWN = tuple(name for name in COLUMNS if name != "source")  # an address fills a terminal
@@ -58,8 +58,8 @@ def fetch(
       origcli fetch --verify
       origcli fetch sd15 dreamsim --offline
     """
-    from origcli.models import fetching
     from origcli.settings import resolve
+    from origcli.weights import fetching
 
     if variant not in (None, "fp16"):
         raise UsageError(
@@ -81,7 +81,7 @@ def fetch(
 
 
 def _names() -> list[str]:
-    from origcli.models.fetching import names
+    from origcli.weights.fetching import names
 
     return list(names())
 

@@ -103,9 +103,9 @@ def fixed_location(
         },
     }
     settings = options.load_settings(preset, config, flags)
-    from origcli.experiments.fixed_location import run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
+    from origcli.studies.fixed_location import run
 
     target = out or Path("runs") / "fixed-location"
     progress = present.progress(quiet)

@@ -190,8 +190,8 @@ def generalize(
         },
     }
     settings = options.load_settings(options.for_many_models(preset), config, flags)
-    from origcli.experiments.diversity import choose
-    from origcli.experiments.study import plan_rows, planned, write_plan
+    from origcli.studies.generalization.diversity import choose
+    from origcli.studies.generalization.plan import plan_rows, planned, write_plan
 
     chosen = choose(planned(settings), only or ())
     if plan:
@@ -204,8 +204,8 @@ def generalize(
         else:
             present.rows(rows, PLAN_COLUMNS, form)
         return int(ExitCode.OK)
-    from origcli.experiments.generalization import run
     from origcli.runtime.context import open_runtime
+    from origcli.studies.generalization.run import run
 
     target = out or Path("runs") / "generalize"
     progress = present.progress(quiet)

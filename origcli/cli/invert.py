@@ -155,7 +155,7 @@ def invert(
       origcli invert paintings/ --out runs/paintings --resume
       origcli invert photo.jpg --tokens 1-5 --dry-run
     """
-    from origcli.runtime.inputs import find_inputs
+    from origcli.images.inputs import find_inputs
 
     progress = present.progress(quiet)
     inputs = find_inputs(images, follow_links=follow_links, say=progress.say)

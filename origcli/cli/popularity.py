@@ -75,9 +75,9 @@ def popularity(
         },
     }
     settings = options.load_shapes_settings(preset, config, flags)
-    from origcli.experiments.popularity import run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
+    from origcli.studies.popularity import run
 
     target = out or Path("runs") / "popularity"
     progress = present.progress(quiet)

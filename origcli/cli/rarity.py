@@ -67,9 +67,9 @@ def rarity(
         },
     }
     settings = options.load_shapes_settings(preset, config, flags)
-    from origcli.experiments.rarity import run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
+    from origcli.studies.rarity import run
 
     target = out or Path("runs") / "rarity"
     progress = present.progress(quiet)

@@ -34,8 +34,8 @@ def merge(
       for i in 1 2 3 4; do origcli score list.csv --shard $i/4 --out shard-$i; done
       origcli report merge shard-* --out whole
     """
-    from origcli.experiments import archive
     from origcli.runtime.run_directory import RunDirectory
+    from origcli.scoring import run_archive as archive
 
     if out.resolve() in [run.resolve() for run in runs]:
         raise UsageError(f"{out}: would be written over while it is read", "give --out another directory")
@@ -57,8 +57,8 @@ def render(
       origcli report render runs/score-photo
       origcli report render runs/score-photo --figures
     """
-    from origcli.experiments import archive
     from origcli.runtime.run_directory import RunDirectory
+    from origcli.scoring import run_archive as archive
 
     with RunDirectory(run):
         archive.render(run, figures)

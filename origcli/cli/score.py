@@ -14,8 +14,8 @@ from origcli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from origcli.experiments.originality import Request
     from origcli.runtime.context import Runtime
+    from origcli.scoring.run import Request
     from origcli.settings import Settings
 
 PLAN = ("stage", "count", "product", "tflop", "minutes", "batch", "gigabytes")
@@ -230,8 +230,8 @@ def score(
       origcli score list.csv --out runs/big --resume
     """
     from origcli.cli.score_output import ScoreOutput
-    from origcli.experiments.gate import parse_gate
-    from origcli.runtime.inputs import find_inputs
+    from origcli.images.inputs import find_inputs
+    from origcli.scoring.gate import parse_gate
 
     gates = [parse_gate(text) for text in fail_if or ()]
     progress = present.progress(quiet)
@@ -269,9 +269,9 @@ def score(
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
     target = options.run_path("score", out, [one.name for one in inputs], resume or force)
 
-    from origcli.experiments.originality import Request, run
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
+    from origcli.scoring.run import Request, run
 
     request = Request(inputs=inputs, shard=shard, given=_given(embeddings), ray=ray, in_print=figures)
     if dry_run:
@@ -290,9 +290,9 @@ def _print_plan(request: "Request", settings: "Settings", runtime: "Runtime", fo
     """What the run, or this shard of it, would do and cost, at most."""
     from dataclasses import asdict
 
-    from origcli.experiments.costs import plan
-    from origcli.experiments.opening import open_models
-    from origcli.experiments.originality import planned
+    from origcli.scoring.dry_run import plan
+    from origcli.scoring.run import planned
+    from origcli.scoring.setup import open_models
 
     images = len(planned(request, settings, runtime)[1])
     models = open_models(settings, runtime)

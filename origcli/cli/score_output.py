@@ -7,10 +7,10 @@ from typing import Any
 from origcli.cli import present
 from origcli.cli.options import Format
 from origcli.errors import GateError
-from origcli.experiments.gate import Gate
 from origcli.reports import tables
 from origcli.reports.schema import Failure, ScoreReport, ScoreResult
 from origcli.reports.writers import csv_text
+from origcli.scoring.gate import Gate
 
 CURVE = ("m", "distance", "distance_low", "distance_high", "share_passing", "l_det")
 OVERVIEW = ("path", "group", "verdict", "tokens_needed", "originality", "originality_low", "originality_high")

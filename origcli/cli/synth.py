@@ -204,7 +204,7 @@ def synth(
     if dry_run:
         _present_plan(recipe, form)
         return
-    from origcli.scenes.workers import available_cores
+    from origcli.runtime.workers import available_cores
     from origcli.scenes.writing import write_dataset
 
     dataset = write_dataset(

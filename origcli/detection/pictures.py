@@ -12,9 +12,9 @@ from PIL import Image
 
 from origcli.detection.detector import Detection, Detector
 from origcli.errors import OrigError
-from origcli.models.images import read_picture
+from origcli.images.inputs import Input
+from origcli.images.reading import read_picture
 from origcli.runtime import interrupts
-from origcli.runtime.inputs import Input
 
 _MAX_PIXELS = 1 << 24  # of the pictures that wait for the detector at one time, per batch
 Read = tuple[Image.Image, dict[str, Any]] | OrigError

@@ -14,7 +14,7 @@ from origcli.detection.evaluation import LOWEST, Evaluation
 from origcli.detection.pictures import Seen, detect_files
 from origcli.detection.yolo import YoloDetector, load_yolo
 from origcli.errors import UsageError
-from origcli.models.registry import BUNDLED, DETECTOR, bundled_directory
+from origcli.images.inputs import Input
 from origcli.reports.envelope import Estimate, Failure, ImageFacts, ModelFacts, Provenance, Status
 from origcli.reports.schema import (
     ConfusionMatrix,
@@ -25,7 +25,6 @@ from origcli.reports.schema import (
 )
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
-from origcli.runtime.inputs import Input
 from origcli.runtime.memory import slices
 from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.run_directory import atomic_file, make_directory
@@ -33,6 +32,7 @@ from origcli.scenes.dataset import read_dataset
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.records import scene_of
 from origcli.settings import Settings
+from origcli.weights.registry import BUNDLED, DETECTOR, bundled_directory
 
 
 def detector_directory(name: str) -> Path:

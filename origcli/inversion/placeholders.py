@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from origcli.errors import ModelError, UsageError
+from origcli.images.inputs import slug
 from origcli.inversion.templates import fill
 from origcli.models.pipeline import tokenize
-from origcli.runtime.inputs import slug
 
 _SLOT_TOKEN = "<origcli-slot>"
 

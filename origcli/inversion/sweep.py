@@ -13,6 +13,8 @@ from typing import Any
 from PIL import Image
 
 from origcli.errors import InputError, NonFiniteError
+from origcli.images.inputs import Input
+from origcli.images.reading import read_image
 from origcli.inversion import cost
 from origcli.inversion.embeddings import save_embeddings, start_facts
 from origcli.inversion.optimisation import Inversion, invert
@@ -20,10 +22,8 @@ from origcli.inversion.placeholders import check_placeholders, placeholder
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.previews import Previews, previews_of
 from origcli.inversion.templates import read_templates
-from origcli.models.images import read_image
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
-from origcli.models.registry import ModelEntry
 from origcli.reports.schema import (
     Estimate,
     Failure,
@@ -38,12 +38,12 @@ from origcli.reports.schema import (
 )
 from origcli.reports.writers import ResultLog, csv_text, write_report
 from origcli.runtime.context import Runtime
-from origcli.runtime.inputs import Input
 from origcli.runtime.paths import path_text
 from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_file, hash_value, package_versions
 from origcli.runtime.run_directory import make_directory, write_text
 from origcli.settings import Settings
+from origcli.weights.registry import ModelEntry
 
 LOG, CHECKPOINTS = "results.jsonl", "checkpoints"
 HISTORY_COLUMNS = ("m", "step", "loss", "l_det")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from origcli.models.checkpoints import atomic_directory
 from origcli.models.pipeline import load_pipeline, save_pipeline
-from origcli.models.registry import REGISTRY_FILE
 from origcli.runtime.context import Runtime
+from origcli.weights.registry import REGISTRY_FILE
 
 
 def store_half(pipeline: Path, directory: Path) -> None:

@@ -2,8 +2,8 @@
 
 from origcli.errors import ModelError
 from origcli.models.pipeline import DiffusionModel, load_pipeline
-from origcli.models.registry import ModelEntry, resolve
 from origcli.runtime.context import Runtime
+from origcli.weights.registry import ModelEntry, resolve
 
 
 def open_model(name: str, runtime: Runtime) -> tuple[ModelEntry, DiffusionModel]:

@@ -20,13 +20,12 @@ from origcli.models.checkpoints import quiet_loading
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.footprint import PeakMemory
-from origcli.runtime.provenance import hash_files
 from origcli.runtime.run_directory import write_json
+from origcli.weights.hashing import COMPONENTS, hash_pipeline
 
 DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
 TEXT_ENCODERS = ("CLIPTextModel", "BertModel")
 TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "BertTokenizer", "BertTokenizerFast")
-_COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -180,31 +179,13 @@ def load_pipeline(
     )
 
 
-def hash_pipeline(root: Path, variant: str | None = None) -> str:
-    """sha256 over all files that loading reads: weights of the variant, configurations, vocabulary."""
-    files = [
-        path
-        for part in _COMPONENTS
-        for path in (root / part).rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-        if path.suffix in (".json", ".txt") or _is_of_variant(path.name, variant)
-    ]
-    return hash_files(files, root)
-
-
-def _is_of_variant(name: str, variant: str | None) -> bool:
-    """Whether loading reads a weight file: `model.safetensors` may lie beside `model.fp16.safetensors`."""
-    middle = name.removesuffix(".safetensors").partition(".")[2]  # "", "fp16" or "fp16-00001-of-00002"
-    return name.endswith(".safetensors") and middle.partition("-")[0] == (variant or "")
-
-
 def _read_index(root: Path) -> dict[str, Any]:
     path = root / "model_index.json"
     if not path.is_file():
         raise ModelError(f"{root}: not a pipeline directory: it has no model_index.json")
     try:
         index = json.loads(path.read_bytes())
-        missing = [part for part in _COMPONENTS if not _is_named(index.get(part))]
+        missing = [part for part in COMPONENTS if not _is_named(index.get(part))]
     except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise ModelError(f"{path}: not valid JSON: {error}") from error
     if missing:

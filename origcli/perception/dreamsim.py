@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from origcli.errors import ModelError
-from origcli.models import dreamsim_release
 from origcli.perception.dreamsim_towers import SIDE, load_towers
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
+from origcli.weights import dreamsim_release
 
 DEFAULT_VARIANT = "ensemble"
 _BATCH = 32

@@ -30,13 +30,13 @@ from origcli.runtime.run_directory import (
     write_json,
     write_text,
 )
+from origcli.runtime.workers import Check, run_units
 from origcli.scenes import shards
 from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, read_dataset
 from origcli.scenes.frequencies import Tally, frequency_facts, tally
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.pictures import Picture, make_pictures
 from origcli.scenes.records import data_yaml, record_line, yolo_labels
-from origcli.scenes.workers import Check, run_units
 
 UNIT = 1000
 PLAN_NAME = ".synth.json"

@@ -11,8 +11,8 @@ import torch
 from origcli.errors import ModelError
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.context import Runtime
-from origcli.runtime.downloads import RemoteFile, download
 from origcli.runtime.provenance import hash_file
+from origcli.weights.downloads import RemoteFile, download
 
 VGG16 = RemoteFile(
     "https://download.pytorch.org/models/vgg16-397923af.pth",

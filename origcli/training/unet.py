@@ -11,8 +11,7 @@ from origcli.errors import ModelError
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import atomic_directory
-from origcli.models.pipeline import DiffusionModel, hash_pipeline, save_pipeline
-from origcli.models.registry import BUNDLED, COMPANIONS, bert_directory, bundled_directory
+from origcli.models.pipeline import DiffusionModel, save_pipeline
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler, build_unet, load_unet
 from origcli.models.vae import load_vae
@@ -45,6 +44,8 @@ from origcli.training.report import (
 from origcli.training.schedule import steps_in
 from origcli.training.text_encoder import pretrain
 from origcli.training.vae import held_out_indices, latent_side
+from origcli.weights.hashing import hash_pipeline
+from origcli.weights.registry import BUNDLED, COMPANIONS, bert_directory, bundled_directory
 
 _SAMPLE_STEPS, _SAMPLE_GUIDANCE = 25, 2.0
 _READS_TEXT = re.compile(r"\.attn2\.to_[kv]\.weight$")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _LOADED = [
     *("torch", "accelerate", "diffusers", "transformers", "origcli.cli.app", "origcli.training.unet"),
-    *("origcli.experiments.originality", "origcli.detection.yolo", "tests.chaos.processes"),
+    *("origcli.scoring.run", "origcli.detection.yolo", "tests.chaos.processes"),
 ]
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(_LOADED)

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from origcli.experiments.originality import Request, run
+from origcli.images.inputs import Input
 from origcli.runtime.context import open_runtime
-from origcli.runtime.inputs import Input
+from origcli.scoring.run import Request, run
 from tests.measuring import pixel_metric, tiny_settings
 
 __all__ = ["pixel_metric", "tiny_settings"]

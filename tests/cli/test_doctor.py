@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import constants
 
 from origcli.cli.app import main
-from origcli.models import registry
-from origcli.models.pipeline import hash_pipeline
-from origcli.models.registry import RegistryValues, write_registry
+from origcli.weights import registry
+from origcli.weights.hashing import hash_pipeline
+from origcli.weights.registry import RegistryValues, write_registry
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -86,7 +86,7 @@ def test_the_metric_that_is_asked_for(run: Run, bundled: Path, monkeypatch: pyte
 
 def test_what_is_fetched_is_said(run: Run, bundled: Path, tmp_path: Path) -> None:
     assert "nothing" in run("--device", "cpu")[1]
-    from origcli.models import fetching
+    from origcli.weights import fetching
 
     fetching.weight_file("yolov8n").write_bytes(b"weights")
     _, out, _ = run("--device", "cpu", "--json")

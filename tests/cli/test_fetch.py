@@ -11,10 +11,9 @@ import pytest
 from huggingface_hub import constants
 
 from origcli.cli.app import main
-from origcli.models import fetching
-from origcli.models.fetching import State
-from origcli.runtime import downloads
-from origcli.runtime.downloads import RemoteFile
+from origcli.weights import downloads, fetching
+from origcli.weights.downloads import RemoteFile
+from origcli.weights.fetching import State
 from tests.serving import Files, file_server
 
 Run = Callable[..., tuple[int, str, str]]

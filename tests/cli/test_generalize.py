@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.command_line import PROGRAM, origcli
 from tests.detection.tiny import write_tiny_detector
-from tests.experiments.toys import toml_of, toy_settings
+from tests.studies.toys import toml_of, toy_settings
 
 FIRST, SECOND = "04-01-no-big-red-full-circle", "04-02-no-big-blue-empty-square"
 

@@ -78,7 +78,7 @@ def test_wrong_words_are_usage_errors(run, pictures, tiny_bert_pipeline_dir, mon
     if "--metric" in words:
         from origcli.perception.distance import open_metric
 
-        monkeypatch.setattr("origcli.experiments.opening.open_metric", open_metric)
+        monkeypatch.setattr("origcli.scoring.setup.open_metric", open_metric)
     model = () if "--model" in words else ("--model", tiny_bert_pipeline_dir)
     done = run("score", pictures[0].path, *model, *QUICK, *words)
     assert done.status == 2 and told in done.err and "Traceback" not in done.err and not done.out
@@ -236,7 +236,7 @@ def test_the_cache_is_shown_and_cleared(run, pictures, tiny_bert_pipeline_dir):
 def test_calibration_writes_what_scores_stand_on(run, pictures, tiny_bert_pipeline_dir, tmp_path):
     import shutil
 
-    from origcli.models.registry import read_registry
+    from origcli.weights.registry import read_registry
 
     model = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model")
     words = ("--device", "cpu", "--threads", "1", "--quiet", "--steps", "2", "--images", "2")
@@ -297,7 +297,7 @@ def test_killed_runs_go_on_to_the_same_bytes(run, tmp_path, pictures, tiny_bert_
     """SIGKILL in the middle, in a process of its own, before the second drawing of a batch of two images."""
     program = (
         "import os, signal, sys\nfrom tests.measuring import PixelDistance\n"
-        "from origcli.experiments import drawing, measure, opening\n"
+        "from origcli.scoring import drawing, measure\nfrom origcli.scoring import setup as opening\n"
         "opening.open_metric = lambda *_, **__: PixelDistance()\nmeasure.LEAST_RANGE = -10.0\n"
         "draw, calls = drawing.draw, []\n"
         "def once(*a, **k):\n"

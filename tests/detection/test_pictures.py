@@ -5,7 +5,7 @@ from PIL import Image
 
 from origcli.detection.detector import Detection
 from origcli.detection.pictures import Seen, Unreadable, detect_files
-from origcli.runtime.inputs import Input
+from origcli.images.inputs import Input
 from origcli.scenes.elements import ALL_ELEMENTS
 
 

@@ -17,19 +17,19 @@ from safetensors.torch import save
 
 from origcli.detection.card import read_card
 from origcli.errors import OrigError
+from origcli.images.inputs import find_inputs
+from origcli.images.reading import read_image
 from origcli.inversion.embeddings import load_embeddings
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import load_checkpoint
-from origcli.models.images import read_image
-from origcli.models.registry import bundled_directory, read_registry
 from origcli.reports.writers import read_report
-from origcli.runtime.archives import unpack
-from origcli.runtime.inputs import find_inputs
 from origcli.scenes.dataset import read_dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.records import scene_of
 from origcli.scenes.writing import write_dataset
 from origcli.settings import preset_values, resolve
+from origcli.weights.archives import unpack
+from origcli.weights.registry import bundled_directory, read_registry
 from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
 from tests.reports import samples
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origcli.experiments.archive import IMAGES, PROVENANCE, RESULTS, read_saved
 from origcli.models.pipeline import load_pipeline
-from origcli.models.registry import resolve
 from origcli.runtime.context import Runtime
 from origcli.runtime.run_directory import write_json
+from origcli.scoring.run_archive import IMAGES, PROVENANCE, RESULTS, read_saved
+from origcli.weights.registry import resolve
 from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
 from tests.reports import samples
 

@@ -8,14 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from origcli.cli.invert import parse_counts
-from origcli.experiments.batches import take_shard
-from origcli.experiments.gate import parse_gate
-from origcli.models.registry import hub_model
-from origcli.runtime.inputs import slug
+from origcli.images.inputs import slug
 from origcli.runtime.paths import path_of
 from origcli.scenes.captions import parse_caption
 from origcli.scenes.elements import Element, parse_description, select_elements
+from origcli.scoring.batches import take_shard
+from origcli.scoring.gate import parse_gate
 from origcli.settings import Settings, environment_values, fields_of, resolve, variables_of
+from origcli.weights.registry import hub_model
 from tests.fuzz.reading import VALUES, survives
 
 WORDS = [

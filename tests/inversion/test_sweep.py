@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from origcli.errors import Interrupted, NonFiniteError, UsageError
+from origcli.images.inputs import Input
 from origcli.inversion import optimisation, sweep
 from origcli.inversion.embeddings import load_embeddings, save_embeddings
 from origcli.inversion.optimisation import Inversion
 from origcli.reports.schema import InvertReport
 from origcli.reports.writers import read_report
 from origcli.runtime.context import Runtime, open_runtime
-from origcli.runtime.inputs import Input
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import DrawSettings, ScoreSettings, Settings, resolve
 from tests.chaos.processes import contents

@@ -20,9 +20,10 @@ from origcli.models.checkpoints import (
     restore_optimizer,
     save_checkpoint,
 )
-from origcli.models.pipeline import hash_pipeline, load_pipeline
+from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.training.unet import write_pipeline
+from origcli.weights.hashing import hash_pipeline
 
 
 def test_a_checkpoint_comes_back_and_old_ones_go(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from origcli.models.dreamsim_release import RELEASES
 from origcli.perception.dreamsim_towers import KINDS, WIDTH, Kind
+from origcli.weights.dreamsim_release import RELEASES
 
 RANK, ALPHA = 16, 0.5
 _LARGEST = 4 * WIDTH * WIDTH

@@ -14,14 +14,13 @@ from PIL import Image
 from torch import nn
 
 from origcli.errors import ExitCode, ModelError, UsageError
-from origcli.models import dreamsim_release
-from origcli.models.dreamsim_release import RELEASES, fetch_release, metric_name, verified
 from origcli.perception.dreamsim import DreamSim, load_dreamsim
 from origcli.perception.dreamsim_towers import _architecture, load_towers, resize_positions
-from origcli.runtime import downloads
 from origcli.runtime.context import Runtime
-from origcli.runtime.downloads import RemoteFile
 from origcli.runtime.progress import SilentProgress
+from origcli.weights import downloads, dreamsim_release
+from origcli.weights.downloads import RemoteFile
+from origcli.weights.dreamsim_release import RELEASES, fetch_release, metric_name, verified
 from tests.perception.releases import archive, write_release
 from tests.serving import file_server
 

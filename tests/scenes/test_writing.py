@@ -16,13 +16,13 @@ import pytest
 
 from origcli.errors import DeviceError, InputError, Interrupted, StorageError, UsageError
 from origcli.runtime import interrupts
+from origcli.runtime.workers import run_units
 from origcli.scenes import writing
 from origcli.scenes.captions import parse_caption
 from origcli.scenes.dataset import read_dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.records import scene_of
 from origcli.scenes.rendering import render
-from origcli.scenes.workers import run_units
 from origcli.scenes.writing import Unit, recipe_hash, units_of, write_dataset
 from tests.scenes.recipes import recipe
 
@@ -290,7 +290,7 @@ def test_workers_stop_in_the_middle_of_a_unit(tmp_path: Path) -> None:
 
 FOLLOW = """
 import os, sys, time
-from origcli.scenes.workers import run_units
+from origcli.runtime.workers import run_units
 def work(name, check):
     open(name, "w").write(str(os.getpid()))
     time.sleep(120)

@@ -11,12 +11,12 @@ import torchvision
 
 from origcli.errors import ExitCode, ModelError
 from origcli.models.vae import build_vae
-from origcli.runtime import downloads
 from origcli.runtime.context import Runtime
-from origcli.runtime.downloads import RemoteFile
 from origcli.settings import Settings
 from origcli.training import lpips
 from origcli.training.vae import VaeObjective
+from origcli.weights import downloads
+from origcli.weights.downloads import RemoteFile
 from tests.serving import Files, file_server
 
 

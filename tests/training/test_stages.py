@@ -130,7 +130,7 @@ def test_the_caption_bert_reads_captions_as_often_as_the_pictures_have_them(
 def test_the_bert_of_the_supplement_comes_from_the_pinned_commit(
     tmp_path: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from origcli.models.registry import COMPANIONS
+    from origcli.weights.registry import COMPANIONS
 
     own = tiny_settings.text_encoder
     tokenizer = build_tokenizer(["big red full circle"], own.max_length)

@@ -1,1 +1,0 @@
-"""The experiments, each `run(settings, runtime) -> Report`, and the mathematics of what they measure."""

@@ -1,0 +1,74 @@
+"""Pictures of prompts from a model by name, with or without learned tokens: `origcli draw`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from origcli.errors import UsageError
+from origcli.generation.sampling import draw, prompt_states
+from origcli.inversion.embeddings import load_embeddings, states
+from origcli.inversion.templates import SLOT
+from origcli.models.pipeline import load_pipeline
+from origcli.reports.sheets import sheet
+from origcli.runtime.context import Runtime
+from origcli.runtime.run_directory import atomic_file
+from origcli.settings import Settings
+from origcli.weights.registry import resolve
+
+_SHEET_CELL, _SHEET_COLUMNS = 128, 8
+
+
+def run(
+    name: str,
+    prompts: Sequence[str],
+    images: int,
+    settings: Settings,
+    runtime: Runtime,
+    *,
+    embeddings: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Draws `images` pictures of each prompt into the run directory, and a sheet of all.
+
+    Picture k of each prompt has the seed `runtime.seed + k`.
+
+    Returns:
+        A row for each picture: file, prompt, seed.
+
+    Raises:
+        UsageError: a prompt has `{S}` and there are no embeddings, or the other way round.
+    """
+    slotted = [prompt for prompt in prompts if SLOT in prompt]
+    if slotted and embeddings is None:
+        raise UsageError(
+            f"{slotted[0]!r} has {SLOT}, and no learned tokens are given", "add --embeddings FILE"
+        )
+    if embeddings is not None and not slotted:
+        raise UsageError(f"no prompt has {SLOT} for the learned tokens", f'e.g. --prompt "a photo of {SLOT}"')
+    vectors = load_embeddings(embeddings)[1] if embeddings is not None else None
+    entry = resolve(name, runtime)
+    model = load_pipeline(
+        entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
+    )
+    plain = prompt_states(model, ["", *(prompt for prompt in prompts if SLOT not in prompt)])
+    rest = iter(plain[1:])
+    each = [
+        states(model, prompt, vectors) if vectors is not None and SLOT in prompt else next(rest)
+        for prompt in prompts
+    ]
+    seeds = [runtime.seed + k for _ in prompts for k in range(images)]
+    context = torch.stack([state for state in each for _ in range(images)])  # (prompts · images, L, d)
+    pictures = draw(model, context, plain[0], seeds, settings.draw, runtime)
+    labels = [prompt for prompt in prompts for _ in range(images)]
+    rows = []
+    for number, (picture, prompt, seed) in enumerate(zip(pictures, labels, seeds, strict=True)):
+        file = f"{number:04d}.png"
+        with atomic_file(runtime.out / file) as target:
+            picture.save(target, "PNG")
+        rows.append({"file": str(runtime.out / file), "prompt": prompt, "seed": seed})
+    side = max(_SHEET_CELL, model.resolution)
+    with atomic_file(runtime.out / "sheet.png") as target:
+        columns = min(images, _SHEET_COLUMNS) if len(prompts) > 1 else _SHEET_COLUMNS
+        sheet(pictures, labels, columns, size=side).save(target, "PNG")
+    return rows

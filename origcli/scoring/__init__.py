@@ -1,0 +1,1 @@
+"""Measuring how original images are to a model: the main job."""

@@ -1,0 +1,102 @@
+"""What a model draws unasked: the ceiling of the scale, and the drawings without learned tokens.
+
+Both belong to the model and the drawing settings, not to any image, so they are kept in the store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from origcli.generation.sampling import draw_prompts, guidance_scale
+from origcli.models.pipeline import DiffusionModel
+from origcli.perception.distance import Distance
+from origcli.reports.pictures import encoded
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import package_versions
+from origcli.scoring.measure import mean_over_pairs
+from origcli.scoring.store import Entry, Store, content_key, decoded
+from origcli.settings import DrawSettings
+
+
+def drawing_facts(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
+    """The drawing settings that a constant of the scale holds for."""
+    return {
+        "steps": settings.steps,
+        "scheduler": settings.scheduler,
+        "guidance": guidance_scale(model, settings),
+    }
+
+
+def drawing_key(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
+    """Everything but prompt and seeds that changes a drawing, its last digits included."""
+    return {
+        **drawing_facts(model, settings),
+        "batch_size": settings.batch_size,
+        "model": model.weights_hash,
+        "device": model.device.type,
+        "dtype": str(model.dtype),
+        "versions": package_versions(),
+    }
+
+
+@dataclass(frozen=True)
+class Undirected:
+    """Drawings of the prompt without a placeholder, one a seed: d(0) of any query is taken from them."""
+
+    images: list[Image.Image]
+    features: Sequence[Any]
+
+
+def draw_undirected(
+    model: DiffusionModel,
+    metric: Distance,
+    prompt: str,
+    seeds: Sequence[int],
+    settings: DrawSettings,
+    runtime: Runtime,
+    store: Store,
+) -> Undirected:
+    """Draws, or takes from the store, one picture a seed from a prompt."""
+    key = content_key("undirected", prompt=prompt, seeds=list(seeds), **drawing_key(model, settings))
+    entry = store.get(key)
+    if entry is None:
+        images = draw_prompts(
+            model, [prompt] * len(seeds), seeds, settings, runtime, description=f"draw {prompt!r}"
+        )
+        store.put(key, Entry({"prompt": prompt}, pictures=[encoded(image, None)[1] for image in images]))
+    else:
+        images = [decoded(data) for data in entry.pictures]
+    return Undirected(images, metric.features(images))
+
+
+def find_ceiling(
+    model: DiffusionModel,
+    metric: Distance,
+    count: int,
+    settings: DrawSettings,
+    runtime: Runtime,
+    store: Store,
+) -> float:
+    """The mean distance over all pairs of `count` drawings of the empty prompt.
+
+    Their seeds are 0 … count − 1 whatever the run's seed: it is a constant of model, metric and settings.
+    """
+    key = content_key(
+        "ceiling",
+        metric=[metric.name, metric.version],
+        count=count,
+        **drawing_key(model, settings),
+    )
+    entry = store.get(key)
+    if entry is not None:
+        return float(entry.facts["ceiling"])
+    # Guidance from the empty prompt towards itself changes nothing: without it, half the work is left.
+    unguided = settings.model_copy(update={"guidance": 1.0})
+    images = draw_prompts(
+        model, [""] * count, range(count), unguided, runtime, description="draw for the ceiling"
+    )
+    ceiling = mean_over_pairs(metric.features(images), metric.between)
+    store.put(key, Entry({"ceiling": ceiling}))
+    return ceiling

@@ -1,0 +1,100 @@
+"""Drawings from learned tokens, measured against their query."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from origcli.generation.sampling import draw
+from origcli.inversion.embeddings import states
+from origcli.models.pipeline import DiffusionModel
+from origcli.perception.distance import Distance
+from origcli.perception.editability import TextSimilarity
+from origcli.reports.pictures import encoded
+from origcli.runtime.context import Runtime
+from origcli.runtime.memory import slices
+from origcli.scoring.baseline import drawing_key
+from origcli.scoring.in_distribution import layout_facts
+from origcli.scoring.query import Drawn, Lane, Learned, Query
+from origcli.scoring.store import Entry, Store, content_key, preview
+from origcli.settings import DrawSettings
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """Draws one picture a seed from sets of tokens, and measures each.
+
+    Attributes:
+        empty: text states (L, d) of the empty prompt.
+        seeds: the same for every image and every m.
+        keep: keep what was measured, as PNG, instead of copies to look at.
+        similarity: CLIP, where the drawings' likeness to `words` is wanted too.
+    """
+
+    model: DiffusionModel
+    metric: Distance
+    empty: Tensor
+    seeds: Sequence[int]
+    settings: DrawSettings
+    runtime: Runtime
+    store: Store
+    keep: bool = False
+    similarity: TextSimilarity | None = None
+    words: str = ""
+
+    def draw(self, query: Query, prompt: str, lanes: Mapping[Lane, Learned]) -> dict[Lane, Drawn]:
+        """Drawings for each lane's tokens: from the store, the rest in shared batches.
+
+        Raises:
+            NonFiniteError: a drawing is not finite.
+        """
+        keys = {lane: self._key(query, prompt, tokens) for lane, tokens in lanes.items()}
+        found = {
+            lane: Drawn(entry.facts["distances"], entry.pictures, dict(entry.facts))
+            for lane, key in keys.items()
+            if (entry := self.store.get(key)) is not None
+        }
+        missing = [lane for lane in lanes if lane not in found]
+        if missing:
+            images = self._draw(query.source.name, prompt, [lanes[lane].vectors for lane in missing])
+            for lane, part in zip(missing, slices(len(images), len(self.seeds)), strict=True):
+                found[lane] = self._measure(query, images[part])
+            self.store.put_all(
+                {keys[lane]: Entry(found[lane].facts, pictures=found[lane].pictures) for lane in missing}
+            )
+        return found
+
+    def _draw(self, name: str, prompt: str, tokens: Sequence[Tensor]) -> list[Image.Image]:
+        """Pictures (tokens · seeds), all seeds of the first tokens first."""
+        with torch.inference_mode():
+            rows = [states(self.model, prompt, vectors) for vectors in tokens]  # each (L, d)
+        conditions = torch.stack(rows).repeat_interleave(len(self.seeds), 0)  # (tokens · seeds, L, d)
+        seeds = list(self.seeds) * len(tokens)
+        return draw(
+            self.model, conditions, self.empty, seeds, self.settings, self.runtime, description=f"draw {name}"
+        )
+
+    def _measure(self, query: Query, images: Sequence[Image.Image]) -> Drawn:
+        features = self.metric.features(images)
+        distances = [self.metric.between(query.feature, feature) for feature in features]
+        facts: dict[str, Any] = {"distances": distances, **layout_facts(features)}
+        if self.similarity is not None:
+            facts["similarity"] = self.similarity.of(images, self.words)
+        pictures = [encoded(image, None)[1] if self.keep else preview(image) for image in images]
+        return Drawn(distances, pictures, facts)
+
+    def _key(self, query: Query, prompt: str, tokens: Learned) -> str:
+        return content_key(
+            "drawings",
+            image=query.key,
+            tokens=tokens.hash,
+            prompt=prompt,
+            seeds=list(self.seeds),
+            metric=[self.metric.name, self.metric.version],
+            words=self.words if self.similarity is not None else None,
+            keep=self.keep,
+            **drawing_key(self.model, self.settings),
+        )

@@ -1,0 +1,125 @@
+"""One image under measurement: what it looks like to the model, and what has been found so far."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from origcli.images.inputs import Input
+from origcli.images.reading import read_image
+from origcli.inversion.preparation import image_key
+from origcli.models.pipeline import DiffusionModel
+from origcli.models.vae import decode_latents, encode_moments, to_images, to_pixels
+from origcli.perception.distance import Distance
+from origcli.reports.schema import DomainCheck
+from origcli.scoring.assessment import Scale, Trial, check_domain
+from origcli.scoring.measure import psnr
+from origcli.settings import ScoreSettings
+
+Lane = tuple[int, int]  # (repeat, m)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The tokens of one image at one m, and how they came about.
+
+    Attributes:
+        vectors: (m, d), fp32, on the CPU.
+        l_det, l_det_none: deterministic loss with the tokens and without any; `None` where not measured.
+    """
+
+    vectors: Tensor
+    l_det: float | None
+    l_det_none: float | None
+    steps: int
+    stop_reason: str
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the vectors."""
+        return hashlib.sha256(self.vectors.contiguous().numpy().tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Drawings from one set of tokens, measured against the query, one a seed.
+
+    Attributes:
+        distances: to the query.
+        pictures: encoded pictures: to look at, or exact.
+        facts: what else was measured of them: `layouts`, `similarity`.
+    """
+
+    distances: Sequence[float]
+    pictures: Sequence[bytes]
+    facts: dict[str, Any]
+
+
+@dataclass
+class Query:
+    """An image, the scale that it stands on, and its lanes.
+
+    Attributes:
+        source: which image.
+        image: as the model sees it.
+        facts: of reading it.
+        key: hash of its pixels.
+        round_trip: through the VAE and back.
+        feature: of the metric.
+        floor: distance of the round trip.
+        domain: whether the model can show it.
+    """
+
+    source: Input
+    image: Image.Image
+    facts: dict[str, Any]
+    key: str
+    round_trip: Image.Image
+    feature: Any
+    floor: float
+    domain: DomainCheck
+    learned: dict[Lane, Learned] = field(default_factory=dict)
+    drawn: dict[Lane, Drawn] = field(default_factory=dict)
+
+    @property
+    def trials(self) -> dict[int, list[Trial]]:
+        """What was measured so far, by m, one trial a repeat."""
+        found: dict[int, list[Trial]] = {}
+        for (repeat, m), drawn in sorted(self.drawn.items()):
+            one = self.learned[repeat, m]
+            found.setdefault(m, []).append(Trial(drawn.distances, one.l_det, one.steps, one.stop_reason))
+        return found
+
+
+def look(
+    source: Input, model: DiffusionModel, metric: Distance, scale: Scale, settings: ScoreSettings
+) -> Query:
+    """Reads an image and decides whether the model can show it at all.
+
+    Raises:
+        InputError: the image cannot be read.
+        NonFiniteError: its round trip is not finite.
+    """
+    image, facts = read_image(source.path, model.resolution, settings.crop)
+    shown = round_trip(model, image)
+    feature, of_shown = metric.features([image, shown])
+    floor = metric.between(feature, of_shown)
+    domain = check_domain(psnr(np.asarray(image), np.asarray(shown)), floor, scale, settings.force)
+    return Query(source, image, facts, image_key(image), shown, feature, floor, domain)
+
+
+@torch.inference_mode()
+def round_trip(model: DiffusionModel, image: Image.Image) -> Image.Image:
+    """An image through the VAE and back, at the mean of its posterior.
+
+    Raises:
+        NonFiniteError: the VAE gave NaN or infinite pixels.
+    """
+    pixels = to_pixels([image], model.device).to(model.dtype)  # (1, 3, h, w)
+    mean, _ = encode_moments(model.vae, pixels)  # (1, c, h/f, w/f)
+    return to_images(decode_latents(model.vae, mean * model.scaling_factor))[0]

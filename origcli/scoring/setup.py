@@ -1,0 +1,277 @@
+"""Opens everything that measuring needs: the model, the metric, and the constants of the two."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from origcli.errors import ModelError, UsageError
+from origcli.generation.sampling import prompt_states
+from origcli.inversion.embeddings import check_width
+from origcli.inversion.placeholders import check_placeholders, prompt_ids
+from origcli.inversion.preparation import make_lanes
+from origcli.inversion.templates import read_templates, without_slot
+from origcli.models.pipeline import DiffusionModel, load_pipeline
+from origcli.perception.distance import Distance, check_metric, open_metric
+from origcli.perception.editability import TextSimilarity, edit_words
+from origcli.perception.elements import ElementsDistance
+from origcli.reports.schema import ModelFacts, Provenance, Threshold
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.run_directory import read_json
+from origcli.runtime.seeding import derive_seed
+from origcli.scoring.assessment import Reference, Scale
+from origcli.scoring.baseline import draw_undirected, drawing_facts, find_ceiling
+from origcli.scoring.batches import Batch
+from origcli.scoring.drawing import Drawer
+from origcli.scoring.learning import Learner
+from origcli.scoring.scorer import Scorer
+from origcli.scoring.store import Store
+from origcli.scoring.thresholds import learning_budget, read_reference
+from origcli.settings import Settings
+from origcli.weights.registry import ModelEntry, clip_directory, resolve
+
+NO_EDIT = "none"
+# What differs between machines that give equal results; the device itself is recorded apart.
+_OF_THE_MACHINE = {"threads", "device", "offline"}
+SECTIONS = ("runtime", "invert", "draw", "score", "detect")
+
+
+@dataclass(frozen=True)
+class Models:
+    """A model and the metric that its drawings are compared with."""
+
+    entry: ModelEntry
+    model: DiffusionModel
+    metric: Distance
+    notes: tuple[str, ...]
+
+
+def open_models(settings: Settings, runtime: Runtime) -> Models:
+    """Loads the model and the metric that the settings name.
+
+    Raises:
+        ModelError: one is missing, damaged, or cannot be fetched.
+        UsageError: no model or metric has this name.
+    """
+    check_names(settings)
+    entry = resolve(settings.score.model, runtime)
+    model = load_pipeline(
+        entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
+    )
+    if entry.weights_hash not in (None, model.weights_hash):
+        raise ModelError(
+            f"{entry.path}: these are not the weights that were published", "fetch or install the model again"
+        )
+    named = settings.score.detector
+    detector = entry.detector if named is None else _detector(named)
+    name = settings.score.metric
+    if name == "auto":
+        name = entry.metric if detector is None else "elements"
+    metric = open_metric(name, runtime, detector=detector, settings=settings.detect)
+    return Models(entry, model, metric, (entry.note,) if entry.note else ())
+
+
+def check_names(settings: Settings) -> None:
+    """Looks up what is named, which takes no time, before models are loaded, which does.
+
+    Raises:
+        UsageError: no metric has this name.
+        InputError: the list of templates or the reference cannot be read.
+    """
+    if settings.score.metric != "auto":
+        check_metric(settings.score.metric)
+    read_templates(settings.invert.templates)
+    if settings.score.reference is not None:
+        path = Path(settings.score.reference)
+        read_json(path / "report.json" if path.is_dir() else path)
+
+
+def check_tokens(
+    models: Models, batches: Sequence[Batch], settings: Settings, given: Mapping[int, Tensor] | None
+) -> None:
+    """Makes sure that every prompt can be read with the tokens that it will hold, before any is learned.
+
+    Args:
+        given: tokens learned before, by m.
+
+    Raises:
+        UsageError: a prompt is too long, placeholders clash, the initial words are unknown, or tokens are of
+            another model.
+        InputError: the initial vectors cannot be read.
+    """
+    model, score = models.model, settings.score
+    counts = list(range(1, score.max_tokens + 1)) if given is None else sorted(given)
+    prompt_ids(model.tokenizer, [score.prompt], counts[-1])
+    if wants_edits(models.metric, settings):
+        edited = max((m for m in counts if m <= score.edit_tokens), default=counts[0])
+        prompt_ids(model.tokenizer, [score.edit_prompt], edited)
+    if given is not None:
+        for m, vectors in given.items():
+            check_width(model, vectors, f"the tokens given for m = {m}")
+        return
+    for templates in {batch.templates for batch in batches}:
+        make_lanes(model, read_templates(templates), settings.invert.initialization, counts[-1:], 1)
+    check_placeholders(model.tokenizer, [one.name for batch in batches for one in batch.inputs], counts)
+
+
+def _detector(name: str) -> Path:
+    # With it come torchvision's operators and two seconds, which the model's own detector can do without.
+    from origcli.detection.survey import detector_directory
+
+    return detector_directory(name)
+
+
+def open_scorer(
+    models: Models,
+    settings: Settings,
+    runtime: Runtime,
+    store: Store,
+    given: Mapping[int, Tensor] | None,
+    checkpoints: Path | None = None,
+) -> Scorer:
+    """Makes what measures images, and draws what the scale is made of if it is not kept anywhere.
+
+    Args:
+        given: tokens learned before, by m.
+        checkpoints: directory for those of inversions under way.
+    """
+    score, model, metric = settings.score, models.model, models.metric
+    seeds = drawing_seeds(runtime.seed, score.images)
+    prompt = without_slot(score.prompt)
+    similarity, words = _similarity(models, settings, runtime)
+    return Scorer(
+        learner=Learner(
+            model, runtime, store, score.repeats, dict(given) if given is not None else None, checkpoints
+        ),
+        drawer=Drawer(
+            model=model,
+            metric=metric,
+            empty=prompt_states(model, [""])[0],
+            seeds=seeds,
+            settings=settings.draw,
+            runtime=runtime,
+            store=store,
+            keep=score.keep_images,
+            similarity=similarity,
+            words=words,
+        ),
+        scale=open_scale(models, settings, runtime, store),
+        undirected=draw_undirected(model, metric, prompt, seeds, settings.draw, runtime, store),
+        settings=settings,
+    )
+
+
+def drawing_seeds(seed: int, count: int) -> tuple[int, ...]:
+    """The seeds of the drawings of a run: the same for every image and every m."""
+    return tuple(derive_seed(seed, "drawing", i) for i in range(count))
+
+
+def wants_edits(metric: Distance, settings: Settings) -> bool:
+    """Whether the edit prompt is drawn from, too: not in the shapes world, whose test is placement."""
+    return not isinstance(metric, ElementsDistance) and settings.score.edit_prompt != NO_EDIT
+
+
+def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[TextSimilarity | None, str]:
+    """CLIP, for models of the real world, and what the edit asks for."""
+    if not wants_edits(models.metric, settings):
+        return None, ""
+    words = edit_words(settings.score.edit_prompt)
+    try:
+        directory = clip_directory(runtime)
+    except ModelError as problem:
+        # The test is beside the measure: a machine without network and CLIP can still score.
+        runtime.progress.say(f"the editability test is left out: {problem.message}")
+        return None, ""
+    return TextSimilarity(directory, runtime), words
+
+
+def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
+    """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
+    score = settings.score
+    drawing = drawing_facts(models.model, settings.draw)
+    kept = next(
+        (
+            scale
+            for scale in models.entry.scales
+            if (scale.metric, scale.metric_version) == (models.metric.name, models.metric.version)
+            and dict(scale.draw) == drawing
+            and scale.weights_hash == models.model.weights_hash
+        ),
+        None,
+    )
+    reference, limit = _reference(models, settings, drawing)
+    if score.threshold is not None:
+        threshold = Threshold(value=score.threshold, source="flag", how="given by --threshold")
+    elif limit is not None:
+        threshold = limit
+    elif kept is not None and kept.threshold is not None:
+        threshold = Threshold(value=kept.threshold, source="registry", how=kept.threshold_how)
+    else:
+        threshold = Threshold(
+            value=None, source="none", how="no threshold is calibrated for this model, metric and settings"
+        )
+    if score.until_reached and threshold.value is None:
+        raise UsageError(
+            "--until-reached needs a threshold, and none is calibrated here",
+            "give --threshold or --reference",
+        )
+    # Last, because it may draw and write.
+    if kept is not None and kept.ceiling_images == score.ceiling_images:
+        ceiling = kept.ceiling
+    else:
+        ceiling = find_ceiling(
+            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
+        )
+    return Scale(
+        ceiling=ceiling,
+        threshold=threshold,
+        psnr_limit=models.entry.psnr_limit,
+        bootstrap=score.bootstrap,
+        reference=reference,
+    )
+
+
+def _reference(
+    models: Models, settings: Settings, drawing: Mapping[str, Any]
+) -> tuple[Reference | None, Threshold | None]:
+    if settings.score.reference is None:
+        return None, None
+    expected = {
+        "model": models.model.weights_hash,
+        "metric": f"{models.metric.name} {models.metric.version}",
+        "max_tokens": settings.score.max_tokens,
+        "prompt": settings.score.prompt,
+        **drawing,
+        **learning_budget(settings.invert.model_dump(mode="json")),
+    }
+    return read_reference(Path(settings.score.reference), expected)
+
+
+def provenance(command: str, models: Models, settings: Settings) -> Provenance:
+    """What made a report of these models."""
+    model, metric = models.model, models.metric
+    drawing = drawing_facts(model, settings.draw)
+    values = {
+        section: dict(
+            sorted(getattr(settings, section).model_dump(mode="json", exclude=_OF_THE_MACHINE).items())
+        )
+        for section in sorted(SECTIONS)  # sorted as in the file, so that a page drawn again has equal bytes
+    }
+    return Provenance(
+        command=command,
+        versions=dict(sorted(package_versions().items())),
+        settings=values,
+        settings_hash=hash_value(values),
+        seed=settings.runtime.seed,
+        device=model.device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        model=ModelFacts(name=model.name, source=models.entry.source, weights_hash=model.weights_hash),
+        metric=ModelFacts(name=metric.name, version=metric.version),
+        scheduler=drawing["scheduler"],
+        guidance=drawing["guidance"],
+        seeds=drawing_seeds(settings.runtime.seed, settings.score.images),
+        notes=models.notes,
+    )

@@ -1,0 +1,1 @@
+"""The controlled experiments behind the measure."""

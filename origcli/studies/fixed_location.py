@@ -1,0 +1,383 @@
+"""Fixed places: does a model that always saw common pairs in one place redraw them there (supplement 3)?
+
+The ablation of the in-distribution test: elements that come back in new places show understanding only if
+a model that knew their places would have kept them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+
+from origcli.perception.elements import NEAR, Layout
+from origcli.reports.figures import picture_grid
+from origcli.reports.pictures import read_picture
+from origcli.reports.schema import Estimate, ScoreResult
+from origcli.reports.studies import FixedLocationReport, FixedLocationResult, FixedLocationSummary
+from origcli.reports.writers import write_report
+from origcli.runtime.context import Runtime
+from origcli.runtime.paths import from_here, path_text
+from origcli.runtime.plan import record_plan
+from origcli.runtime.provenance import hash_files
+from origcli.runtime.run_directory import make_directory, write_bytes
+from origcli.runtime.seeding import derive_seed
+from origcli.scenes.dataset import Dataset
+from origcli.scenes.elements import Element
+from origcli.scenes.mixtures import Recipe
+from origcli.scenes.placement import place_freely
+from origcli.scenes.records import scene_of
+from origcli.scoring.measure import Array, interval
+from origcli.scoring.setup import open_models
+from origcli.settings import Settings, SynthSettings
+from origcli.studies.generalization.stages import train_model
+from origcli.studies.queries import (
+    QUERIES,
+    SCORE,
+    Measured,
+    distinct,
+    make_queries,
+    model_resolution,
+    score,
+    study_provenance,
+)
+from origcli.weights.registry import resolve
+
+MODEL = "model"
+CHANCE_DRAWS, SIGN_FLIPS = 999, 9999
+_SHOWN = 9
+
+
+@dataclass(frozen=True)
+class Match:
+    """The elements of one class in one drawing, as they were matched to those of the query.
+
+    Attributes:
+        places: (k, 2): where the query has them.
+        drawn: how many the drawing has.
+        distances: (min(k, drawn),), in widths of the picture, of the matching that makes their sum least.
+    """
+
+    element: Element
+    places: Array
+    drawn: int
+    distances: Array
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """How far the elements of one query's drawings are from their places.
+
+    Attributes:
+        elements: those of the query, times the drawings.
+        drawings: the matches of each drawing.
+    """
+
+    elements: int
+    drawings: tuple[tuple[Match, ...], ...]
+
+    @property
+    def distances(self) -> Array:
+        """(matched,), drawing by drawing."""
+        return _joined([one.distances for matches in self.drawings for one in matches])
+
+
+def run(
+    settings: Settings,
+    runtime: Runtime,
+    *,
+    model: str | None = None,
+    init_from: str | None = None,
+    cache: Path | None = None,
+) -> FixedLocationReport:
+    """Trains a model where common pairs have fixed places, measures such pairs, writes reports and a figure.
+
+    Args:
+        model: a pipeline to measure instead of training one, e.g. one that saw free places.
+        init_from: a pipeline whose VAE is kept and whose UNet is trained on, instead of new ones.
+        cache: directory of results kept by content.
+
+    Raises:
+        ModelError: a model is missing.
+    """
+    if model is None:
+        start = None if init_from is None else resolve(init_from, runtime).path
+        model = train_fixed(settings, runtime, start)
+    own = settings.fixed_location
+    changes = {"model": model, "metric": "elements", "max_tokens": 1, "images": own.images}
+    settings = settings.model_copy(update={"score": settings.score.model_copy(update=changes)})
+    recipe = fixed_recipe(settings).model_copy(
+        update={
+            "category": "common",
+            "count": own.queries,
+            "resolution": model_resolution(settings, runtime),
+            "shards": None,
+        }
+    )
+    data, inputs = make_queries(runtime.out / QUERIES, "common", recipe, own.seed, runtime)
+    # A picture that is there again is no other witness.
+    unlike = distinct(inputs)
+    if again := len(inputs) - len(unlike):
+        runtime.progress.say(f"{again} of {len(inputs)} queries are pictures of others and are left out")
+    measured = score(unlike, settings, runtime, cache)
+    offsets_of = look_again(measured, data, settings, runtime)
+    random = np.random.default_rng(derive_seed(runtime.seed, "fixed location"))
+    chance = {name: at_chance(one, CHANCE_DRAWS, random) for name, one in offsets_of.items()}
+    report = FixedLocationReport(
+        status=measured.report.status,
+        provenance=study_provenance(measured, "fixed-location", settings, {"common": data.hash}),
+        results=tuple(
+            query_result(
+                *(result, record["text"], offsets_of[result.id], chance[result.id]),
+                *(settings.score.bootstrap, random),
+            )
+            for result, record in _pairs(measured, data)
+            if result.id in offsets_of
+        ),
+        errors=measured.report.errors,
+        summary=summarize(
+            [(offsets_of[name], chance[name]) for name in offsets_of], settings.score.bootstrap, random
+        ),
+        figures=_write_figure(runtime.out, measured),
+    )
+    write_report(runtime.out, report)
+    return report
+
+
+def fixed_recipe(settings: Settings) -> SynthSettings:
+    """The originality mixture with common pairs at one place each."""
+    return settings.synth.model_copy(
+        update={"mixture": "originality", "category": None, "fixed_location": True, "no_overlap": False}
+    )
+
+
+def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) -> str:
+    """The pipeline trained in the run directory, as far as it is not there."""
+    directory = make_directory(runtime.out / MODEL)
+    names = ("vae", "text_encoder", "unet")
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in names}
+    recipe = Recipe(fixed_recipe(settings), derive_seed(runtime.seed, "fixed location"))
+    record_plan(
+        directory,
+        {
+            **sections,
+            "synth": recipe.settings.model_dump(mode="json"),
+            "seed": runtime.seed,
+            "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
+        },
+    )
+    if init_from is not None:
+        encoder = settings.text_encoder.model_copy(update={"source": str(init_from)})
+        settings = settings.model_copy(update={"text_encoder": encoder})
+    train_model(directory, recipe, settings, runtime, init_from)
+    return path_text(from_here(directory / "unet" / "pipeline"))
+
+
+def _pairs(measured: Measured, data: Dataset) -> list[tuple[ScoreResult, dict[str, str]]]:
+    """Each result with the record of its picture, whose number ends its name."""
+    return [(one, data.records[int(one.id.rpartition("-")[2])]) for one in measured.results]
+
+
+def look_again(measured: Measured, data: Dataset, settings: Settings, runtime: Runtime) -> dict[str, Offsets]:
+    """Where the one-token drawings of each query have its elements, by the query's id."""
+    metric = open_models(settings, runtime).metric
+    found = {}
+    for result, record in _pairs(measured, data):
+        if not result.curve:
+            continue  # out of the model's domain
+        pictures = [read_picture(runtime.out / SCORE, name) for name in result.curve[0].drawings]
+        layouts = metric.features([picture for picture in pictures if picture is not None])
+        scene = scene_of(record)
+        query = Layout(tuple((one.element, (one.x, one.y)) for one in scene.placed))
+        found[result.id] = offsets(query, layouts)
+    return found
+
+
+def offsets(query: Layout, drawings: Sequence[Layout]) -> Offsets:
+    """Matches the elements of each class of the query with those of each drawing."""
+    return Offsets(
+        elements=len(query.placed) * len(drawings),
+        drawings=tuple(
+            tuple(
+                Match(element, np.array(ours), len(theirs), matched(np.array(ours), np.array(theirs)))
+                for element, ours in query.places.items()
+                if (theirs := drawing.places.get(element))
+            )
+            for drawing in drawings
+        ),
+    )
+
+
+def matched(ours: Array, theirs: Array) -> Array:
+    """The distances of pairs of places, matched so that their sum is least (Hungarian method).
+
+    Args:
+        ours: (k, 2).
+        theirs: (n, 2).
+
+    Returns:
+        (min(k, n),)
+    """
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    return np.asarray(apart[linear_sum_assignment(apart)])
+
+
+def chance_distances(one: Match, draws: int, random: np.random.Generator) -> Array:
+    """(draws, matched): what comes of as many elements at uniform places, as in free pictures (2.1).
+
+    They are matched as the drawn ones were: the best of several is nearer than any one of them.
+    """
+    free = np.array(
+        [[place_freely(one.element, random.random) for _ in range(one.drawn)] for _ in range(draws)]
+    )
+    return np.stack([matched(one.places, places) for places in free])
+
+
+@dataclass(frozen=True)
+class AtChance:
+    """What uniform places would have given for one query.
+
+    Attributes:
+        distances: (draws, matched): the elements of all drawings.
+        ranks: (drawings with a match,): the share of draws in which a drawing's mean distance is less than
+            the one that was found, minus one half. Uniform around 0 where elements are placed freely.
+    """
+
+    distances: Array
+    ranks: Array
+
+
+def at_chance(one: Offsets, draws: int, random: np.random.Generator) -> AtChance:
+    """Simulates the matching of every drawing. Drawings that are alike in number share their draws."""
+    known: dict[tuple[Element, int], Array] = {}
+    columns, ranks = [], []
+    for matches in one.drawings:
+        for match in matches:
+            if (match.element, match.drawn) not in known:
+                known[match.element, match.drawn] = chance_distances(match, draws, random)
+        if matches:
+            chance = np.concatenate([known[match.element, match.drawn] for match in matches], axis=1)
+            found = _joined([match.distances for match in matches]).mean()
+            means = chance.mean(1)
+            ranks.append((means < found).mean() + (means == found).mean() / 2 - 0.5)
+            columns.append(chance)
+    empty = np.empty((draws, 0))
+    return AtChance(np.concatenate([empty, *columns], axis=1), np.array(ranks))
+
+
+def query_result(
+    result: ScoreResult,
+    caption: str,
+    one: Offsets,
+    chance: AtChance,
+    replicates: int,
+    random: np.random.Generator,
+) -> FixedLocationResult:
+    """The numbers of one query."""
+    distances = one.distances
+    count = len(distances)
+    distance = expected = Estimate.missing("no element of the query was found in its drawings")
+    if count:
+        samples = distances[random.integers(count, size=(replicates, count))].mean(1)
+        (span,) = interval(samples[:, None])
+        distance = Estimate.of(float(distances.mean()), span.low, span.high)
+        expected = Estimate.of(float(chance.distances.mean()))
+    return FixedLocationResult(
+        id=result.id,
+        caption=caption,
+        drawings=len(result.curve[0].drawings),
+        elements=one.elements,
+        matched=count,
+        distance=distance,
+        chance=expected,
+    )
+
+
+def summarize(
+    queries: Sequence[tuple[Offsets, AtChance]], replicates: int, random: np.random.Generator
+) -> FixedLocationSummary:
+    """All matched elements together. Queries are the units of intervals and of the test: the drawings of one
+    share a learned token, so that they are not independent of each other.
+    """
+    known = [(one.distances, chance) for one, chance in queries if len(chance.ranks)]
+    test = (
+        f"one-sided sign-flip test over {len(known)} queries: a drawing's mean distance is ranked among "
+        f"{CHANCE_DRAWS} draws of as many uniform places, matched as it was; a query is its mean rank"
+    )
+    if not known:
+        missing = Estimate.missing("no element of a query was found in its drawings")
+        return FixedLocationSummary(
+            distance=missing,
+            chance=missing,
+            within=missing,
+            chance_within=missing,
+            test=test,
+            score_report=SCORE,
+        )
+    distances = [one for one, _ in known]
+    chance = np.concatenate([one.distances for _, one in known], axis=1)
+    return FixedLocationSummary(
+        distance=_over_queries(distances, replicates, random),
+        chance=Estimate.of(float(chance.mean())),
+        within=_over_queries([(one <= NEAR).astype(float) for one in distances], replicates, random),
+        chance_within=Estimate.of(float((chance <= NEAR).mean())),
+        p_value=sign_flip_p_value(np.array([one.ranks.mean() for _, one in known]), random),
+        test=test,
+        score_report=SCORE,
+    )
+
+
+def sign_flip_p_value(values: Array, random: np.random.Generator) -> float | None:
+    """One-sided p of a mean as low, were values as often above 0 as below; `None` for fewer than two.
+
+    Exact where there are few: of n values it is at least 1/2^n.
+    """
+    if len(values) < 2:
+        return None
+    found = stats.permutation_test(
+        (values,),
+        lambda sample, axis: sample.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=SIGN_FLIPS,
+        batch=1000,
+        alternative="less",
+        rng=random,
+    )
+    return float(found.pvalue)
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """One array of several, which may be none."""
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Generator) -> Estimate:
+    """The mean over elements, queries resampled."""
+    sums, counts = np.array([one.sum() for one in values]), np.array([len(one) for one in values])
+    chosen = random.integers(len(values), size=(replicates, len(values)))
+    (span,) = interval((sums[chosen].sum(1) / counts[chosen].sum(1))[:, None])
+    return Estimate.of(float(sums.sum() / counts.sum()), span.low, span.high)
+
+
+def _write_figure(directory: Path, measured: Measured) -> tuple[str, ...]:
+    """Queries left, their one-token drawings right (figure 3); none where nothing was drawn."""
+    shown = [one for one in measured.results if one.curve and one.pictures][:_SHOWN]
+    if not shown:
+        return ()
+    drawings = max(len(one.curve[0].drawings) for one in shown)
+    pictures: dict[tuple[int, int], Image.Image] = {}
+    for row, one in enumerate(shown):
+        assert one.pictures is not None
+        for column, name in enumerate([one.pictures.query, *one.curve[0].drawings]):
+            picture = read_picture(directory / SCORE, name)
+            if picture is not None:
+                pictures[row, column] = picture
+    columns = ["query", *(f"seed {number + 1}" for number in range(drawings))]
+    make_directory(directory / "figures")
+    name = "figures/fixed-location.png"
+    write_bytes(directory / name, picture_grid([""] * len(shown), columns, pictures))
+    return (name,)

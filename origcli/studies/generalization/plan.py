@@ -1,0 +1,72 @@
+"""The generalization study as it is planned: which experiments, and what each depends on (no torch)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from origcli.errors import UsageError
+from origcli.runtime.provenance import hash_value
+from origcli.runtime.run_directory import make_directory, read_json, write_json
+from origcli.settings import Settings
+from origcli.studies.generalization.diversity import Experiment, plan
+
+PLAN = "plan.json"
+MODEL_SECTIONS = ("vae", "text_encoder", "unet")
+
+
+def planned(settings: Settings) -> list[Experiment]:
+    """The experiments that the settings ask for (see `diversity.plan`)."""
+    return plan(settings.generalize.levels, settings.generalize.repeats)
+
+
+def plan_rows(experiments: Sequence[Experiment], settings: Settings) -> list[dict[str, Any]]:
+    """The experiments, each with the hash of all that its model depends on."""
+    return [
+        {
+            "experiment": one.name,
+            "level": one.level,
+            "held_out": one.held_out.phrase,
+            "sizes": ",".join(one.span.sizes),
+            "colors": ",".join(one.span.colors),
+            "textures": ",".join(one.span.textures),
+            "shapes": ",".join(one.span.shapes),
+            "hash": hash_value(experiment_facts(one, settings, settings.runtime.seed)),
+        }
+        for one in experiments
+    ]
+
+
+def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> dict[str, Any]:
+    """All that the trained model of an experiment depends on, as JSON.
+
+    Args:
+        settings: as they were given; not with the path of a shared text encoder in them.
+        seed: the run's.
+    """
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in MODEL_SECTIONS}
+    scale = {name: getattr(settings.synth, name) for name in ("count", "resolution", "empty")}
+    own = settings.generalize
+    data = {**scale, "max_elements": own.max_elements, "caption_pool": own.caption_pool}
+    return experiment.facts({"data": data, **sections}, seed)
+
+
+def check_study(directory: Path) -> None:
+    """Makes sure that a directory is a study's or nobody's.
+
+    Raises:
+        UsageError: it has the plan of another kind of run.
+    """
+    path = directory / PLAN
+    if path.exists() and not isinstance(read_json(path), list):
+        raise UsageError(f"{directory}: holds a run of another command", "give another --out")
+
+
+def write_plan(directory: Path, settings: Settings) -> None:
+    """Writes all experiments of the study to `plan.json`.
+
+    Raises:
+        UsageError: the directory has the plan of another kind of run.
+        StorageError: it cannot be written.
+    """
+    check_study(directory)
+    write_json(make_directory(directory) / PLAN, plan_rows(planned(settings), settings))

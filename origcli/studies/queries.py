@@ -1,0 +1,124 @@
+"""Query pictures of the shapes world, made from recipes, and measured by the one measure there is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from origcli.errors import InputError, ModelError
+from origcli.images.inputs import Input
+from origcli.reports.schema import Provenance, ScoreReport, ScoreResult
+from origcli.reports.writers import ResultLog
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_file, hash_value
+from origcli.runtime.run_directory import read_json
+from origcli.scenes.dataset import Dataset
+from origcli.scenes.mixtures import Recipe
+from origcli.scenes.writing import write_dataset
+from origcli.scoring.run import Request
+from origcli.scoring.run import run as measure
+from origcli.scoring.run_archive import RESULTS
+from origcli.settings import Settings, SynthSettings
+from origcli.studies.generalization.stages import inner
+from origcli.weights.registry import resolve
+
+SCORE = "score"
+QUERIES = "queries"
+
+Category = Literal["common", "rare", "unseen"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score run over query pictures.
+
+    Attributes:
+        report: all but the results where there are several.
+        results: in the order of the pictures.
+    """
+
+    report: ScoreReport
+    results: tuple[ScoreResult, ...]
+
+
+def make_queries(
+    directory: Path, name: str, synth: SynthSettings, seed: int, runtime: Runtime
+) -> tuple[Dataset, list[Input]]:
+    """Writes a set of query pictures, or opens it where it is; its group is `name`."""
+    data = write_dataset(Recipe(synth, seed), directory / name, existing="use", progress=runtime.progress)
+    inputs = [
+        Input(data.path / record["file_name"], f"{name}-{number:03d}", name)
+        for number, record in enumerate(data.records)
+    ]
+    return data, inputs
+
+
+def distinct(inputs: Sequence[Input]) -> list[Input]:
+    """The first of each picture: of pairs in fixed places there are no more than combinations of colours."""
+    first: dict[str, Input] = {}
+    for one in inputs:
+        first.setdefault(hash_file(one.path), one)
+    return list(first.values())
+
+
+def query_recipe(settings: Settings, category: Category, count: int, resolution: int) -> SynthSettings:
+    """Pictures of one category whose elements stand apart from each other."""
+    return settings.synth.model_copy(
+        update={
+            "mixture": "originality",
+            "category": category,
+            "count": count,
+            "resolution": resolution,
+            "no_overlap": True,
+            "fixed_location": False,
+            "shards": None,
+        }
+    )
+
+
+def model_resolution(settings: Settings, runtime: Runtime) -> int:
+    """Pixels across a picture of the model that the settings name, read from its configuration.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    path = resolve(settings.score.model, runtime).path
+    try:
+        size = read_json(path / "unet" / "config.json")["sample_size"]
+        levels = len(read_json(path / "vae" / "config.json")["block_out_channels"])
+        return int(size) * 2 ** (levels - 1)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: cannot read how large its pictures are: {error}") from error
+
+
+def study_provenance(
+    measured: Measured,
+    command: Literal["rarity", "fixed-location", "popularity"],
+    settings: Settings,
+    hashes: Mapping[Any, str],
+    notes: Sequence[str] = (),
+) -> Provenance:
+    """What made a study: its score run, and the study's own section, which has the seed of the queries.
+
+    Args:
+        hashes: of the data that the queries are of, by group.
+    """
+    own = measured.report.provenance
+    section = command.replace("-", "_")
+    values: dict[str, Any] = {**own.settings, section: getattr(settings, section).model_dump(mode="json")}
+    return own.model_copy(
+        update={
+            "command": command,
+            "settings": values,
+            "settings_hash": hash_value(values),
+            "dataset_hash": "+".join(hashes.values()),
+            "notes": (*own.notes, *notes),
+        }
+    )
+
+
+def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> Measured:
+    """Measures pictures in `score/`; goes on where a stopped run was."""
+    with inner(runtime, runtime.out / SCORE) as own:
+        report = measure(Request(inputs, cache=cache), settings, own)
+        return Measured(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))

@@ -1,0 +1,1 @@
+"""Getting and checking files of models and metrics."""

@@ -1,0 +1,317 @@
+"""Models of Hugging Face's hub: which files of a repository are needed, fetched and checked once, then local.
+
+The files lie in the hub's own cache (HF_HOME), where other tools share them. What was fetched here is checked
+against the hashes that the hub publishes, and these are kept in our cache, so that `verify` needs no network.
+Large files are downloaded here: the hub's client begins one again that broke off, and does not hear Ctrl-C.
+"""
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.runtime.cache import cache_directory
+from origcli.runtime.progress import Progress
+from origcli.runtime.provenance import hash_file
+from origcli.runtime.run_directory import read_json, write_json
+from origcli.weights.downloads import RemoteFile, download
+from origcli.weights.hub_answers import tried
+
+Variants = Sequence[str | None]
+
+PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+
+_PIPELINE_WEIGHTS = {
+    "vae": "diffusion_pytorch_model",
+    "unet": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model repository and what is needed of it.
+
+    Attributes:
+        id: `owner/name`.
+        revision: commit, tag or branch.
+        pipeline: a diffusers pipeline, of which the safety checker and other formats are left where they are;
+            else a model and its tokenizer in one directory.
+        name: what `origcli fetch` calls it, where it has a name of its own.
+    """
+
+    id: str
+    revision: str = "main"
+    pipeline: bool = True
+    name: str = ""
+
+    @property
+    def command(self) -> str:
+        """What fetches it."""
+        at = f"@{self.revision}" if self.revision != "main" else ""
+        return f"origcli fetch {self.name or self.id + at}"
+
+    def patterns(self, variant: str | None) -> list[str]:
+        """Globs of the files to fetch: configurations, vocabularies, and the safetensors of one variant."""
+        tail = f".{variant}" if variant else ""
+        if not self.pipeline:
+            names = (
+                "*.json",
+                "vocab.txt",
+                "merges.txt",
+                f"model{tail}.safetensors",
+                f"model{tail}-*.safetensors",
+            )
+            return list(names)
+        weights = [
+            f"{part}/{stem}{tail}{shard}.safetensors"
+            for part, stem in _PIPELINE_WEIGHTS.items()
+            for shard in ("", "-?????-of-?????")
+        ]
+        return ["model_index.json", *(f"{part}/*.json" for part in PARTS), "tokenizer/*.txt", *weights]
+
+    def lacking(self, files: Sequence[str], variant: str | None) -> list[str]:
+        """What a model cannot do without and is not among the files."""
+        tail = f".{variant}" if variant else ""
+        if not self.pipeline:
+            needed = ["config.json", f"model{tail}*.safetensors"]
+        else:
+            needed = [
+                "model_index.json",
+                "scheduler/scheduler_config.json",
+                "tokenizer/tokenizer_config.json",
+            ]
+            for part, stem in _PIPELINE_WEIGHTS.items():
+                needed += [f"{part}/config.json", f"{part}/{stem}{tail}*.safetensors"]
+        chosen = [name for name in files if _matches(name, self.patterns(variant))]
+        return [pattern for pattern in needed if not fnmatch.filter(chosen, pattern)]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model on this disk.
+
+    Attributes:
+        path: its directory in the hub's cache.
+        revision: its commit.
+        variant: which of its weight files are here, `fp16` or `None` for the full ones.
+        weights_hash: of a pipeline as it was when it was fetched, where it was fetched by us.
+    """
+
+    path: Path
+    revision: str
+    variant: str | None
+    weights_hash: str | None = None
+
+
+def check_id(text: str) -> None:
+    """Whether a text can be a hub id.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(text)
+        valid = text.count("/") == 1
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise UsageError(
+            f"{text!r} is neither a known model, nor a directory, nor a hub id (OWNER/NAME)",
+            "see origcli fetch --list, or give a pipeline directory",
+        )
+
+
+def find(model: HubModel, variants: Variants) -> Snapshot | None:
+    """The first of some variants whose files are all on this disk; asks no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for variant in variants:
+        try:
+            found = snapshot_download(
+                model.id,
+                revision=model.revision,
+                allow_patterns=model.patterns(variant),
+                local_files_only=True,
+            )
+        except LocalEntryNotFoundError:
+            continue
+        path = Path(found)
+        if not model.lacking(_names(path), variant):
+            recorded = _recorded(path, variant)
+            return Snapshot(path, path.name, variant, recorded.get("weights_hash"))
+    return None
+
+
+def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
+    """Fetches the first of some variants that the repository has, and checks every file's hash.
+
+    Raises:
+        ModelError: the hub refuses, is out of reach, lacks the model or its safetensors, or sends other bytes
+            than it announces.
+    """
+    from origcli.weights.hashing import hash_pipeline
+
+    info = tried(lambda: _info(model), model, progress)
+    offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    lacking = {variant: model.lacking(list(offered), variant) for variant in variants}
+    variant = min(lacking, key=lambda variant: bool(lacking[variant]))  # the first that lacks nothing
+    if lacking[variant]:
+        raise ModelError(
+            f"{model.id}: not a model that can be used here: it has no {lacking[variant][0]}",
+            "only safetensors are read; choose a repository that has them",
+        )
+    patterns = model.patterns(variant)
+    wanted = {name: sibling for name, sibling in offered.items() if _matches(name, patterns)}
+    size = sum(sibling.size or 0 for sibling in wanted.values())
+    kind = f", {variant}" if variant else ""
+    progress.say(f"fetching {model.id} ({info.sha[:7]}{kind}, {size / 1e9:.2f} GB) into the hub's cache")
+    large = {name: sibling for name, sibling in wanted.items() if sibling.lfs is not None}
+    path = Path()
+    for last in (False, True):
+        # The small files first: if the hub refuses, its client says why.
+        path = _fetch_small(model, info.sha, wanted.keys() - large.keys(), progress)
+        for name, sibling in large.items():
+            _fetch_large(model, info.sha, name, sibling.lfs, path.parent.parent / "blobs", progress)
+        path = _fetch_small(model, info.sha, wanted, progress)  # links to the large ones, which are here
+        wrong = [name for name, sibling in wanted.items() if not _is_sound(path / name, sibling)]
+        if not wrong:
+            break
+        for name in wrong:
+            _remove(path / name)
+        if last:
+            raise ModelError(
+                f"{model.id}: {wrong[0]} is not what the hub announces, twice", "try again later"
+            )
+    _point_to(path, model.revision)
+    hashes = {name: hash_file(path / name) for name in sorted(wanted)}
+    weights_hash = hash_pipeline(path, variant) if model.pipeline else None
+    write_json(
+        _manifest(path, variant),
+        {
+            "id": model.id,
+            "revision": info.sha,
+            "variant": variant,
+            "weights_hash": weights_hash,
+            "files": hashes,
+        },
+    )
+    return Snapshot(path, path.name, variant, weights_hash)
+
+
+def verify(snapshot: Snapshot) -> str:
+    """Compares a snapshot with the hashes recorded when it was fetched.
+
+    Returns:
+        Empty where all is well, else what is not.
+    """
+    recorded = _recorded(snapshot.path, snapshot.variant).get("files")
+    if not recorded:
+        return "no hashes are recorded: it was not fetched by origcli"
+    for name, digest in recorded.items():
+        path = snapshot.path / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if hash_file(path) != digest:
+            return f"{name} has changed"
+    return ""
+
+
+def _manifest(path: Path, variant: str | None) -> Path:
+    return cache_directory("hub") / f"{path.parent.parent.name}@{path.name}.{variant or 'full'}.json"
+
+
+def _recorded(path: Path, variant: str | None) -> dict[str, Any]:
+    try:
+        recorded = read_json(_manifest(path, variant))
+    except InputError:
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _names(directory: Path) -> list[str]:
+    return [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def _info(model: HubModel) -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name="origcli").model_info(model.id, revision=model.revision, files_metadata=True)
+
+
+def _point_to(path: Path, revision: str) -> None:
+    """Remembers which commit a branch or tag was when it was fetched, as the hub's own client does."""
+    if revision != path.name:
+        reference = path.parent.parent / "refs" / revision
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(path.name, "utf-8")
+
+
+def _is_sound(path: Path, sibling: Any) -> bool:
+    """Whether a file is the one announced: by sha256 where it is a large file, else by git's hash."""
+    if sibling.lfs is not None:
+        return hash_file(path) == sibling.lfs.sha256
+    data = path.read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return sibling.blob_id is None or blob == sibling.blob_id
+
+
+def _remove(path: Path) -> None:
+    path.resolve().unlink(missing_ok=True)  # the blob that the snapshot links to
+    path.unlink(missing_ok=True)
+
+
+def _fetch_small(model: HubModel, revision: str, names: Iterable[str], progress: Progress) -> Path:
+    """Has the hub's client fetch files, as far as they are not in its cache; the directory of the commit."""
+    from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    class NoBar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})
+
+    def fetch_all() -> str:
+        return snapshot_download(model.id, revision=revision, allow_patterns=sorted(names), tqdm_class=NoBar)
+
+    return Path(tried(fetch_all, model, progress))
+
+
+def _fetch_large(
+    model: HubModel, revision: str, name: str, facts: Any, blobs: Path, progress: Progress
+) -> None:
+    """Downloads a file to where the hub's client looks for it, under its sha256.
+
+    Args:
+        facts: the hub's `sha256` and `size` of it.
+
+    Raises:
+        ModelError: refused, or still broken or another after all attempts.
+        StorageError: no room.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    remote = RemoteFile(
+        hf_hub_url(model.id, name, revision=revision),
+        size=facts.size,
+        sha256=facts.sha256,
+        authorization=build_hf_headers().get("authorization"),
+        mirrored=False,
+    )
+    try:
+        download(remote, blobs / facts.sha256, progress)
+    except ModelError as error:
+        raise ModelError(
+            f"{model.id}: {error.message}", f"what arrived is kept; to go on: {model.command}"
+        ) from error

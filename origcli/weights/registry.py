@@ -1,0 +1,326 @@
+"""The models that have a name, and how a name, a directory or a hub id becomes a directory on this disk.
+
+A pipeline directory may carry `registry.json`: what was measured about the model once and would be wrong to
+guess (the ends of the scale, limits, a threshold and how it was obtained), and what it is best drawn with.
+"""
+
+import difflib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from origcli.errors import InputError, ModelError, UsageError
+from origcli.runtime.run_directory import read_json, write_json
+from origcli.weights import hub
+from origcli.weights.hub import HubModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from origcli.runtime.context import Runtime
+
+REGISTRY_FILE = "registry.json"
+DETECTOR = "detector"
+BUNDLED = "shapes"
+AUTO = "auto"
+
+HUB_MODELS = {
+    "sd15": HubModel(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        name="sd15",
+    ),
+    "sd14": HubModel(
+        "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", name="sd14"
+    ),
+}
+COMPANIONS = {
+    "bert": HubModel(
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        pipeline=False,
+        name="bert",
+    ),
+    "clip": HubModel(
+        "openai/clip-vit-large-patch14",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        pipeline=False,
+        name="clip",
+    ),
+}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Scale(_Record):
+    """Constants of one model, metric and way of drawing (DESIGN 2). They hold for these alone.
+
+    Attributes:
+        metric, metric_version: the distance that they are in.
+        weights_hash: of the pipeline that they were measured on.
+        draw: scheduler, steps, guidance … that they were measured with.
+        ceiling: mean distance over all pairs of `ceiling_images` drawn from the empty prompt.
+        threshold: at most this far is a redrawing; `None` where none was calibrated.
+        threshold_how: the procedure that gave it.
+    """
+
+    metric: str
+    metric_version: str
+    weights_hash: str
+    draw: dict[str, JsonValue]
+    ceiling: float = Field(gt=0)
+    ceiling_images: int = Field(ge=2)
+    threshold: float | None = None
+    threshold_how: str = ""
+
+
+class RegistryValues(_Record):
+    """What `registry.json` holds.
+
+    Attributes:
+        metric: default distance.
+        guidance: default guidance scale.
+        weights_hash: of the pipeline; a model whose files have another is damaged.
+        psnr_limit: dB; a picture whose VAE round trip is below is out of domain.
+        psnr_how: how the limit was obtained.
+        scales: one a metric and way of drawing.
+    """
+
+    schema_id: Literal["origcli/registry/1"] = Field(default="origcli/registry/1", alias="schema")
+    metric: str = "dreamsim"
+    guidance: float = Field(default=7.5, ge=0)
+    weights_hash: str | None = None
+    psnr_limit: float | None = None
+    psnr_how: str = ""
+    scales: tuple[Scale, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that is on this disk and what is known about it.
+
+    Attributes:
+        name: what the user called it, or what `auto` chose.
+        source: where it comes from: `package`, `hub:ID@COMMIT` or the directory.
+        path: the pipeline directory.
+        variant: of its weight files, `fp16` or `None`.
+        detector: directory of its detector, for shapes-world models.
+        weights_hash: what `hash_pipeline` has to give, where it is known; else the files are damaged.
+        note: what has to be told with the results, e.g. what `auto` chose.
+    """
+
+    name: str
+    source: str
+    path: Path
+    variant: str | None
+    values: RegistryValues
+    detector: Path | None
+    weights_hash: str | None = None
+    note: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The default distance."""
+        return self.values.metric
+
+    @property
+    def guidance(self) -> float:
+        """The default guidance scale."""
+        return self.values.guidance
+
+    @property
+    def psnr_limit(self) -> float | None:
+        """dB; a picture whose VAE round trip is below is out of domain."""
+        return self.values.psnr_limit
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """What was calibrated."""
+        return self.values.scales
+
+
+def bundled_directory() -> Path:
+    """The pipeline directory in the package."""
+    return Path(str(resources.files("origcli.assets").joinpath(BUNDLED)))
+
+
+def read_registry(directory: Path) -> RegistryValues:
+    """The registry values beside a pipeline; where there are none, the defaults.
+
+    A model that has a detector is one of the shapes world, and its default metric is `elements`.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = directory / REGISTRY_FILE
+    if not path.is_file():
+        return RegistryValues(metric="elements" if (directory / DETECTOR).is_dir() else "dreamsim")
+    try:
+        return RegistryValues.model_validate(read_json(path))
+    except InputError as error:
+        raise ModelError(error.message) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{path}: {where}: {first['msg']}", "write it again with origcli calibrate"
+        ) from error
+
+
+def write_registry(directory: Path, values: RegistryValues) -> None:
+    """Writes `registry.json` beside a pipeline."""
+    write_json(directory / REGISTRY_FILE, values.model_dump(mode="json", by_alias=True))
+
+
+def resolve(name: str, runtime: "Runtime") -> ModelEntry:
+    """Finds a model, and fetches it where that is needed and allowed.
+
+    Args:
+        name: `auto`, a registered name, a pipeline directory, or a hub id. A hub id, `sd15` and `sd14` may
+            end in `@REVISION`: a commit, tag or branch.
+
+    Raises:
+        UsageError: not a name of any kind.
+        ModelError: it is not there and cannot be fetched. Never is another model taken instead.
+    """
+    if name == AUTO:
+        return _choose(runtime)
+    if name == BUNDLED:
+        return _local(BUNDLED, bundled_directory(), "package")
+    if name and Path(name).is_dir():
+        return _local(Path(name).resolve().name, Path(name), name)
+    base, _, revision = name.partition("@")
+    if looks_like_path(name):
+        raise ModelError(f"{name}: no such directory", "give a pipeline directory that diffusers wrote")
+    return _from_hub(name, hub_model(base, revision), runtime)
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name can only be meant as a path."""
+    return name.startswith(("/", "./", "~")) or name in (".", "..")
+
+
+def hub_model(name: str, revision: str = "") -> HubModel:
+    """The repository that a registered name or a hub id stands for.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    known = HUB_MODELS.get(name)
+    if known is None:
+        if "/" not in name:
+            names = [AUTO, BUNDLED, *HUB_MODELS]
+            near = difflib.get_close_matches(name, names, n=1)
+            raise UsageError(
+                f"no model is called {name!r}",
+                f"did you mean {near[0]}?"
+                if near
+                else f"give one of {', '.join(names)}, a directory or OWNER/NAME",
+            )
+        hub.check_id(name)
+        known = HubModel(name)
+    if revision and not _is_revision(revision):
+        raise UsageError(f"{revision!r} is not a commit, tag or branch")
+    return HubModel(known.id, revision) if revision else known
+
+
+def _is_revision(text: str) -> bool:
+    return (
+        all(c.isalnum() or c in "._-/" for c in text) and ".." not in text and not text.startswith(("/", "-"))
+    )
+
+
+def variants(dtype: "torch.dtype") -> tuple[str | None, str | None]:
+    """Weight variants, best first: files of half the size serve fp16; other dtypes want the full ones."""
+    return ("fp16", None) if str(dtype) == "torch.float16" else (None, "fp16")
+
+
+def _choose(runtime: "Runtime") -> ModelEntry:
+    """`auto`: Stable Diffusion 1.5 where it can be run, else the bundled model."""
+    if runtime.device.type in ("cuda", "mps"):
+        entry, reason = resolve("sd15", runtime), f"sd15, for there is a {runtime.device.type} device"
+    else:
+        entry, reason = resolve(BUNDLED, runtime), f"{BUNDLED} (bundled), for there is no GPU here"
+    note = f"--model auto chose {reason}"
+    runtime.progress.say(note)
+    return ModelEntry(**{**vars(entry), "note": note})
+
+
+def _local(name: str, directory: Path, source: str) -> ModelEntry:
+    if not (directory / "model_index.json").is_file():
+        remedy = (
+            "this installation is incomplete"
+            if source == "package"
+            else "give a directory that diffusers wrote"
+        )
+        raise ModelError(f"{directory}: not a pipeline directory: it has no model_index.json", remedy)
+    detector = directory / DETECTOR
+    values = read_registry(directory)
+    return ModelEntry(
+        name=name,
+        source=source,
+        path=directory,
+        variant=local_variant(directory),
+        values=values,
+        detector=detector if detector.is_dir() else None,
+        weights_hash=values.weights_hash,
+    )
+
+
+def local_variant(directory: Path) -> str | None:
+    """`fp16` where a directory has no other weights."""
+    names = [path.name for path in (directory / "unet").glob("*.safetensors")]
+    return "fp16" if names and all(".fp16" in name for name in names) else None
+
+
+def _from_hub(name: str, model: HubModel, runtime: "Runtime") -> ModelEntry:
+    snapshot = _snapshot(name, model, variants(runtime.dtype), runtime)
+    return ModelEntry(
+        name=name,
+        source=f"hub:{model.id}@{snapshot.revision}",
+        path=snapshot.path,
+        variant=snapshot.variant,
+        values=read_registry(snapshot.path),
+        detector=None,
+        weights_hash=snapshot.weights_hash,
+    )
+
+
+def clip_directory(runtime: "Runtime") -> Path:
+    """CLIP ViT-L/14, both towers: for the test of editability.
+
+    Raises:
+        ModelError: not here and cannot be fetched.
+    """
+    return _companion("clip", runtime)
+
+
+def bert_directory(runtime: "Runtime") -> Path:
+    """The pre-trained BERT of the supplement's models (2.1).
+
+    Raises:
+        ModelError: not here and cannot be fetched.
+    """
+    return _companion("bert", runtime)
+
+
+def _companion(name: str, runtime: "Runtime") -> Path:
+    return _snapshot(name, COMPANIONS[name], (None,), runtime).path
+
+
+def _snapshot(name: str, model: HubModel, order: hub.Variants, runtime: "Runtime") -> hub.Snapshot:
+    """The model from this disk, else from the network if that is allowed."""
+    snapshot = hub.find(model, order)
+    if snapshot is not None:
+        return snapshot
+    if runtime.offline:
+        raise ModelError(
+            f"{name}: not on this disk, and the network is off",
+            f"fetch it where there is one: origcli fetch {name}",
+        )
+    return hub.fetch(model, order, runtime.progress)

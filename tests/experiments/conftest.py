@@ -1,6 +1,0 @@
-"""The tiny model and the metrics that whole runs are tested with."""
-
-from tests.experiments.studies import narrow_metric
-from tests.measuring import pictures, pixel_metric, tiny_settings
-
-__all__ = ["narrow_metric", "pictures", "pixel_metric", "tiny_settings"]

@@ -1,0 +1,120 @@
+"""Scores over a local Ray cluster of two workers are the bytes of scores without one."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from origcli.images.inputs import find_inputs
+from origcli.reports.writers import read_report
+from origcli.runtime.context import open_runtime
+from origcli.scoring import on_cluster as spread
+from origcli.scoring import run as originality
+from origcli.scoring.on_cluster import open_worker
+from origcli.scoring.run import Request
+from origcli.settings import Settings, resolve
+from origcli.weights.registry import bundled_directory
+
+SMALL = {
+    "runtime": {"device": "cpu", "threads": 1},
+    "invert": {"steps": 2, "batch_size": 2, "evaluate_samples": 2},
+    "draw": {"steps": 2},
+    "score": {
+        "model": "shapes",
+        "max_tokens": 1,
+        "images": 2,
+        "ceiling_images": 4,
+        "bootstrap": 20,
+        "force": True,
+    },
+}
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return resolve(SMALL, environment={})[0]
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> list[str]:
+    with Image.open(bundled_directory() / "example.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    for i in range(4):
+        Image.fromarray(np.roll(pixels, 5 * i, axis=1)).save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    return [str(tmp_path / f"{i}.png") for i in range(4)]
+
+
+def test_a_worker_sends_its_files_with_the_outcomes(settings, queries):
+    from origcli.scoring.batches import make_batches
+
+    (batch,) = make_batches(find_inputs(queries[1:3]), 2, "object")
+    made_by, outcomes, files = open_worker(settings, None, None)(batch)
+    assert made_by.model.name == "shapes"
+    assert [getattr(one, "id", None) for one in outcomes] == ["1", None]
+    placement, (point,) = outcomes[0].in_distribution, outcomes[0].curve
+    assert (placement.kind, placement.m) == ("placement", 1)
+    assert placement.drawings == point.drawings and len(point.drawings) == 2
+    assert "embeddings/1-m1.safetensors" in files and "pictures/1/query.png" in files
+
+
+@pytest.mark.fault(30, "the report is the same bytes")
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(tmp_path, settings, queries, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+    inputs = find_inputs(queries)
+    with open_runtime(settings.runtime, tmp_path / "plain") as runtime:
+        originality.run(Request(inputs), settings, runtime)
+    killed: list[int] = []
+
+    def kill_a_worker(outcome):
+        if not killed:
+            found = [
+                int(path.name)
+                for path in Path("/proc").iterdir()
+                if path.name.isdecimal() and _is_worker_of_ours(path)
+            ]
+            assert len(found) == 2
+            killed.append(found[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(spread, "ray_cluster", _two_cores)
+    with open_runtime(settings.runtime, tmp_path / "spread") as runtime:
+        originality.run(Request(inputs, ray="auto"), settings, runtime, kill_a_worker)
+    assert killed
+    for name in ("report.json", "report.csv", "report.html", "results.jsonl"):
+        assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    assert len(read_report(tmp_path / "spread").results) == 3
+    assert (tmp_path / "spread/pictures/3/query.png").is_file()
+
+
+@contextmanager
+def _two_cores(address: str) -> Iterator[Any]:
+    """A cluster of this machine with two workers, however many cores there are."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _is_worker_of_ours(process: Path) -> bool:
+    """Whether a process is an actor of Ray's that this process's cluster started."""
+    try:
+        if b"ray::Worker" not in (process / "cmdline").read_bytes():
+            return False
+        while process.name not in ("0", "1", str(os.getpid())):
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            process = process.with_name(parent)
+    except OSError:
+        return False
+    return process.name == str(os.getpid())

@@ -1,0 +1,71 @@
+"""The directories of score runs: reports drawn again, runs joined, figures for print."""
+
+import pytest
+
+from origcli.errors import UsageError
+from origcli.images.inputs import Input
+from origcli.reports.writers import read_report
+from origcli.scoring import run_archive as archive
+from tests.scoring.runs import bytes_of, count_calls, score
+
+pytestmark = pytest.mark.usefixtures("pixel_metric")
+
+
+def test_shards_join_to_the_bytes_of_one_run(tmp_path, pictures, tiny_settings):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    inputs = [pictures[0], Input(tmp_path / "broken.png", "broken"), *pictures[1:]]
+    score(tiny_settings(), tmp_path / "whole", inputs)
+    for shard in ("1/2", "2/2"):
+        score(tiny_settings(), tmp_path / shard[0], inputs, shard=shard)
+    ids = [[result.id for result in read_report(tmp_path / name).results] for name in "12"]
+    assert ids == [["a", "b"], ["c"]]
+    archive.merge([tmp_path / "2", tmp_path / "1"], tmp_path / "joined")
+    assert bytes_of(tmp_path / "joined") == bytes_of(tmp_path / "whole")
+    for folder in ("pictures", "embeddings"):
+        names = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole" / folder).rglob("*.*")}
+        assert names and all((tmp_path / "joined" / name).is_file() for name in names)
+    with pytest.raises(Exception, match="both hold an image called 'a'"):
+        archive.merge([tmp_path / "1", tmp_path / "whole"], tmp_path / "twice")
+    score(tiny_settings(score={"images": 4}), tmp_path / "other", inputs[:1])
+    with pytest.raises(UsageError, match="cannot be joined"):
+        archive.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
+
+
+def test_runs_of_one_image_each_get_pages_when_they_are_joined(tmp_path, pictures, tiny_settings):
+    for name, one in zip("12", pictures[:2], strict=True):
+        score(tiny_settings(), tmp_path / name, [one])
+        assert not (tmp_path / name / "pages").exists()
+    archive.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "joined")
+    overview = (tmp_path / "joined/report.html").read_text()
+    for result in read_report(tmp_path / "joined").results:
+        assert f'href="{result.page}"' in overview and (tmp_path / "joined" / result.page).is_file()
+    archive.merge([tmp_path / "1"], tmp_path / "alone")
+    assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "1")
+
+
+def test_a_report_is_drawn_again_from_what_is_recorded(tmp_path, pictures, tiny_settings):
+    score(tiny_settings(), tmp_path / "out", pictures)
+    before = bytes_of(tmp_path / "out")
+    for name in ("report.html", "report.json", "report.csv", "pages/a.html"):
+        (tmp_path / "out" / name).unlink()
+    archive.render(tmp_path / "out", in_print=True)
+    assert bytes_of(tmp_path / "out") == before
+    assert {path.name for path in (tmp_path / "out/figures").iterdir()} == {
+        f"{name}.{form}"
+        for name in ("groups", "images", *(f"{kind}-{i}" for kind in ("curve", "drawings") for i in "abc"))
+        for form in ("png", "pdf")
+    }
+
+
+def test_every_image_has_its_figures_and_the_first_share_a_sheet(
+    tmp_path, pictures, tiny_settings, monkeypatch
+):
+    from origcli.reports import figures
+
+    monkeypatch.setattr(archive, "_ON_A_SHEET", 2)
+    monkeypatch.setattr(archive, "_FORMS", ("png",))
+    rows = count_calls(monkeypatch, figures, "print_figure")
+    named = Input(pictures[2].path, "images")  # an image may be called like the sheet
+    score(tiny_settings(), tmp_path / "out", [*pictures[:2], named], in_print=True)
+    assert [[result.id for result in call[1]] for call in rows] == [["a", "b"], ["a"], ["b"], ["images"]]
+    assert (tmp_path / "out/figures/drawings-images.png").is_file()
