@@ -89,9 +89,11 @@ def count_flops(model: DiffusionModel) -> SampleFlops:
         pixels = torch.zeros(1, 3, model.resolution, model.resolution)
         embedded = torch.zeros(1, model.max_length, model.embedding_width, requires_grad=True)
         ids = torch.zeros(1, model.max_length, dtype=torch.long)
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         vae.encode(pixels)
     forward, backward = _count(lambda: unet(latents, timesteps, states).sample)
+
     encoder.get_input_embeddings().register_forward_hook(lambda module, inputs, output: embedded)
     text, text_backward = _count(lambda: encoder(ids)[0])
     return SampleFlops(counter.get_total_flops(), forward, backward, text, text_backward)

@@ -1,6 +1,7 @@
 """Pictures of prompts from a model by name, with or without learned tokens: `origcli draw`."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,26 +48,30 @@ def run(
     if embeddings is not None and not slotted:
         raise UsageError(f"no prompt has {SLOT} for the learned tokens", f'e.g. --prompt "a photo of {SLOT}"')
     vectors = load_embeddings(embeddings)[1] if embeddings is not None else None
+
     entry = resolve(name, runtime)
     model = load_pipeline(
         entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
     )
+
     plain = prompt_states(model, ["", *(prompt for prompt in prompts if SLOT not in prompt)])
     rest = iter(plain[1:])
     each = [
         states(model, prompt, vectors) if vectors is not None and SLOT in prompt else next(rest)
         for prompt in prompts
     ]
-    seeds = [runtime.seed + k for _ in prompts for k in range(images)]
-    context = torch.stack([state for state in each for _ in range(images)])  # (prompts · images, L, d)
+    context = torch.stack(each).repeat_interleave(images, dim=0)  # (prompts · images, L, d)
+    seeds = [runtime.seed + k for k in range(images)] * len(prompts)
     pictures = draw(model, context, plain[0], seeds, settings.draw, runtime)
-    labels = [prompt for prompt in prompts for _ in range(images)]
+
+    labels = list(chain.from_iterable([prompt] * images for prompt in prompts))
     rows = []
     for number, (picture, prompt, seed) in enumerate(zip(pictures, labels, seeds, strict=True)):
         file = f"{number:04d}.png"
         with atomic_file(runtime.out / file) as target:
             picture.save(target, "PNG")
         rows.append({"file": str(runtime.out / file), "prompt": prompt, "seed": seed})
+
     side = max(_SHEET_CELL, model.resolution)
     with atomic_file(runtime.out / "sheet.png") as target:
         columns = min(images, _SHEET_COLUMNS) if len(prompts) > 1 else _SHEET_COLUMNS

@@ -8,8 +8,9 @@ over several m change the target, and are off.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def invert(
     if not counts or counts[0] < 1:
         raise UsageError(f"token counts must be 1 or more, not {list(token_counts)}", "e.g. --tokens 1-5")
     check_placeholders(model.tokenizer, names, counts)
+
     optimisation = _Optimisation(model, images, names, counts, settings, runtime)
     if checkpoint is not None:
         optimisation.restore(checkpoint)
@@ -147,68 +149,81 @@ class _Optimisation:
         runtime: Runtime,
     ) -> None:
         self.model, self.settings, self.runtime = model, settings, runtime
+
         self.templates = read_templates(settings.templates)
         self.start = start_facts(settings.initialization)
-        self.alphas = noise_schedule(model)
         lanes = make_lanes(model, self.templates, settings.initialization, counts, len(images))
         self.prompt_rows = first_equal_rows(lanes[0].ids)
+        self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}", settings.steps) for lane in lanes]
+
+        self.alphas = noise_schedule(model)
         self.queries = [
             encode(model, image, name, settings.flip) for image, name in zip(images, names, strict=True)
         ]
-        self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}", settings.steps) for lane in lanes]
-        self.rate = learning_rate(model, settings.learning_rate)
-        self.optimizer = torch.optim.Adam(
-            [{"params": [lane.vectors]} for lane in lanes],
-            lr=self.rate,
-            fused=model.device.type != "mps",
-        )
         self.fixed = {
             i: fixed_samples(
                 model, query, runtime.seed, settings.evaluate_samples, self.alphas, self.prompt_rows
             )
             for i, query in enumerate(self.queries)
         }
-        self.unread: list[tuple[list[_Track], Tensor]] = []  # losses that the host has not waited for
-        self.step = 0
-        samples = settings.batch_size * len(lanes)
-        self.batch = BatchSize(
-            settings.micro_batch or first_micro_batch(model, self.fixed[0], samples), runtime.progress.say
+
+        self.rate = learning_rate(model, settings.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            [{"params": [lane.vectors]} for lane in lanes],
+            lr=self.rate,
+            fused=model.device.type != "mps",
         )
+        samples = settings.batch_size * len(lanes)
+        size = settings.micro_batch or first_micro_batch(model, self.fixed[0], samples)
+        self.batch = BatchSize(size, runtime.progress.say)
+
+        self.step = 0
+        self.unread: list[tuple[list[_Track], Tensor]] = []  # losses that the host has not waited for
 
     def run(self, checkpoint: Path | None, watch: Watch | None) -> list[Inversion]:
         """Learns until every lane has stopped."""
-        settings, progress = self.settings, self.runtime.progress
         with ExitStack() as stack:
-            tasks = [
-                stack.enter_context(progress.task(track.label, settings.steps, len(track.losses)))
-                for track in self.tracks
-            ]
+            tasks = [stack.enter_context(self._task(track)) for track in self.tracks]
             meter = _Meter(tasks, self.tracks)
             if self.step == 0:
                 self._evaluate(self.tracks)
+
             while active := [track for track in self.tracks if self.step < track.last]:
                 self._learn(active)
-                if self.step % settings.evaluate_every == 0 or any(self.step == t.last for t in active):
+                if self._due(self.settings.evaluate_every) or any(self.step == t.last for t in active):
                     self._look(active)
                     meter.show()
+
                 # Before the checkpoint: what is stopped while it draws makes this step again, and draws.
-                if watch and settings.preview_every and self.step % settings.preview_every == 0:
+                if watch and self._due(self.settings.preview_every):
                     watch(self.step, self._vectors())
+
                 stop = interrupts.pending()
-                if checkpoint and (stop or self.step % settings.checkpoint_every == 0):
+                if checkpoint and (stop or self._due(self.settings.checkpoint_every)):
                     self.save(checkpoint)
                 interrupts.check()
+
         empty = self._losses([empty_lane(self.model, self.templates, i) for i in self.fixed], self.fixed)
         return [self._inversion(i, loss) for i, loss in enumerate(empty.tolist())]
 
+    def _task(self, track: _Track) -> AbstractContextManager[Task]:
+        return self.runtime.progress.task(track.label, self.settings.steps, len(track.losses))
+
+    def _due(self, every: int) -> bool:
+        """Whether what is done every so many steps is done at this one; with 0 it never is."""
+        return every > 0 and self.step % every == 0
+
     def _learn(self, active: list[_Track]) -> None:
         """One step of the lanes that go on. The host waits for nothing."""
-        samples = {i: self._step_samples(i) for i in sorted({track.lane.query for track in active})}
+        pictures = sorted({track.lane.query for track in active})
+        samples = {i: self._step_samples(i) for i in pictures}
         losses = self._losses([track.lane for track in active], samples, learn=True)
+
         for group, track in zip(self.optimizer.param_groups, self.tracks, strict=True):
             group["lr"] = self.rate * cooling(self.step, track.last, self.settings.cool_down)
         self.optimizer.step()
         self.optimizer.zero_grad()  # to None: Adam leaves lanes alone that have stopped
+
         self.step += 1
         self.unread.append((active, losses))
 
@@ -235,8 +250,9 @@ class _Optimisation:
         """Reads what the device has done so far, and decides which lanes stop."""
         self._read()
         settings = self.settings
-        regular = settings.early_stop and self.step % settings.evaluate_every == 0
+        regular = settings.early_stop and self._due(settings.evaluate_every)
         self._evaluate([track for track in active if regular or self.step == track.last])
+
         for track in active:
             if not regular or self.step + settings.cool_down >= track.last:
                 continue  # it cools down already, or is about to
@@ -258,8 +274,9 @@ class _Optimisation:
         if not self.unread:
             return
         values = torch.cat([losses for _, losses in self.unread]).tolist()
-        tracks = [track for active, _ in self.unread for track in active]
+        tracks = list(chain.from_iterable(active for active, _ in self.unread))
         self.unread.clear()
+
         for track, value in zip(tracks, values, strict=True):
             track.losses.append(value)
             _require_finite(value, track, len(track.losses))
@@ -317,6 +334,7 @@ class _Optimisation:
         for i, track in enumerate(self.tracks):
             tensors[f"vectors.{i}"] = track.lane.vectors
             tensors[f"losses.{i}"] = torch.tensor(track.losses)  # fp32 they came in, fp32 they stay
+
         state = {
             "fingerprint": self.fingerprint(),
             "batch": self.batch.size,
@@ -338,12 +356,14 @@ class _Optimisation:
             return
         tensors, state = load_checkpoint(found[-1])
         _require_equal(found[-1], state["fingerprint"], self.fingerprint())
+
         with torch.no_grad():
             for i, (track, saved) in enumerate(zip(self.tracks, state["lanes"], strict=True)):
                 track.lane.vectors.copy_(tensors[f"vectors.{i}"])
                 track.losses = tensors[f"losses.{i}"].tolist()
                 track.evaluations = [(step, loss) for step, loss in saved["evaluations"]]
                 track.reason, track.last = saved["reason"], saved["last"]
+
         restore_optimizer(self.optimizer, tensors)
         self.step = state["step"]
         self.batch.size = min(self.batch.size, state["batch"])
@@ -365,8 +385,12 @@ class _Meter:
             if not new:
                 continue
             self.shown[i] = len(track.losses)
-            fields: dict[str, float | str] = {"loss": sum(new) / len(new), "L_det": track.evaluations[-1][1]}
-            fields["steps/s"] = len(new) / max(now - self.time, 1e-9)
+
+            fields: dict[str, float | str] = {
+                "loss": sum(new) / len(new),
+                "L_det": track.evaluations[-1][1],
+                "steps/s": len(new) / max(now - self.time, 1e-9),
+            }
             if len(track.losses) == track.last:
                 fields["stopped"] = track.reason or BUDGET
             task.advance(len(new), **fields)

@@ -70,14 +70,12 @@ def make_lanes(
     device = model.device
     prompts = {m: prompt_ids(model.tokenizer, templates, m) for m in token_counts}
     starts = {m: initial_vectors(model, start, m) for m in token_counts}
+
     lanes: list[Lane] = []
-    first = len(model.tokenizer)
+    first = len(model.tokenizer)  # the placeholder's ids follow the vocabulary
     for query in range(pictures):
         for m, (ids, mask, slots) in prompts.items():
-            shift = first - slots[0]
-            own = torch.where(
-                ids >= slots[0], ids + shift, ids
-            )  # the placeholder's ids follow the vocabulary
+            own = torch.where(ids >= slots[0], ids + (first - slots[0]), ids)
             lanes.append(
                 Lane(
                     query=query,

@@ -6,6 +6,7 @@ A picture that is done is logged and not done again; one that fails costs the ot
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -92,28 +93,29 @@ def run(
         ModelError, DeviceError, Interrupted, StorageError: as loading and learning raise them.
     """
     entry, model = open_model(settings.score.model, runtime)
-    check_placeholders(model.tokenizer, [one.name for one in inputs], counts)
+    check_placeholders(model.tokenizer, [picture.name for picture in inputs], counts)
     _check_words(model, counts, settings)
+
     made_by = _provenance(entry, model, settings, runtime)
     record_plan(runtime.out, _record(inputs, counts, settings, made_by))
+
     log = ResultLog(runtime.out / LOG, InvertResult)
     done: set[str] = set()
     for result in log:
         listen(result)
         done.add(result.id)
+
     failures: list[Failure] = []
-    together = settings.score.together or 1
     with runtime.progress.task("pictures", len(inputs), len(done)) as bar:
-        for start in range(0, len(inputs), together):
-            batch = inputs[start : start + together]
-            for outcome in _invert_batch(batch, done, counts, model, settings, runtime):
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                else:
-                    log.append(outcome)
-                    done.add(outcome.id)
-                listen(outcome)
-                bar.advance(1)
+        for outcome in _invert_all(inputs, done, counts, model, settings, runtime):
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+            else:
+                log.append(outcome)
+                done.add(outcome.id)
+            listen(outcome)
+            bar.advance(1)
+
     # A run that was killed between its last result and its tidying up left some.
     shutil.rmtree(runtime.out / CHECKPOINTS, ignore_errors=True)
     report = InvertReport(
@@ -136,19 +138,23 @@ def plan(pictures: int, counts: Sequence[int], settings: Settings, runtime: Runt
     _, model = open_model(settings.score.model, runtime)
     invert_settings = settings.invert
     templates = _check_words(model, counts, settings)
+
     amount = cost.work(invert_settings, len(counts), len(templates))
     flops = cost.count_flops(model)
-    batch = min(invert_settings.batch_size, invert_settings.micro_batch or cost.TIMED_BATCH)
+    operations = cost.total_flops(flops, amount)  # for one picture
+
     # In samples' worth of UNet forward and back, which is what is timed.
-    worth = cost.total_flops(flops, amount) / (flops.unet + flops.unet_backward)
+    worth = operations / (flops.unet + flops.unet_backward)
+    batch = min(invert_settings.batch_size, invert_settings.micro_batch or cost.TIMED_BATCH)
+    seconds = worth * cost.sample_seconds(model, batch)
     return {
         "pictures": pictures,
         "tokens": ",".join(map(str, counts)),
         "steps": invert_settings.steps,
         "batch_size": invert_settings.batch_size,
         "unet_samples": pictures * amount.samples,
-        "tflop": pictures * cost.total_flops(flops, amount) / 1e12,
-        "minutes": pictures * worth * cost.sample_seconds(model, batch) / 60,
+        "tflop": pictures * operations / 1e12,
+        "minutes": pictures * seconds / 60,
         "device": model.device.type,
     }
 
@@ -165,6 +171,20 @@ def _check_words(model: DiffusionModel, counts: Sequence[int], settings: Setting
     return templates
 
 
+def _invert_all(
+    inputs: Sequence[Input],
+    done: Collection[str],
+    counts: Sequence[int],
+    model: DiffusionModel,
+    settings: Settings,
+    runtime: Runtime,
+) -> Iterator[Outcome]:
+    """The outcomes of all pictures, batch after batch, without those that are done."""
+    together = settings.score.together or 1
+    for start in range(0, len(inputs), together):
+        yield from _invert_batch(inputs[start : start + together], done, counts, model, settings, runtime)
+
+
 def _invert_batch(
     batch: Sequence[Input],
     done: Collection[str],
@@ -174,14 +194,16 @@ def _invert_batch(
     runtime: Runtime,
 ) -> Iterator[Outcome]:
     """The outcomes of pictures that are learned together, without those that are done."""
-    if all(one.name in done for one in batch):
+    if all(source.name in done for source in batch):
         return
+
     pictures: list[Picture] = []
-    for one in batch:
+    for source in batch:
         try:
-            pictures.append(Picture(one, *read_image(one.path, model.resolution, settings.score.crop)))
+            pictures.append(Picture(source, *read_image(source.path, model.resolution, settings.score.crop)))
         except InputError as problem:
-            yield Failure.of(problem, one.path)
+            yield Failure.of(problem, source.path)
+
     yield from _learn(pictures, done, counts, model, settings, runtime)
 
 
@@ -201,6 +223,7 @@ def _learn(
     names = [picture.source.name for picture in pictures]
     if all(name in done for name in names):
         return
+
     images = {picture.source.name: picture.image for picture in pictures}
     place = runtime.out / CHECKPOINTS / hash_value(names)[:16]
     watch = Previews(model, images, settings.score.prompt, settings.draw, runtime)
@@ -223,6 +246,7 @@ def _learn(
         for picture in pictures:
             yield from _learn([picture], done, counts, model, settings, runtime)
         return
+
     for picture, inversion in zip(pictures, learned, strict=True):
         if picture.source.name not in done:
             yield _write(picture, inversion, settings, runtime.out)
@@ -234,30 +258,31 @@ def _write(picture: Picture, inversion: Inversion, settings: Settings, directory
     """Writes a picture's embeddings and loss history."""
     for folder in ("embeddings", "history"):
         make_directory(directory / folder)
-    rows = [row for m in inversion.vectors for row in history_rows(inversion, m)]
-    write_text(directory / "history" / f"{inversion.name}.csv", csv_text(rows, HISTORY_COLUMNS))
-    tokens = []
-    for m, vectors in inversion.vectors.items():
-        token, file = placeholder(inversion.name, m), f"embeddings/{inversion.name}-m{m}.safetensors"
-        save_embeddings(directory / file, token, vectors)
-        tokens.append(
-            InvertedTokens(
-                m=m,
-                placeholder=token,
-                file=file,
-                sha256=hash_file(directory / file),
-                steps=inversion.steps[m],
-                stop_reason=inversion.stop_reason[m],
-                l_det=Estimate.of(inversion.l_det[m]),
-                history=tuple(history_points(inversion, m, settings.invert.evaluate_every)),
-            )
-        )
+
+    rows = chain.from_iterable(history_rows(inversion, m) for m in inversion.vectors)
+    write_text(directory / "history" / f"{inversion.name}.csv", csv_text(list(rows), HISTORY_COLUMNS))
     return InvertResult(
         id=inversion.name,
         image=ImageFacts.model_validate(picture.facts),
-        tokens=tuple(tokens),
+        tokens=tuple(_write_tokens(inversion, m, settings, directory) for m in inversion.vectors),
         l_det_0=Estimate.of(inversion.l_det_none),
         pictures=previews_of(directory, inversion.name),
+    )
+
+
+def _write_tokens(inversion: Inversion, m: int, settings: Settings, directory: Path) -> InvertedTokens:
+    """Writes the m tokens of a picture."""
+    token, file = placeholder(inversion.name, m), f"embeddings/{inversion.name}-m{m}.safetensors"
+    save_embeddings(directory / file, token, inversion.vectors[m])
+    return InvertedTokens(
+        m=m,
+        placeholder=token,
+        file=file,
+        sha256=hash_file(directory / file),
+        steps=inversion.steps[m],
+        stop_reason=inversion.stop_reason[m],
+        l_det=Estimate.of(inversion.l_det[m]),
+        history=tuple(history_points(inversion, m, settings.invert.evaluate_every)),
     )
 
 
@@ -293,7 +318,7 @@ def _record(
         "together": settings.score.together or 1,
         "seed": settings.runtime.seed,
         "tokens": list(counts),
-        "pictures": hash_value([[path_text(one.path), one.name] for one in inputs]),
+        "pictures": hash_value([[path_text(source.path), source.name] for source in inputs]),
     }
 
 
