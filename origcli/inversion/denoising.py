@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from origcli.inversion.draws import Draws
+from origcli.models.noising import add_noise, prediction_target, signal_and_noise
 from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
-from origcli.models.unet import add_noise, prediction_target, signal_and_noise
-from origcli.runtime.device import learning_kernels
+from origcli.runtime.device import learning_kernels, to_device
 from origcli.runtime.memory import slices
 
 
@@ -72,13 +72,6 @@ class Lane:
     ids: Tensor
     mask: Tensor
     slots: Tensor
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that the host does not wait for."""
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def make_samples(

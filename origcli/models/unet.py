@@ -1,10 +1,7 @@
-"""The denoising UNet, its noise schedule, and what it is asked to predict."""
+"""The denoising UNet and its noise schedule."""
 
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from origcli.models.checkpoints import load_part
 from origcli.settings import UNetSettings
@@ -69,31 +66,3 @@ def build_scheduler(settings: UNetSettings) -> Any:
         {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if settings.zero_terminal_snr else {}
     )
     return DDIMScheduler(prediction_type=settings.prediction, **_SCHEDULE, **zero)
-
-
-def signal_and_noise(alphas_cumprod: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(ᾱ_t) and sqrt(1 − ᾱ_t), both (n, 1, 1, 1), for timesteps (n,). Ho et al. 2020, eq. 4."""
-    alpha = alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-    return alpha.sqrt(), (1 - alpha).sqrt()
-
-
-def add_noise(latents: Tensor, noise: Tensor, signal: Tensor, sigma: Tensor) -> Tensor:
-    """x_t = sqrt(ᾱ_t) x_0 + sqrt(1 − ᾱ_t) ε."""
-    return signal * latents + sigma * noise
-
-
-def prediction_target(kind: str, latents: Tensor, noise: Tensor, signal: Tensor, sigma: Tensor) -> Tensor:
-    """ε, or v = sqrt(ᾱ_t) ε − sqrt(1 − ᾱ_t) x_0 (Salimans and Ho 2022)."""
-    if kind == "epsilon":
-        return noise
-    if kind == "v_prediction":
-        return signal * noise - sigma * latents
-    raise ValueError(f"no prediction is called {kind!r}")
-
-
-def min_snr_weight(kind: str, signal: Tensor, sigma: Tensor, gamma: float) -> Tensor:
-    """Weight (n, 1, 1, 1) of the error: min(SNR, γ) / SNR, or / (SNR + 1) for v (Hang et al. 2023)."""
-    snr = (signal / sigma).square()
-    if kind == "epsilon":
-        return torch.clamp(gamma / snr, max=1)  # 1 at an SNR of zero, too
-    return torch.clamp(snr, max=gamma) / (snr + 1)

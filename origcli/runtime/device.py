@@ -76,6 +76,13 @@ def select_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     return torch.bfloat16 if native else torch.float16
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on the device that the host does not wait for; the tensor itself where it is there already."""
+    if device.type != "cuda" or tensor.device == device:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Mixed precision around a forward pass; nothing in fp32."""
     if dtype == torch.float32:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from origcli.inversion.templates import fill, read_templates, without_slot
-from origcli.models.unet import add_noise, min_snr_weight, prediction_target, signal_and_noise
+from origcli.models.noising import add_noise, min_snr_weight, prediction_target, signal_and_noise
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.seeding import generator
