@@ -23,6 +23,7 @@ from typing import IO, Any, Literal, Self
 from filelock import FileLock, Timeout
 
 from origcli.errors import InputError, LockedError, StorageError, UsageError
+from origcli.files import read_file
 
 LOCK_NAME = ".lock"
 OWNER_NAME = ".lock.owner"
@@ -105,12 +106,11 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        InputError: the file is missing or not JSON.
+        InputError: the file is missing, a pipe or a device, or not JSON.
     """
+    data = read_file(path)
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
 

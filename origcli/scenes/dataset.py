@@ -20,8 +20,9 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from origcli.errors import InputError
+from origcli.files import open_file, read_file
 from origcli.runtime.run_directory import read_json
-from origcli.scenes.png import Pixels, decode_png
+from origcli.scenes.png import Pixels, decode_png, png_size
 
 FACTS_NAME = "dataset.json"
 METADATA_NAME = "metadata.jsonl"
@@ -95,7 +96,7 @@ class Dataset:
         """
         path = self.path / METADATA_NAME
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 for number, line in enumerate(file, 1):
                     yield _checked(_Record, json.loads(line), f"{path}: line {number}")
         except (OSError, ValueError, RecursionError) as error:
@@ -159,13 +160,13 @@ class Dataset:
             InputError: the file is missing or damaged.
         """
         path, name = self._place(record), record["file_name"]
-        try:
-            pixels = decode_png(self._file(record))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path}: cannot read the picture {name}: {error}") from error
-        if pixels.shape != (self.resolution, self.resolution, 3):
+        data = self._file(record)
+        if png_size(data) not in (None, (self.resolution, self.resolution)):
             raise InputError(f"{path}: {name} is not {self.resolution} pixels wide and high")
-        return pixels
+        try:
+            return decode_png(data)
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the picture {name}: {error}") from error
 
     def _place(self, record: dict[str, Any]) -> Path:
         """The file that holds the picture of a record."""
@@ -175,15 +176,29 @@ class Dataset:
         """The PNG of a record.
 
         Raises:
-            InputError: the file is missing.
+            InputError: the file is missing, outside the data set, not a regular file, or not readable.
         """
         path = self._place(record)
-        try:
-            with path.open("rb") as file:
-                file.seek(record.get("offset", 0))
-                return file.read(record.get("size", -1))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot read the picture {record['file_name']}: {error}") from error
+        if not self._is_inside(path):
+            raise InputError(f"{path}: a link leads out of the data set", "copy the file into the data set")
+        return read_file(path, offset=record.get("offset", 0), size=record.get("size", -1))
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether neither a file nor a folder above it is a link out of the data set."""
+        if path.parent not in self._folders:
+            if not Path(os.path.realpath(path.parent)).is_relative_to(self._real_path):
+                return False
+            self._folders.add(path.parent)
+        return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(self._real_path)
+
+    @cached_property
+    def _folders(self) -> set[Path]:
+        """Folders that were found to be inside."""
+        return set()
+
+    @cached_property
+    def _real_path(self) -> str:
+        return os.path.realpath(self.path)
 
     def images(self, indices: Sequence[int] | None = None, threads: int | None = None) -> Pixels:
         """Pictures in one array: uint8 (n, h, w, 3); all of them where `indices` is `None`."""
@@ -237,7 +252,7 @@ def _checked(kind: type[BaseModel], value: Any, where: str) -> dict[str, Any]:
 
 def _count_lines(path: Path) -> int:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror or error}") from error

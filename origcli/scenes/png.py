@@ -7,11 +7,12 @@ bytes of a file may differ between kinds of processors, which ISA-L tells apart;
 import struct
 import zlib
 from functools import cache
-from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
+
+from origcli.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -20,6 +21,7 @@ _RGB8 = bytes((8, 2, 0, 0, 0))  # 8 bits, RGB, and the only compression, filteri
 # A file of a small picture fills no block of a disk anyway; larger ones become a third smaller.
 _SMALL = 128
 _LEVEL_OF_SMALL, _LEVEL = 0, 1
+_MOST_PIXELS = 1 << 26  # a larger one, which a header can merely claim, is left to who looks closer
 _DATA = 41  # where the first byte of IDAT is, right after signature, IHDR and IDAT's own head
 _TAIL = 16  # IDAT's checksum and the whole of IEND
 
@@ -62,22 +64,36 @@ def encode_png(pixels: Pixels) -> bytes:
     return encode_lines(lines)
 
 
+def png_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that a PNG file claims; `None` where it is no PNG."""
+    if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 24:
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
 def decode_png(data: bytes) -> Pixels:
-    """The picture in a PNG file: uint8 (h, w, 3), RGB. Files that `encode_png` did not write go to Pillow.
+    """The picture in a PNG file: uint8 (h, w, 3), RGB.
+
+    Files that `encode_png` did not write are read as the pictures of users are.
 
     Raises:
-        OSError, SyntaxError, ValueError: the file is damaged or no PNG.
+        OSError: the file is damaged, no PNG, or claims an enormous size.
     """
+    if png_size(data) is None:
+        raise OSError("not a PNG file")
     if data[12:16] == b"IHDR" and data[24:29] == _RGB8 and data[37:41] == b"IDAT":
         width, height, length = struct.unpack(">II9xI", data[16:37])
-        if _DATA + length + _TAIL == len(data):
+        if _DATA + length + _TAIL == len(data) and width * height <= _MOST_PIXELS:
             pixels = _decode_plainly(data, width, height)
             if pixels is not None:
                 return pixels
-    from PIL import Image  # rarely needed
+    from origcli.images.reading import decode_picture  # rarely needed, and slow to import
 
-    with Image.open(BytesIO(data), formats=["PNG"]) as picture:
-        return np.array(picture.convert("RGB"))
+    try:
+        return np.array(decode_picture(data, "PNG")[0])
+    except InputError as problem:
+        raise OSError(problem.message) from problem
 
 
 def _decode_plainly(data: bytes, width: int, height: int) -> Pixels | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from origcli.scenes.mixtures import Recipe
 from origcli.scenes.records import scene_of
 from origcli.scenes.rendering import render
 from origcli.scenes.writing import Unit, recipe_hash, units_of, write_dataset
+from tests.images.test_reading import png_header
 from tests.scenes.recipes import recipe
 
 COUNT = 70
@@ -252,6 +254,60 @@ def test_a_damaged_picture_is_named(small: Path, tmp_path: Path) -> None:
             dataset.image(index)
     with pytest.raises(InputError):
         dataset.images()
+
+
+def _link(target: str | Path) -> Callable[[Path, Path], None]:
+    return lambda file, outside: file.symlink_to(target)
+
+
+@pytest.mark.fault(5, "training reads the pictures of a data set through the same checks")
+@pytest.mark.parametrize(
+    ("exchange", "named"),
+    [
+        (lambda file, outside: os.mkfifo(file), "not a regular file"),
+        (_link("/dev/zero"), "link leads out"),
+        (lambda file, outside: file.symlink_to(outside), "link leads out"),
+        (lambda file, outside: file.write_bytes(png_header(60_000, 60_000)), "not 64 pixels"),
+        (lambda file, outside: file.write_bytes(b"GIF89a"), "not a PNG"),
+    ],
+    ids=["pipe", "device", "link", "bomb", "other format"],
+)
+def test_a_picture_that_is_something_else_is_named(
+    small: Path, tmp_path: Path, exchange: Callable[[Path, Path], None], named: str
+) -> None:
+    path = tmp_path / "set"
+    shutil.copytree(small, path)
+    file, outside = path / "images" / "00000" / "000003.png", tmp_path / "outside.png"
+    shutil.copy(file, outside)
+    file.unlink()
+    exchange(file, outside)
+    dataset = read_dataset(path)
+    assert dataset.image(2).shape == (64, 64, 3)
+    with pytest.raises(InputError, match=named) as caught:
+        dataset.image(3)
+    assert "000003.png" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "dataset.json"])
+def test_a_pipe_in_place_of_a_file_of_a_set_is_refused(small: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "set"
+    shutil.copytree(small, path)
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    with pytest.raises(InputError, match=r"not a regular file|no finished data set"):
+        read_dataset(path)
+
+
+def test_a_set_whose_folder_is_a_link_to_another_disk_is_refused_and_a_linked_set_is_not(
+    small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "set").symlink_to(small)
+    assert read_dataset(tmp_path / "set").image(0).shape == (64, 64, 3)
+    shutil.copytree(small, tmp_path / "copy")
+    shutil.move(tmp_path / "copy/images", tmp_path / "images")
+    (tmp_path / "copy/images").symlink_to(tmp_path / "images")
+    with pytest.raises(InputError, match="link leads out"):
+        read_dataset(tmp_path / "copy").image(0)
 
 
 def die(number: int, check: object) -> int:
