@@ -1,6 +1,6 @@
 """Detecting in picture files: read by several threads, looked at in batches, told one by one."""
 
-import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +15,10 @@ from origcli.errors import OrigError
 from origcli.images.inputs import Input
 from origcli.images.reading import read_picture
 from origcli.runtime import interrupts
+from origcli.runtime.machine import cores
 
 _MAX_PIXELS = 1 << 24  # of the pictures that wait for the detector at one time, per batch
+_MAX_BYTES = 1 << 27  # of the decoded pictures that wait for their turn
 Read = tuple[Image.Image, dict[str, Any]] | OrigError
 
 
@@ -47,7 +49,7 @@ def detect_files(
 ) -> Iterator[Seen | Unreadable]:
     """What is in each file, in the order of `inputs`; a file that cannot be read costs nothing but itself.
 
-    Few pictures are in memory at one time, however many there are.
+    Decoded pictures in memory are bounded by their bytes, however many files there are and however large.
 
     Args:
         threads: that read and decode; one a core when `None`.
@@ -64,27 +66,80 @@ def detect_files(
     yield from _detect(batch, detector)
 
 
-def _read(entry: Input) -> Read:
+class _Room:
+    """Lets decoded pictures in, in the order of their files, while they fit into a number of bytes.
+
+    The first that was not taken out yet is always let in: it may be larger than all the room.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: dict[int, int] = {}  # place in order -> bytes
+        self._next = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def enter(self, place: int, size: int) -> None:
+        """Waits until the files before have entered and there is room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or (place == self._next and self._fits(size)))
+            self._held[place] = size
+            self._next = max(self._next, place + 1)
+            self._changed.notify_all()
+
+    def leave(self, place: int) -> None:
+        """Makes room: the picture was taken, or there is none."""
+        with self._changed:
+            self._held.pop(place, None)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Lets all in that wait: nobody wants their pictures any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        held = sum(self._held.values())
+        return not held or held + size <= self._size
+
+
+def _read(entry: Input, place: int, room: _Room) -> Read:
+    entered = False
+
+    def admit(size: int) -> None:
+        nonlocal entered
+        entered = True
+        room.enter(place, size)
+
     try:
-        return read_picture(entry.path)
+        return read_picture(entry.path, admit)
     except OrigError as problem:
         return problem
+    finally:
+        if not entered:  # those behind it wait for its turn to be over
+            room.enter(place, 0)
 
 
 def _read_ahead(inputs: Iterable[Input], ahead: int, threads: int | None) -> Iterator[tuple[Input, Read]]:
-    """Files in order, `ahead` of which may be read before they are asked for."""
-    entries = iter(inputs)
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        waiting: deque[tuple[Input, Future[Read]]] = deque()
+    """Files in order, `ahead` of which may be read before they are asked for, as far as there is room."""
+    entries = enumerate(inputs)
+    room = _Room(_MAX_BYTES)
+    with ThreadPoolExecutor(threads or cores()) as pool:
+        waiting: deque[tuple[int, Input, Future[Read]]] = deque()
         try:
             while True:
-                for entry in islice(entries, ahead - len(waiting)):
-                    waiting.append((entry, pool.submit(_read, entry)))
+                for place, entry in islice(entries, ahead - len(waiting)):
+                    waiting.append((place, entry, pool.submit(_read, entry, place, room)))
                 if not waiting:
                     return
-                entry, future = waiting.popleft()
-                yield entry, future.result()
+                place, entry, future = waiting.popleft()
+                read = future.result()
+                del future  # it holds the picture
+                room.leave(place)
+                yield entry, read
         finally:
+            room.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
 

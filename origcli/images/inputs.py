@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from origcli.errors import InputError
+from origcli.files import decoded, expanded, read_file, read_text
+from origcli.images.formats import SUFFIXES, UNSUPPORTED
+from origcli.runtime import interrupts
 from origcli.runtime.paths import path_of
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"})
 PATH_COLUMNS = ("path", "file_name", "file", "image")
 STDIN = "-"
 _NAME_LENGTH = 40
+_DELIMITERS = (",", ";", "\t")  # a semicolon is Excel's, where the comma is the decimal sign
 
 Say = Callable[[str], None]
 
@@ -71,7 +74,8 @@ def find_inputs(
     found: list[tuple[Path, str]] = []
     for argument in arguments:
         if argument == STDIN:
-            entries = _from_text(_read_stdin(stdin), Path(), group_column, "stdin")
+            text = decoded(_read_stdin(stdin), "surrogateescape")
+            entries = _from_text(text, Path(), group_column, "stdin")
         else:
             entries = _from_argument(argument, group_column, follow_links, say)
         if not entries:
@@ -100,32 +104,70 @@ def _require_one(paths: Sequence[Path]) -> None:
 def _from_argument(
     argument: str, group_column: str | None, follow_links: bool, say: Say
 ) -> list[tuple[Path, str]]:
-    path = path_of(argument)
+    path = path_of(expanded(argument))
     if path.is_dir():
         if (path / "metadata.jsonl").is_file():
             return _inside(_from_metadata(path, group_column or "category"), path, follow_links, say)
         return _from_directory(path, follow_links, say)
     if path.suffix.lower() == ".csv" and path.is_file():
-        try:
-            return _from_text(path.read_bytes(), path.parent, group_column, str(path))
-        except OSError as error:
-            raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
+        text = read_text(path, errors="surrogateescape")
+        return _from_text(text, path.parent, group_column, str(path))
     if glob.has_magic(argument) and not os.path.lexists(path):
-        return _from_glob(argument)
+        return _from_glob(str(path), say)
     return [(path, "")]
 
 
 def _from_directory(root: Path, follow_links: bool, say: Say) -> list[tuple[Path, str]]:
     """All pictures under a directory by the order of their names; the folder of each is its group."""
-    found = []
+    found: list[Path] = []
+    others: list[Path] = []
+    for path in _files(root, follow_links, say):
+        (found if path.suffix.lower() in SUFFIXES else others).append(path)
+    _say_left_out(root, others, say)
+    return _inside([(path, _group_of(path, root)) for path in found], root, follow_links, say)
+
+
+def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
+    """The files under a directory that are not hidden, folder by folder; each real folder once.
+
+    Links that lead upwards, or to a folder that was searched before, would make a search without end.
+    """
+    searched: set[tuple[int, int]] = set()
+    again = unfollowed = 0
     for folder, folders, files in os.walk(root, followlinks=follow_links):
+        interrupts.check()
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in searched:
+            again += 1
+            folders.clear()
+            continue
+        searched.add((status.st_dev, status.st_ino))
+
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            if path.suffix.lower() not in SUFFIXES or name.startswith("."):
-                continue
-            found.append((path, _group_of(path, root)))
-    return _inside(found, root, follow_links, say)
+        unfollowed += 0 if follow_links else sum(_leads_out(Path(folder, name), root) for name in folders)
+        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+    if again:
+        say(f"{root}: {again} links lead to folders that were searched already; each is searched once")
+    if unfollowed:
+        say(f"{root}: {unfollowed} links to folders outside are skipped (--follow-links takes them)")
+
+
+def _leads_out(folder: Path, root: Path) -> bool:
+    """Whether a folder is a link to one that the search of `root` does not come to."""
+    return folder.is_symlink() and not _is_within(os.path.realpath(folder), os.path.realpath(root))
+
+
+def _say_left_out(root: Path | str, others: Sequence[Path], say: Say) -> None:
+    """Names what a folder holds beside its pictures: images of formats that are not read, and the rest."""
+    formats = Counter(UNSUPPORTED.get(path.suffix.lower(), "") for path in others)
+    rest = formats.pop("", 0)
+    if formats:
+        listed = ", ".join(f"{number} {name}" for name, number in sorted(formats.items()))
+        say(f"{root}: left out, formats not supported: {listed} (convert them to PNG or JPEG)")
+    if rest:
+        kinds = sorted({path.suffix.lower() or "no suffix" for path in others} - UNSUPPORTED.keys())
+        shown = ", ".join(kinds[:5]) + (", …" if len(kinds) > 5 else "")
+        say(f"{root}: left out, not images by their names: {rest} files ({shown})")
 
 
 def _inside(
@@ -151,20 +193,23 @@ def _group_of(path: Path, root: Path) -> str:
     return "" if folder == "." else folder
 
 
-def _from_glob(pattern: str) -> list[tuple[Path, str]]:
+def _from_glob(pattern: str, say: Say) -> list[tuple[Path, str]]:
     """Pictures that match; the folders below the part without wildcards are the groups."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
-    matches = root.glob(str(Path(*parts[fixed:])))
-    return [(path, _group_of(path, root)) for path in sorted(matches) if path.suffix.lower() in SUFFIXES]
+    matches = sorted(root.glob(str(Path(*parts[fixed:]))))
+    _say_left_out(
+        pattern, [path for path in matches if path.suffix.lower() not in SUFFIXES and path.is_file()], say
+    )
+    return [(path, _group_of(path, root)) for path in matches if path.suffix.lower() in SUFFIXES]
 
 
 def _from_metadata(root: Path, group_key: str) -> list[tuple[Path, str]]:
     """The pictures of a data set directory, as `datasets` calls an imagefolder."""
     path = root / "metadata.jsonl"
     try:
-        rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        rows = [json.loads(line) for line in read_file(path).splitlines() if line.strip()]
         for row in rows:
             if b"\0" in os.fsencode(row["file_name"]):
                 raise ValueError("a NUL in a file name")
@@ -177,27 +222,64 @@ def _read_stdin(stdin: BinaryIO | None) -> bytes:
     return (stdin or sys.stdin.buffer).read()
 
 
-def _from_text(data: bytes, base: Path, group_column: str | None, name: str) -> list[tuple[Path, str]]:
+def _from_text(text: str, base: Path, group_column: str | None, name: str) -> list[tuple[Path, str]]:
     """A CSV list if the first line is a header that names a path column, else a path a line (or a NUL)."""
-    text = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf"))
     if "\0" in text:
-        return [(base / path_of(entry), "") for entry in text.split("\0") if entry.strip()]
+        return [(base / _listed(entry), "") for entry in text.split("\0") if entry.strip()]
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        header, rows = _table(text)
     except csv.Error as error:
         raise InputError(f"{name}: not a CSV list: {error}") from error
-    header = [name for name in rows[0] if name is not None] if rows else []  # None: a row with more cells
     column = next((column for column in PATH_COLUMNS if column in header), None)
     if column is None:
         if name != "stdin":
-            raise InputError(f"{name}: no column is called {PATH_COLUMNS[0]!r}", "add a header line")
+            raise InputError(f"{name}: no column is called {PATH_COLUMNS[0]!r}", _header_hint(header))
         # Not splitlines: a name may hold what Unicode calls a line break, and spaces at its ends.
         lines = (line.removesuffix("\r") for line in text.split("\n"))
-        return [(base / path_of(line), "") for line in lines if line.strip()]
+        return [(base / _listed(line), "") for line in lines if line.strip()]
     if group_column is not None and group_column not in header:
         raise InputError(f"{name}: no column is called {group_column!r}", f"it has {', '.join(header)}")
     group = group_column or "group"
-    return [(base / path_of(row[column]), _text(row.get(group))) for row in rows if row[column]]
+    found = [(base / _listed(row[column]), _text(row.get(group))) for row in rows if row[column]]
+    if not found:
+        raise InputError(f"{name}: a list without images", f"write their paths under {column!r}, one a line")
+    return found
+
+
+def _table(text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a CSV, separated by what makes a path column of the header.
+
+    Spaces around the names of columns are not part of them, nor spaces after each separator where the
+    header has them. Excel's first line `sep=;` says the separator.
+    """
+    said = re.match(r"sep=(.)\r?\n", text)
+    delimiters = (said[1],) if said else _DELIMITERS
+    text = text[said.end() :] if said else text
+    header: list[str] = []
+    for delimiter in delimiters:
+        first = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        spaced = any(name.startswith(" ") for name in first[1:])
+        names = [name.strip() for name in first]
+        if not header or any(column in names for column in PATH_COLUMNS):
+            header = names
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaced)
+        if any(column in names for column in PATH_COLUMNS):
+            break
+    if not any(column in header for column in PATH_COLUMNS):
+        return header, []
+    next(rows, None)
+    return header, [dict(zip(header, [*row, *[""] * len(header)], strict=False)) for row in rows]
+
+
+def _header_hint(header: Sequence[str]) -> str:
+    """What to do about a list without a path column."""
+    if header:
+        return f"its first line has {', '.join(header)}; add a header line"
+    return "the file is empty; write a header line and the paths of images"
+
+
+def _listed(path: str) -> Path:
+    return path_of(expanded(path))
 
 
 def _text(value: object) -> str:

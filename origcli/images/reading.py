@@ -7,7 +7,7 @@ something else than the picture.
 
 import hashlib
 import io
-import stat
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +17,21 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from origcli.errors import InputError, OrigError
+from origcli.files import read_file
+from origcli.images.formats import FORMATS, kind_of
+from origcli.images.png_chunks import is_png, lightened, transparent_color
 from origcli.runtime.paths import path_text
 
 CropPolicy = Literal["center", "squash", "pad"]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a header of a few bytes can claim any size
-MAX_BYTES = 1 << 30
+Admit = Callable[[int], None]
 
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses; a header of a few bytes can claim any size
+
+_BYTES_PER_PIXEL = 4  # Pillow keeps RGB in four
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURN = "exif turn"
+_filters = threading.Lock()
 _WHITE = (255, 255, 255)
 _ICC_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
@@ -35,7 +42,7 @@ def read_image(
     """Reads a picture file for a model.
 
     Args:
-        path: a regular file in one of `FORMATS`; of an animation, the first frame is taken.
+        path: a regular file in one of `formats.FORMATS`; of an animation, the first frame is taken.
         resolution: side of the square in pixels.
         crop: what to do with a picture that is not square (see `fit`).
 
@@ -49,8 +56,12 @@ def read_image(
     return fit(picture, resolution, crop), {**facts, "crop": crop, "resolution": resolution}
 
 
-def read_picture(path: Path) -> tuple[Image.Image, dict[str, Any]]:
+def read_picture(path: Path, admit: Admit = lambda size: None) -> tuple[Image.Image, dict[str, Any]]:
     """Reads a picture file as it is.
+
+    Args:
+        admit: called with the bytes that the decoded picture will take, once its header is read and before it
+            is decoded: a reader of many files can wait there until there is room.
 
     Returns:
         The RGB picture, and what was read and done: `path`, `sha256` (of the file), `format`, `mode`,
@@ -59,67 +70,81 @@ def read_picture(path: Path) -> tuple[Image.Image, dict[str, Any]]:
     Raises:
         InputError: missing, empty, a directory, no picture of these formats, truncated, or too large.
     """
-    data = _read_bytes(path)
+    data = read_file(path)
+    picture, facts = decode_picture(data, str(path), admit)
+    return picture, {"path": path_text(path), "sha256": hashlib.sha256(data).hexdigest(), **facts}
+
+
+def decode_picture(
+    data: bytes, name: str, admit: Admit = lambda size: None
+) -> tuple[Image.Image, dict[str, Any]]:
+    """The RGB picture in the bytes of a file, and what was read and done (`read_picture` without the file).
+
+    Args:
+        name: what errors call it.
+
+    Raises:
+        InputError: empty, no picture of these formats, truncated, or too large.
+    """
+    if not data:
+        raise InputError(f"{name}: is empty (0 bytes)")
     try:
-        with _opened(data, path) as image:
+        with _opened(data, name) as image:
             facts = {
-                "path": path_text(path),
-                "sha256": hashlib.sha256(data).hexdigest(),
                 "format": image.format,
                 "mode": image.mode,
                 "width": image.width,
                 "height": image.height,
             }
+            admit(image.width * image.height * _BYTES_PER_PIXEL)
+            turned = image.format == "TIFF" and _is_turned(image)
+
             image.load()  # truncation shows only here
             picture, conversions = to_srgb(image)
+    except InputError as problem:  # of the conversion, which knows no names
+        named = problem.message if problem.message.startswith(name) else f"{name}: {problem.message}"
+        raise InputError(named, problem.hint) from problem
     except (OrigError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged byte leads them to
-        raise InputError(f"{path}: damaged or unreadable picture: {error}") from error
+        raise InputError(f"{name}: damaged or unreadable picture: {error}") from error
+    if turned and _TURN not in conversions:  # Pillow turns TIFF files while it loads them
+        conversions = [_TURN, *conversions]
     return picture, {**facts, "conversions": conversions}
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The bytes of a regular file of a sensible size."""
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{path}: is a directory, not a picture")
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block for ever
-            raise InputError(f"{path}: is not a regular file")
-        if status.st_size == 0:
-            raise InputError(f"{path}: is empty (0 bytes)")
-        if status.st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB, refused")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _opened(data: bytes, path: Path) -> Image.Image:
+def _opened(data: bytes, name: str) -> Image.Image:
     """The picture with its header read and no pixel decoded yet."""
+    light, profile = lightened(data) if is_png(data) else (data, None)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns at half the limit; the limit is checked below.
+        # Pillow warns at half the limit; the limit is checked below. Filters belong to the whole process.
+        with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(light), formats=FORMATS)
     except UnidentifiedImageError as error:
+        kind = kind_of(data)
         raise InputError(
-            f"{path}: not a picture in a format that is read here",
-            f"convert it to PNG; read are {', '.join(FORMATS)}",
+            f"{name}: unsupported image format{f': {kind.name}' if kind else ''}",
+            (kind and kind.remedy) or f"convert it to PNG; supported: {', '.join(FORMATS)}",
         ) from error
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path}: refused as a decompression bomb: {error}", "make it smaller first"
+            f"{name}: refused as a decompression bomb: {error}", "make it smaller first"
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise InputError(
-            f"{path}: refused as a decompression bomb: {image.width}×{image.height} pixels",
+            f"{name}: refused as a decompression bomb: {image.width}×{image.height} pixels",
             "make it smaller first",
         )
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    if (key := transparent_color(data)) is not None:
+        image.info["transparency"] = key
     return image
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -143,12 +168,14 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         image = change(image)
         done.append(name)
 
-    profile = image.info.get("icc_profile")
+    has_profile, profile = "icc_profile" in image.info, image.info.get("icc_profile")
     if getattr(image, "is_animated", False) and image.format != "MPO":
         step("first frame", lambda picture: picture.copy())
-    if image.getexif().get(0x0112, 1) in range(2, 9):
-        step("exif turn", ImageOps.exif_transpose)
+    if _is_turned(image):
+        step(_TURN, ImageOps.exif_transpose)
+    alpha = None
     if image.mode.startswith("I;16"):
+        alpha = _alpha_of_sixteen(image)
         step("16 to 8 bits", _sixteen_to_eight)
     elif image.mode in ("I", "F"):
         raise InputError(
@@ -156,9 +183,9 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         )
     if image.mode in ("P", "PA"):
         step("palette", lambda picture: picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-    alpha = _alpha(image)
-    if profile:
-        image, name = _from_profile(_without_alpha(image), profile)
+    alpha = alpha or _alpha(image)
+    if has_profile:
+        image, name = _from_profile(_without_alpha(image), profile or b"")
         done.append(name)
     if image.mode != "RGB" or alpha is not None:
         if image.mode not in ("RGB", "RGBA", "RGBa"):
@@ -168,6 +195,15 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         white = Image.new("RGB", image.size, _WHITE)
         step("alpha on white", lambda picture: Image.composite(picture, white, alpha))
     return image, done
+
+
+def _alpha_of_sixteen(image: Image.Image) -> Image.Image | None:
+    """The opacity of each pixel of 16-bit gray, one value of which may be transparent."""
+    key = image.info.get("transparency")
+    if key is None:
+        return None
+    alpha = Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8))
+    return None if alpha.getextrema() == (255, 255) else alpha
 
 
 def _sixteen_to_eight(image: Image.Image) -> Image.Image:

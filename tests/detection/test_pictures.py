@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,51 @@ def test_few_files_are_read_ahead(files, monkeypatch):
 
     read = []
     original = pictures._read
-    monkeypatch.setattr(pictures, "_read", lambda entry: read.append(entry) or original(entry))
+    monkeypatch.setattr(pictures, "_read", lambda entry, *rest: read.append(entry) or original(entry, *rest))
     stream = detect_files(files, Widths(), 1, 1)
     next(stream)
     assert len(read) <= 5
     stream.close()
+
+
+@pytest.mark.fault(14, "decoded pictures that wait for the detector are bounded by their bytes")
+@pytest.mark.parametrize("room", [1, 3 * 400 * 300 * 4])
+def test_decoded_pictures_are_bounded_by_bytes(tmp_path, monkeypatch, room):
+    """The width and height of 40 pictures are many times the room; at no time is more than it decoded."""
+    from origcli.detection import pictures
+
+    inputs = []
+    for number in range(40):
+        path = tmp_path / f"{number}.png"
+        Image.new("1", (400, 300)).save(path)
+        inputs.append(Input(path, f"picture-{number}"))
+    inputs[7].path.write_bytes(b"damaged")
+    inputs[8].path.unlink()
+
+    most, lock = [0], threading.Lock()
+    enter = pictures._Room.enter
+
+    def entered(self, place, size):
+        enter(self, place, size)
+        with lock:
+            most[0] = max(most[0], sum(self._held.values()))
+
+    monkeypatch.setattr(pictures, "_MAX_BYTES", room)
+    monkeypatch.setattr(pictures._Room, "enter", entered)
+    seen = list(detect_files(inputs, Widths(), 32, 4))
+    assert [isinstance(one, Unreadable) for one in seen] == [i in (7, 8) for i in range(40)]
+    assert 0 < most[0] <= max(room, 400 * 300 * 4)
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_waiting(files, monkeypatch):
+    from origcli.detection import pictures
+
+    monkeypatch.setattr(pictures, "_MAX_BYTES", 1)
+    before = threading.active_count()
+    stream = detect_files(files, Widths(), 1, 4)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
 
 
 def test_no_files_are_no_batches():

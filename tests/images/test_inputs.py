@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origcli.errors import InputError
+from origcli.errors import InputError, Interrupted
 from origcli.images import inputs
+from origcli.runtime import interrupts
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -157,5 +158,96 @@ def test_slugs_fit_placeholders_and_file_names(text):
 
 def test_a_path_a_line_keeps_every_character_but_the_line_break():
     names = ["\u2028a.png", " b .png", "c\x0cd.png"]
-    found = [inputs._from_text("\n".join(names).encode(), Path(), None, "stdin")]
+    found = [inputs._from_text("\n".join(names), Path(), None, "stdin")]
     assert [str(path) for path, _ in found[0]] == names
+
+
+# -- links -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(21, "followed upwards or in circles, each real folder is searched once, and that is said")
+def test_links_that_lead_upwards_or_in_circles(tmp_path):
+    touch(tmp_path, "root/a/1.png", "root/b/2.png", "elsewhere/3.png")
+    (tmp_path / "root/a/up").symlink_to(tmp_path / "root")
+    (tmp_path / "root/a/b").symlink_to(tmp_path / "root/b")
+    (tmp_path / "root/b/a").symlink_to(tmp_path / "root/a")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "root")
+    (tmp_path / "root/c").symlink_to(tmp_path / "elsewhere")
+    said = []
+    names = [name for name, _ in found(tmp_path / "root", follow_links=True, say=said.append)]
+    assert sorted(names) == ["1.png", "2.png", "3.png"] and "searched once" in said[0]
+    said.clear()
+    assert [name for name, _ in found(tmp_path / "root", say=said.append)] == ["1.png", "2.png"]
+    assert said == [f"{tmp_path}/root: 1 links to folders outside are skipped (--follow-links takes them)"]
+
+
+def test_a_signal_ends_a_search(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.png", "b/2.png")
+    monkeypatch.setattr(interrupts, "_received", [15])
+    with pytest.raises(Interrupted):
+        found(tmp_path)
+
+
+# -- what is left out ------------------------------------------------------------------------------
+
+
+def test_a_folder_says_what_it_left_out(tmp_path):
+    touch(tmp_path, "a.jfif", "b.JPE", "c.heic", "d.HEIF", "e.jxl", "notes.txt", "no-suffix", ".hidden.heic")
+    said = []
+    assert [name for name, _ in found(tmp_path, say=said.append)] == ["a.jfif", "b.JPE"]
+    assert said == [
+        f"{tmp_path}: left out, formats not supported: 2 HEIC, 1 JPEG XL (convert them to PNG or JPEG)",
+        f"{tmp_path}: left out, not images by their names: 2 files (.txt, no suffix)",
+    ]
+    said.clear()
+    assert found(tmp_path / "*.j*", say=said.append) == [("a.jfif", "")] and "1 JPEG XL" in said[0]
+
+
+# -- lists as people write them --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path;group\n1.png;common\n",
+        "sep=;\r\npath;group\r\n1.png;common\r\n",
+        "path, group\n1.png, common\n",
+        " path , group \n1.png, common\n",
+        "path\tgroup\n1.png\tcommon\n",
+        '"group";"path"\n"common";"1.png"\n',
+        "group,path\ncommon,1.png\n\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_any_spreadsheet(tmp_path, text, encoding):
+    touch(tmp_path, "1.png")
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    assert found(tmp_path / "list.csv") == [("1.png", "common")]
+
+
+def test_a_list_without_rows_is_said_to_have_none(tmp_path):
+    for text, words in (
+        ("path,group\n", "a list without images"),
+        ("path;group\n;x\n", "a list without images"),
+        ("", "no column is called 'path'"),
+    ):
+        (tmp_path / "list.csv").write_text(text)
+        with pytest.raises(InputError, match=words):
+            found(tmp_path / "list.csv")
+
+
+def test_names_with_spaces_and_semicolons_stay_as_they_are(tmp_path):
+    touch(tmp_path, " a;b .png")
+    (tmp_path / "list.csv").write_text("path,group\n a;b .png,x\n")
+    assert found(tmp_path / "list.csv") == [(" a;b .png", "x")]
+
+
+def test_home_directories_in_lists_and_words(tmp_path, monkeypatch):
+    touch(tmp_path, "home/1.png", "list.csv", "~nobody-of-this-name.png")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "list.csv").write_text("path\n~/1.png\n")
+    for argument in (tmp_path / "list.csv", "~/1.png", "~/*.png"):
+        (one,) = inputs.find_inputs([str(argument)])
+        assert one.path == tmp_path / "home/1.png"
+    monkeypatch.chdir(tmp_path)
+    assert found("~nobody-of-this-name.png") == [("~nobody-of-this-name.png", "")]
