@@ -11,12 +11,11 @@ from origcli.errors import UsageError
 from origcli.generation.sampling import draw, prompt_states
 from origcli.inversion.embeddings import load_embeddings, states
 from origcli.inversion.templates import SLOT
-from origcli.models.pipeline import load_pipeline
+from origcli.models.opening import open_model
 from origcli.reports.sheets import sheet
 from origcli.runtime.context import Runtime
 from origcli.runtime.run_directory import atomic_file
 from origcli.settings import Settings
-from origcli.weights.registry import resolve
 
 _SHEET_CELL, _SHEET_COLUMNS = 128, 8
 
@@ -49,10 +48,7 @@ def run(
         raise UsageError(f"no prompt has {SLOT} for the learned tokens", f'e.g. --prompt "a photo of {SLOT}"')
     vectors = load_embeddings(embeddings)[1] if embeddings is not None else None
 
-    entry = resolve(name, runtime)
-    model = load_pipeline(
-        entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
-    )
+    _, model = open_model(name, runtime)
 
     plain = prompt_states(model, ["", *(prompt for prompt in prompts if SLOT not in prompt)])
     rest = iter(plain[1:])

@@ -20,12 +20,12 @@ from origcli.models.checkpoints import quiet_loading
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.footprint import PeakMemory
+from origcli.runtime.network import no_network
 from origcli.runtime.run_directory import write_json
-from origcli.weights.hashing import COMPONENTS, hash_pipeline
+from origcli.weights.hashing import check_pipeline
+from origcli.weights.pipelines import Pipeline
 
 DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
-TEXT_ENCODERS = ("CLIPTextModel", "BertModel")
-TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "BertTokenizer", "BertTokenizerFast")
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,11 @@ def load_pipeline(
     variant: str | None = None,
     guidance: float = DEFAULT_GUIDANCE,
     weights_hash: str | None = None,
+    remedy: str = "fetch or train the model again",
 ) -> DiffusionModel:
-    """Loads a pipeline directory onto the runtime's device, in its dtype, frozen.
+    """Checks a pipeline directory and loads it onto the runtime's device, in its dtype, frozen.
+
+    No network is asked, whatever the runtime allows: all files are in the directory, or it is an error.
 
     Args:
         source: a directory with `model_index.json`, as diffusers writes it.
@@ -117,60 +120,24 @@ def load_pipeline(
         guidance: the model's own guidance scale.
         variant: `fp16` takes `*.fp16.safetensors`.
         weights_hash: what `hash_pipeline` gave when the files were known to be whole.
+        remedy: what to do where they have changed.
 
     Raises:
         ModelError: the directory, or a part of it, is missing, damaged, or not of a supported kind.
     """
-    import diffusers
-    import transformers
-
     root = Path(source)
-    index = _read_index(root)
-    found_hash = hash_pipeline(root, variant)
-    if weights_hash not in (None, found_hash):
-        raise ModelError(
-            f"{root}: damaged: its files are not those that were fetched or published",
-            "fetch the model again, or remove weights_hash from its registry.json if you changed it",
-        )
-    encoder_class = index["text_encoder"][1]
-    for part, supported in (("text_encoder", TEXT_ENCODERS), ("tokenizer", TOKENIZERS)):
-        if index[part][1] not in supported:
-            raise ModelError(
-                f"{root}: the {part.replace('_', ' ')} is a {index[part][1]}",
-                f"supported are {', '.join(supported)}",
-            )
-    if not index["scheduler"][1].endswith("Scheduler"):
-        raise ModelError(f"{root}: the scheduler is a {index['scheduler'][1]}")
-    options = {"torch_dtype": runtime.dtype, "variant": variant}
-    with quiet_loading():
-        vae = _load(diffusers.AutoencoderKL, root / "vae", options)
-        unet = _load(diffusers.UNet2DConditionModel, root / "unet", options)
-        encoder = _load(
-            getattr(transformers, encoder_class),
-            root / "text_encoder",
-            {"dtype": runtime.dtype, "variant": variant},
-        )
-        try:
-            tokenizer = getattr(transformers, index["tokenizer"][1]).from_pretrained(
-                root / "tokenizer", local_files_only=True, trust_remote_code=False
-            )
-            scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(root / "scheduler")
-        except Exception as error:  # each library raises its own kinds for a damaged file
-            raise ModelError(f"{root}: cannot load the tokenizer or scheduler: {error}") from error
-    _check_kind(root, vae, unet, encoder, scheduler)
-    for module in (vae, unet, encoder):
-        module.requires_grad_(False).eval().to(runtime.device)
-    for module in (vae, unet):
-        module.to(memory_format=memory_format(runtime.device))
-    if runtime.compile:
-        unet.compile()
+    pipeline, found_hash = check_pipeline(root, variant, weights_hash, remedy)
+    with no_network(), quiet_loading():
+        networks = _load_networks(root, pipeline, runtime.dtype, variant)
+        tokenizer, scheduler = _load_tokenizer(root, pipeline), _load_scheduler(root, pipeline)
+    _place(networks, runtime)
     return DiffusionModel(
         name=name or root.name,
         source=str(root),
         weights_hash=found_hash,
-        vae=vae,
-        unet=unet,
-        text_encoder=encoder,
+        vae=networks["vae"],
+        unet=networks["unet"],
+        text_encoder=networks["text_encoder"],
         tokenizer=tokenizer,
         scheduler=scheduler,
         device=runtime.device,
@@ -179,37 +146,33 @@ def load_pipeline(
     )
 
 
-def _read_index(root: Path) -> dict[str, Any]:
-    path = root / "model_index.json"
-    if not path.is_file():
-        raise ModelError(f"{root}: not a pipeline directory: it has no model_index.json")
-    try:
-        index = json.loads(path.read_bytes())
-        missing = [part for part in COMPONENTS if not _is_named(index.get(part))]
-    except (OSError, ValueError, RecursionError, AttributeError) as error:
-        raise ModelError(f"{path}: not valid JSON: {error}") from error
-    if missing:
-        raise ModelError(f"{root}: model_index.json names no {', '.join(missing)}")
-    return dict(index)
+def _load_networks(
+    root: Path, pipeline: Pipeline, dtype: torch.dtype, variant: str | None
+) -> dict[str, nn.Module]:
+    """VAE, UNet and text encoder."""
+    import diffusers
+    import transformers
 
-
-def _is_named(entry: Any) -> bool:
-    """Whether an entry of the index is [library, class]."""
-    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
+    of_diffusers = {"torch_dtype": dtype, "variant": variant}
+    vae, unet, encoder = (pipeline.classes[part] for part in ("vae", "unet", "text_encoder"))
+    return {
+        "vae": _load(getattr(diffusers, vae), root / "vae", of_diffusers),
+        "unet": _load(getattr(diffusers, unet), root / "unet", of_diffusers),
+        "text_encoder": _load(
+            getattr(transformers, encoder), root / "text_encoder", {"dtype": dtype, "variant": variant}
+        ),
+    }
 
 
 def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
     """`from_pretrained`, with anything but a complete and exact match an error."""
-    if not directory.is_dir():
-        raise ModelError(f"{directory}: missing")
     try:
         module, info = kind.from_pretrained(
             directory, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
         )
     except Exception as error:  # each library raises its own kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{directory}: cannot load the weights: {reason}", "fetch or train the model again"
+            f"{directory}: cannot load the weights: {_first_line(error)}", "fetch or train the model again"
         ) from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if info.get(problem):
@@ -218,30 +181,38 @@ def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
     return module
 
 
-def _check_kind(root: Path, vae: Any, unet: Any, encoder: Any, scheduler: Any) -> None:
-    """Refuses parts that load, but are not of a model that draws from a text's states alone.
+def _load_tokenizer(root: Path, pipeline: Pipeline) -> Any:
+    import transformers
 
-    Raises:
-        ModelError: says which.
-    """
-    config, latents = unet.config, vae.config.latent_channels
-    taken, given = config.encoder_hid_dim or config.cross_attention_dim, encoder.config.hidden_size
-    problem = ""
-    if (config.in_channels, config.out_channels) != (latents, latents):
-        problem = (
-            f"its UNet makes {config.out_channels} channels of {config.in_channels}, its VAE has {latents}"
-        )
-    elif extra := config.addition_embed_type or config.class_embed_type:
-        problem = f"its UNet wants more than a text's states: {extra}"
-    elif taken != given:
-        problem = f"its UNet attends to states {taken} wide, its text encoder gives {given}"
-    elif "prediction_type" not in scheduler.config:
-        problem = f"its scheduler is a {type(scheduler).__name__}"
-    if problem:
-        raise ModelError(
-            f"{root}: not a model of Stable Diffusion's shape: {problem}",
-            "supported are Stable Diffusion 1.x, 2.x and their kin; not XL, inpainting, upscaling or flow",
-        )
+    kind: Any = getattr(transformers, pipeline.classes["tokenizer"])
+    try:
+        return kind.from_pretrained(root / "tokenizer", local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(f"{root}: cannot load the tokenizer: {_first_line(error)}") from error
+
+
+def _load_scheduler(root: Path, pipeline: Pipeline) -> Any:
+    import diffusers
+
+    kind: Any = getattr(diffusers, pipeline.classes["scheduler"])
+    try:
+        return kind.from_pretrained(root / "scheduler", local_files_only=True)
+    except Exception as error:
+        raise ModelError(f"{root}: cannot load the scheduler: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _place(networks: dict[str, nn.Module], runtime: Runtime) -> None:
+    """Freezes the networks and moves them to the device, in the layout of memory that is fast there."""
+    for module in networks.values():
+        module.requires_grad_(False).eval().to(runtime.device)
+    for part in ("vae", "unet"):
+        networks[part].to(memory_format=memory_format(runtime.device))
+    if runtime.compile:
+        networks["unet"].compile()
 
 
 def save_pipeline(
@@ -272,6 +243,16 @@ def save_pipeline(
         ).save_pretrained(directory, safe_serialization=True)
     for part in ("vae", "unet"):
         forget_origin(directory / part)
+    _load_as_fp32(directory / "text_encoder")
+
+
+def _load_as_fp32(directory: Path) -> None:
+    """Says in a text encoder's configuration that it is loaded as fp32, however its weights are stored.
+
+    diffusers loads the other parts so, and transformers the dtype that it finds here: the two must agree.
+    """
+    path = directory / "config.json"
+    write_json(path, {**json.loads(path.read_bytes()), "dtype": "float32"})
 
 
 def forget_origin(directory: Path) -> None:

@@ -12,6 +12,7 @@ from origcli.errors import InputError, ModelError, UsageError
 from origcli.runtime import interrupts, provenance
 from origcli.runtime.device import backends, select_device, select_dtype
 from origcli.runtime.distributed import is_main, wait_for_all
+from origcli.runtime.network import no_network
 from origcli.runtime.progress import Progress, SilentProgress
 from origcli.runtime.run_directory import RUN_NAME, Existing, RunDirectory, write_json
 from origcli.settings import RuntimeSettings
@@ -71,6 +72,8 @@ def open_runtime(
     device = select_device(settings.device)
     with ExitStack() as stack:
         directory = None if out is None else stack.enter_context(_directory(out, existing, device))
+        if settings.offline:
+            stack.enter_context(no_network())
         stack.enter_context(interrupts.handled())
         stack.enter_context(backends(device, settings.deterministic, settings.threads, settings.compile))
         yield Runtime(

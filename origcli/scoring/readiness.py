@@ -74,7 +74,7 @@ def _check_directory(name: str, directory: Path, metric: str, detector: str | No
         values = registry.read_registry(directory)
     except OrigError as error:
         return [Check(f"model {name}", "missing", error.message, error.hint)]
-    found = hash_pipeline(directory, registry.local_variant(directory))
+    found = hash_pipeline(directory)
     if values.weights_hash not in (None, found):
         return [Check(f"model {name}", "missing", "its files are not those that were published", remedy)]
     model = Check(f"model {name}", "ok", f"{directory}, weights {found[:12]}")

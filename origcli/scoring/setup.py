@@ -13,7 +13,8 @@ from origcli.inversion.embeddings import check_width
 from origcli.inversion.placeholders import check_placeholders, prompt_ids
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.templates import read_templates, without_slot
-from origcli.models.pipeline import DiffusionModel, load_pipeline
+from origcli.models.opening import open_model
+from origcli.models.pipeline import DiffusionModel
 from origcli.perception.distance import Distance, check_metric, open_metric
 from origcli.perception.editability import TextSimilarity, edit_words
 from origcli.perception.elements import ElementsDistance
@@ -31,7 +32,7 @@ from origcli.scoring.scorer import Scorer
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import learning_budget, read_reference
 from origcli.settings import Settings
-from origcli.weights.registry import ModelEntry, clip_directory, resolve
+from origcli.weights.registry import ModelEntry, clip_directory
 
 NO_EDIT = "none"
 # What differs between machines that give equal results; the device itself is recorded apart.
@@ -57,14 +58,7 @@ def open_models(settings: Settings, runtime: Runtime) -> Models:
         UsageError: no model or metric has this name.
     """
     check_names(settings)
-    entry = resolve(settings.score.model, runtime)
-    model = load_pipeline(
-        entry.path, runtime, name=entry.name, variant=entry.variant, guidance=entry.guidance
-    )
-    if entry.weights_hash not in (None, model.weights_hash):
-        raise ModelError(
-            f"{entry.path}: these are not the weights that were published", "fetch or install the model again"
-        )
+    entry, model = open_model(settings.score.model, runtime)
     named = settings.score.detector
     detector = entry.detector if named is None else _detector(named)
     name = settings.score.metric

@@ -13,6 +13,7 @@ from origcli.runtime.provenance import hash_file
 from origcli.weights import dreamsim_release, hub
 from origcli.weights.downloads import RemoteFile, announced_size, download
 from origcli.weights.registry import BUNDLED, COMPANIONS, HUB_MODELS, hub_model
+from origcli.weights.repository import HubModel
 
 WEIGHT_FILES = {
     # Fine-tuning from the published YOLOv8 (supplement 2.1); a pickle, which train-detector reads safely.
@@ -119,7 +120,7 @@ def _dreamsim_variant(name: str) -> str | None:
     return variant
 
 
-def _hub_model(name: str) -> hub.HubModel:
+def _hub_model(name: str) -> HubModel:
     base, _, revision = name.partition("@")
     if base in COMPANIONS and not revision:
         return COMPANIONS[base]

@@ -7,7 +7,7 @@ Large files are downloaded here: the hub's client begins one again that broke of
 
 import fnmatch
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,75 +19,17 @@ from origcli.runtime.provenance import hash_file
 from origcli.runtime.run_directory import read_json, write_json
 from origcli.weights.downloads import RemoteFile, download
 from origcli.weights.hub_answers import tried
+from origcli.weights.pipelines import (
+    INDEX,
+    PartFiles,
+    Pipeline,
+    check_configs,
+    read_index,
+    refuse_distilled_names,
+)
+from origcli.weights.repository import HubModel
 
 Variants = Sequence[str | None]
-
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-
-_PIPELINE_WEIGHTS = {
-    "vae": "diffusion_pytorch_model",
-    "unet": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
-
-
-@dataclass(frozen=True)
-class HubModel:
-    """A model repository and what is needed of it.
-
-    Attributes:
-        id: `owner/name`.
-        revision: commit, tag or branch.
-        pipeline: a diffusers pipeline, of which the safety checker and other formats are left where they are;
-            else a model and its tokenizer in one directory.
-        name: what `origcli fetch` calls it, where it has a name of its own.
-    """
-
-    id: str
-    revision: str = "main"
-    pipeline: bool = True
-    name: str = ""
-
-    @property
-    def command(self) -> str:
-        """What fetches it."""
-        at = f"@{self.revision}" if self.revision != "main" else ""
-        return f"origcli fetch {self.name or self.id + at}"
-
-    def patterns(self, variant: str | None) -> list[str]:
-        """Globs of the files to fetch: configurations, vocabularies, and the safetensors of one variant."""
-        tail = f".{variant}" if variant else ""
-        if not self.pipeline:
-            names = (
-                "*.json",
-                "vocab.txt",
-                "merges.txt",
-                f"model{tail}.safetensors",
-                f"model{tail}-*.safetensors",
-            )
-            return list(names)
-        weights = [
-            f"{part}/{stem}{tail}{shard}.safetensors"
-            for part, stem in _PIPELINE_WEIGHTS.items()
-            for shard in ("", "-?????-of-?????")
-        ]
-        return ["model_index.json", *(f"{part}/*.json" for part in PARTS), "tokenizer/*.txt", *weights]
-
-    def lacking(self, files: Sequence[str], variant: str | None) -> list[str]:
-        """What a model cannot do without and is not among the files."""
-        tail = f".{variant}" if variant else ""
-        if not self.pipeline:
-            needed = ["config.json", f"model{tail}*.safetensors"]
-        else:
-            needed = [
-                "model_index.json",
-                "scheduler/scheduler_config.json",
-                "tokenizer/tokenizer_config.json",
-            ]
-            for part, stem in _PIPELINE_WEIGHTS.items():
-                needed += [f"{part}/config.json", f"{part}/{stem}{tail}*.safetensors"]
-        chosen = [name for name in files if _matches(name, self.patterns(variant))]
-        return [pattern for pattern in needed if not fnmatch.filter(chosen, pattern)]
 
 
 @dataclass(frozen=True)
@@ -129,70 +71,77 @@ def check_id(text: str) -> None:
 
 
 def find(model: HubModel, variants: Variants) -> Snapshot | None:
-    """The first of some variants whose files are all on this disk; asks no network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    """The first of some variants whose files are all on this disk; asks no network.
 
+    Raises:
+        ModelError: what is on this disk is not of a kind that can be opened.
+    """
+    contents = model.files or _local_index(model)
+    if contents is None:
+        return None
     for variant in variants:
-        try:
-            found = snapshot_download(
-                model.id,
-                revision=model.revision,
-                allow_patterns=model.patterns(variant),
-                local_files_only=True,
-            )
-        except LocalEntryNotFoundError:
-            continue
-        path = Path(found)
-        if not model.lacking(_names(path), variant):
+        path = _local_directory(model, contents.patterns(variant))
+        if path is not None and not contents.missing(_names(path), variant):
             recorded = _recorded(path, variant)
             return Snapshot(path, path.name, variant, recorded.get("weights_hash"))
     return None
 
 
+def _local_index(model: HubModel) -> Pipeline | None:
+    """What the index of a pipeline says, where it is on this disk."""
+    path = _local_directory(model, [INDEX])
+    if path is None or not (path / INDEX).is_file():
+        return None
+    refuse_distilled_names(model.id, model.id)
+    return read_index(model.id, path / INDEX)
+
+
+def _local_directory(model: HubModel, patterns: Sequence[str]) -> Path | None:
+    """The directory of the commit in the hub's cache, if what the patterns match is there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            model.id, revision=model.revision, allow_patterns=list(patterns), local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found)
+
+
 def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
     """Fetches the first of some variants that the repository has, and checks every file's hash.
 
+    Of a pipeline, the index comes first, then the configurations: a kind of model that cannot be opened is
+    refused before its weights are fetched.
+
     Raises:
         ModelError: the hub refuses, is out of reach, lacks the model or its safetensors, or sends other bytes
-            than it announces.
+            than it announces; or the model is not of a kind that can be opened.
     """
     from origcli.weights.hashing import hash_pipeline
 
+    refuse_distilled_names(model.id, model.id)
     info = tried(lambda: _info(model), model, progress)
     offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    lacking = {variant: model.lacking(list(offered), variant) for variant in variants}
-    variant = min(lacking, key=lambda variant: bool(lacking[variant]))  # the first that lacks nothing
-    if lacking[variant]:
-        raise ModelError(
-            f"{model.id}: not a model that can be used here: it has no {lacking[variant][0]}",
-            "only safetensors are read; choose a repository that has them",
-        )
-    patterns = model.patterns(variant)
+    contents = model.files or _fetch_index(model, info.sha, offered, progress)
+    variant = _offered_variant(model, contents, variants, list(offered))
+    patterns = contents.patterns(variant)
     wanted = {name: sibling for name, sibling in offered.items() if _matches(name, patterns)}
     size = sum(sibling.size or 0 for sibling in wanted.values())
     kind = f", {variant}" if variant else ""
     progress.say(f"fetching {model.id} ({info.sha[:7]}{kind}, {size / 1e9:.2f} GB) into the hub's cache")
-    large = {name: sibling for name, sibling in wanted.items() if sibling.lfs is not None}
-    path = Path()
-    for last in (False, True):
-        # The small files first: if the hub refuses, its client says why.
-        path = _fetch_small(model, info.sha, wanted.keys() - large.keys(), progress)
-        for name, sibling in large.items():
-            _fetch_large(model, info.sha, name, sibling.lfs, path.parent.parent / "blobs", progress)
-        path = _fetch_small(model, info.sha, wanted, progress)  # links to the large ones, which are here
-        wrong = [name for name, sibling in wanted.items() if not _is_sound(path / name, sibling)]
-        if not wrong:
-            break
-        for name in wrong:
-            _remove(path / name)
-        if last:
-            raise ModelError(
-                f"{model.id}: {wrong[0]} is not what the hub announces, twice", "try again later"
-            )
+
+    large = {name for name, sibling in wanted.items() if sibling.lfs is not None}
+    path = _fetch_sound(model, info.sha, {name: wanted[name] for name in wanted.keys() - large}, progress)
+    if isinstance(contents, Pipeline):
+        check_configs(model.id, path, contents)
+    path = _fetch_sound(model, info.sha, wanted, progress)
+
     _point_to(path, model.revision)
     hashes = {name: hash_file(path / name) for name in sorted(wanted)}
-    weights_hash = hash_pipeline(path, variant) if model.pipeline else None
+    weights_hash = hash_pipeline(path, variant, contents) if isinstance(contents, Pipeline) else None
     write_json(
         _manifest(path, variant),
         {
@@ -204,6 +153,58 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
         },
     )
     return Snapshot(path, path.name, variant, weights_hash)
+
+
+def _fetch_index(model: HubModel, revision: str, offered: Mapping[str, Any], progress: Progress) -> Pipeline:
+    """Fetches the index of a pipeline alone, and reads what is needed.
+
+    Raises:
+        ModelError: there is none, or it is of a kind that cannot be opened.
+    """
+    if INDEX not in offered:
+        raise ModelError(
+            f"{model.id}: not a pipeline of diffusers: it has no {INDEX}",
+            "choose a repository that has one; a single weights file is no pipeline",
+        )
+    path = _fetch_sound(model, revision, {INDEX: offered[INDEX]}, progress)
+    return read_index(model.id, path / INDEX)
+
+
+def _offered_variant(
+    model: HubModel, contents: Pipeline | PartFiles, variants: Variants, offered: Sequence[str]
+) -> str | None:
+    """The first variant of which a repository has all files."""
+    missing = {variant: contents.missing(offered, variant) for variant in variants}
+    variant = min(missing, key=lambda variant: bool(missing[variant]))
+    if missing[variant]:
+        raise ModelError(
+            f"{model.id}: not a model that can be used here: it has no {missing[variant]}",
+            "only safetensors are read; choose a repository that has them",
+        )
+    return variant
+
+
+def _fetch_sound(model: HubModel, revision: str, wanted: Mapping[str, Any], progress: Progress) -> Path:
+    """Fetches files, compares them with the hashes that the hub announces, and does it once more where they
+    differ; the directory of the commit.
+
+    Raises:
+        ModelError: they differ twice, or cannot be fetched.
+    """
+    large = {name: sibling for name, sibling in wanted.items() if sibling.lfs is not None}
+    for _ in range(2):
+        # The small files first: if the hub refuses, its client says why.
+        path = _fetch_small(model, revision, wanted.keys() - large.keys(), progress)
+        for name, sibling in large.items():
+            _fetch_large(model, revision, name, sibling.lfs, path.parent.parent / "blobs", progress)
+        if large:
+            path = _fetch_small(model, revision, wanted, progress)  # links to the large ones, which are here
+        wrong = [name for name, sibling in wanted.items() if not _is_sound(path / name, sibling)]
+        if not wrong:
+            return path
+        for name in wrong:
+            _remove(path / name)
+    raise ModelError(f"{model.id}: {wrong[0]} is not what the hub announces, twice", "try again later")
 
 
 def verify(snapshot: Snapshot) -> str:

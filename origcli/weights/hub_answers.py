@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from origcli.errors import ModelError, OrigError
 from origcli.runtime.progress import Progress
 from origcli.runtime.run_directory import storage_error
-
-if TYPE_CHECKING:
-    from origcli.weights.hub import HubModel
+from origcli.weights.repository import HubModel
 
 T = TypeVar("T")
 
@@ -24,7 +22,7 @@ _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 
 
-def tried(work: Callable[[], T], model: "HubModel", progress: Progress) -> T:
+def tried(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
     """Calls the hub, again after failures that may pass, and names what will not."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -72,7 +70,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _refusal(model: "HubModel", error: Exception, status: int) -> ModelError:
+def _refusal(model: HubModel, error: Exception, status: int) -> ModelError:
     """The hub's final no, with what to do about it."""
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError

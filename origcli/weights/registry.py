@@ -15,7 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from origcli.errors import InputError, ModelError, UsageError
 from origcli.runtime.run_directory import read_json, write_json
 from origcli.weights import hub
-from origcli.weights.hub import HubModel
+from origcli.weights.pipelines import (
+    INDEX,
+    PartFiles,
+    local_variant,
+    part_files,
+    read_index,
+    refuse_distilled_names,
+)
+from origcli.weights.repository import HubModel
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +34,15 @@ REGISTRY_FILE = "registry.json"
 DETECTOR = "detector"
 BUNDLED = "shapes"
 AUTO = "auto"
+
+_WEIGHT_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+
+
+def _files(model: str, tokenizer: str, *others: str) -> PartFiles:
+    """The files of a model and its tokenizer that share a directory."""
+    own, words = part_files("", model), part_files("", tokenizer)
+    return PartFiles("", (*own.needed, *words.needed, *others), words.either, own.weights)
+
 
 HUB_MODELS = {
     "sd15": HubModel(
@@ -41,14 +58,14 @@ COMPANIONS = {
     "bert": HubModel(
         "google-bert/bert-base-uncased",
         "86b5e0934494bd15c9632b12f734a8a67f723594",
-        pipeline=False,
         name="bert",
+        files=_files("BertModel", "BertTokenizer"),
     ),
     "clip": HubModel(
         "openai/clip-vit-large-patch14",
         "32bd64288804d66eefd0ccbe215aa642df71cc41",
-        pipeline=False,
         name="clip",
+        files=_files("CLIPModel", "CLIPTokenizer", "preprocessor_config.json"),
     ),
 }
 
@@ -124,6 +141,15 @@ class ModelEntry:
     note: str = ""
 
     @property
+    def remedy(self) -> str:
+        """What to do where its files are not what they were."""
+        if self.source == "package":
+            return "install origcli again"
+        if self.source.startswith("hub:"):
+            return f"origcli fetch {self.name}"
+        return f"copy or train it again, or remove weights_hash from its {REGISTRY_FILE} if you changed it"
+
+    @property
     def metric(self) -> str:
         """The default distance."""
         return self.values.metric
@@ -196,13 +222,34 @@ def resolve(name: str, runtime: "Runtime") -> ModelEntry:
         return _local(Path(name).resolve().name, Path(name), name)
     base, _, revision = name.partition("@")
     if looks_like_path(name):
-        raise ModelError(f"{name}: no such directory", "give a pipeline directory that diffusers wrote")
+        raise _no_directory(name)
     return _from_hub(name, hub_model(base, revision), runtime)
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name can only be meant as a path."""
-    return name.startswith(("/", "./", "~")) or name in (".", "..")
+    """Whether a name is meant as a path: it starts as one, it is a file or ends as one, or its first part is
+    a directory here. `OWNER/NAME@REVISION` is always a hub id.
+    """
+    first, slash, _ = name.partition("/")
+    if name.startswith(("/", "./", "~")) or name in (".", ".."):
+        return True
+    if name.endswith(_WEIGHT_ENDINGS) or (name and Path(name).exists()):
+        return True
+    return bool(slash and first not in ("", "..")) and "@" not in name and Path(first).is_dir()
+
+
+def _no_directory(name: str) -> ModelError:
+    """The error about a path that is no pipeline directory."""
+    if Path(name).is_file() or name.endswith(_WEIGHT_ENDINGS):
+        missing = "" if Path(name).exists() else ", and there is none of this name"
+        return ModelError(
+            f"{name}: a single file is no pipeline directory{missing}",
+            "give a directory with model_index.json, as diffusers writes it",
+        )
+    remedy = "give a pipeline directory that diffusers wrote"
+    if not name.startswith((".", "/", "~")):
+        remedy += f", or {name}@main for a model of the hub"
+    return ModelError(f"{name}: no such directory", remedy)
 
 
 def hub_model(name: str, revision: str = "") -> HubModel:
@@ -252,30 +299,21 @@ def _choose(runtime: "Runtime") -> ModelEntry:
 
 
 def _local(name: str, directory: Path, source: str) -> ModelEntry:
-    if not (directory / "model_index.json").is_file():
-        remedy = (
-            "this installation is incomplete"
-            if source == "package"
-            else "give a directory that diffusers wrote"
-        )
-        raise ModelError(f"{directory}: not a pipeline directory: it has no model_index.json", remedy)
+    if source == "package" and not (directory / INDEX).is_file():
+        raise ModelError(f"{directory}: this installation is incomplete", "install origcli again")
+    pipeline = read_index(str(directory), directory / INDEX)
+    refuse_distilled_names(str(directory), name)
     detector = directory / DETECTOR
     values = read_registry(directory)
     return ModelEntry(
         name=name,
         source=source,
         path=directory,
-        variant=local_variant(directory),
+        variant=local_variant(directory, pipeline),
         values=values,
         detector=detector if detector.is_dir() else None,
         weights_hash=values.weights_hash,
     )
-
-
-def local_variant(directory: Path) -> str | None:
-    """`fp16` where a directory has no other weights."""
-    names = [path.name for path in (directory / "unet").glob("*.safetensors")]
-    return "fp16" if names and all(".fp16" in name for name in names) else None
 
 
 def _from_hub(name: str, model: HubModel, runtime: "Runtime") -> ModelEntry:

@@ -13,7 +13,6 @@ from origcli.errors import ModelError, UsageError
 from origcli.generation.sampling import prompt_states, sample_latents
 from origcli.models.pipeline import (
     embedding_override,
-    hash_pipeline,
     load_pipeline,
     save_pipeline,
     text_states,
@@ -22,6 +21,7 @@ from origcli.models.pipeline import (
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import noise
 from origcli.settings import resolve
+from origcli.weights.hashing import hash_pipeline
 from tests.stable_diffusion import SCHEDULER, lay_out_as_published, write_narrow_pipeline
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -108,7 +108,7 @@ def test_stable_diffusion_2_draws_as_diffusers_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "flow", "words"),
     [
-        ({"in_channels": 9}, False, "4 channels of 9"),
+        ({"in_channels": 9}, False, "inpainting model: its UNet takes 9 channels"),
         ({"cross_attention_dim": 40}, False, "states 40 wide, its text encoder gives 48"),
         (
             {

@@ -284,7 +284,7 @@ def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tin
 def test_names_are_looked_up_before_models_are_opened(
     tmp_path, pictures, tiny_settings, monkeypatch, settings, problem
 ):
-    monkeypatch.setattr(opening, "load_pipeline", lambda *args, **options: pytest.fail("opened a model"))
+    monkeypatch.setattr(opening, "open_model", lambda *args, **options: pytest.fail("opened a model"))
     with pytest.raises((UsageError, InputError), match=problem):
         score(tiny_settings(**settings), tmp_path / "out", pictures[:1])
 

@@ -97,7 +97,8 @@ def test_a_release(mirror: Files, tmp_path: Path) -> None:
 
 def test_a_model_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     bert = fetching.COMPANIONS["bert"]
-    files = {name: name.encode() for name in ("config.json", "model.safetensors", "vocab.txt")}
+    names = ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")
+    files = {name: name.encode() for name in names}
     with hub_server({bert.id: Repository(files, commit=bert.revision)}) as server:
         point_to(monkeypatch, server.url)
         found = fetch("bert", SilentProgress())

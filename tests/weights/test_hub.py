@@ -1,5 +1,6 @@
 """The hub: fetched once and checked, over a connection that breaks and lies; no network afterwards."""
 
+import json
 import random
 import shutil
 import signal
@@ -17,12 +18,22 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.progress import SilentProgress
 from origcli.weights import downloads, hub_answers
 from origcli.weights.hashing import hash_pipeline
-from origcli.weights.hub import HubModel, check_id, fetch, find, verify
+from origcli.weights.hub import check_id, fetch, find, verify
 from origcli.weights.registry import COMPANIONS, HUB_MODELS
+from origcli.weights.repository import HubModel
 from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
 
 MODEL = HubModel("someone/tiny-diffusion")
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "vae": ["diffusers", "AutoencoderKL"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+}
 FP16 = "unet/diffusion_pytorch_model.fp16.safetensors"
 
 
@@ -40,9 +51,9 @@ def pipeline_files() -> dict[str, bytes]:
     """A pipeline repository, with other formats and a safety checker as is usual; weights of noise."""
     noise = random.Random(0)
     files = {
-        "model_index.json": b'{"index": 0}',
-        "scheduler/scheduler_config.json": b'{"scheduler": 0}',
-        "tokenizer/tokenizer_config.json": b'{"tokenizer": 0}',
+        "model_index.json": json.dumps(INDEX).encode(),
+        "scheduler/scheduler_config.json": b'{"_class_name": "PNDMScheduler"}',
+        "tokenizer/tokenizer_config.json": b'{"model_max_length": 77}',
         "tokenizer/vocab.json": b'{"vocabulary": 0}',
         "tokenizer/merges.txt": b"#version: 0.2",
         "README.md": b"# tiny",
@@ -58,7 +69,8 @@ def pipeline_files() -> dict[str, bytes]:
         ("unet", "diffusion_pytorch_model"),
         ("text_encoder", "model"),
     ):
-        files[f"{part}/config.json"] = f'{{"part": "{part}"}}'.encode()
+        width = {"unet": "cross_attention_dim", "text_encoder": "hidden_size"}.get(part, "sample_size")
+        files[f"{part}/config.json"] = json.dumps({width: 768}).encode()
         files[f"{part}/{stem}.safetensors"] = noise.randbytes(200_000)
     return files
 
@@ -205,7 +217,7 @@ def test_the_remedy_is_a_command_that_fetches_it(server: Hub) -> None:
 
 def test_only_safetensors(server: Hub) -> None:
     del server.repositories[MODEL.id].files[WEIGHTS]
-    with pytest.raises(ModelError, match=r"it has no unet/diffusion_pytorch_model\*.safetensors"):
+    with pytest.raises(ModelError, match=r"it has no unet/diffusion_pytorch_model.safetensors"):
         fetch(MODEL, (None, "fp16"), SilentProgress())
     del server.repositories[MODEL.id].files["model_index.json"]
     with pytest.raises(ModelError, match="no model_index"):
@@ -245,7 +257,7 @@ def test_a_fetched_pipeline_is_loaded(server: Hub, tiny_clip_pipeline_dir: Path)
     snapshot = fetch(MODEL, (None,), SilentProgress())
     model = load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
     assert model.resolution == 64 and model.weights_hash == snapshot.weights_hash
-    (snapshot.path / "tokenizer" / "tokenizer_config.json").write_text("{}")
+    (snapshot.path / "tokenizer" / "tokenizer_config.json").write_text('{"model_max_length": 24}')
     with pytest.raises(ModelError, match="damaged"):
         load_pipeline(snapshot.path, Runtime(), weights_hash=snapshot.weights_hash)
 
@@ -284,7 +296,7 @@ def test_progress_counts_the_bytes(server: Hub) -> None:
 
 
 def test_companions_are_one_directory(server: Hub) -> None:
-    bert = HubModel("someone/bert", pipeline=False)
+    bert = HubModel("someone/bert", files=COMPANIONS["bert"].files)
     names = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
     others = ("pytorch_model.bin", "tf_model.h5", "coreml/x.mlmodel", "README.md")
     server.repositories[bert.id] = Repository({name: name.encode() for name in (*names, *others)})

@@ -14,7 +14,7 @@ from origcli.errors import ExitCode, ModelError, OrigError, UsageError
 from origcli.runtime.context import Runtime
 from origcli.runtime.progress import SilentProgress
 from origcli.weights import hub_answers, registry
-from origcli.weights.hub import HubModel, Snapshot
+from origcli.weights.hub import Snapshot
 from origcli.weights.registry import (
     HUB_MODELS,
     RegistryValues,
@@ -25,6 +25,7 @@ from origcli.weights.registry import (
     resolve,
     write_registry,
 )
+from origcli.weights.repository import HubModel
 from tests.hub_server import point_to
 
 OFFLINE = Runtime(offline=True)
@@ -39,12 +40,9 @@ def _empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> Path:
-    """As much of a pipeline directory as finding it needs."""
-    (tmp_path / "mine" / "unet").mkdir(parents=True)
-    (tmp_path / "mine" / "model_index.json").write_text("{}")
-    (tmp_path / "mine" / "unet" / "diffusion_pytorch_model.safetensors").touch()
-    return tmp_path / "mine"
+def pipeline(tiny_clip_pipeline_dir: Path, tmp_path: Path) -> Path:
+    """A pipeline directory to change."""
+    return Path(shutil.copytree(tiny_clip_pipeline_dir, tmp_path / "mine"))
 
 
 @pytest.mark.fault(19, "exit 2")
@@ -105,11 +103,12 @@ def test_a_directory(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_directory_of_half_weights(pipeline: Path) -> None:
-    full = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
-    half = full.with_name("diffusion_pytorch_model.fp16.safetensors")
-    shutil.copy(full, half)
+    whole = list(pipeline.rglob("*model.safetensors"))
+    for path in whole:
+        shutil.copy(path, path.with_suffix(".fp16.safetensors"))
     assert resolve(str(pipeline), OFFLINE).variant is None
-    full.unlink()
+    for path in whole:
+        path.unlink()
     assert resolve(str(pipeline), OFFLINE).variant == "fp16"
 
 
@@ -213,4 +212,4 @@ def test_a_missing_bundle_is_an_incomplete_installation(
     monkeypatch.setattr(registry, "bundled_directory", lambda: tmp_path)
     with pytest.raises(ModelError) as caught:
         resolve("shapes", OFFLINE)
-    assert "installation" in caught.value.hint
+    assert "installation" in caught.value.message and "install origcli again" in caught.value.hint

@@ -1,0 +1,418 @@
+"""Which pipelines of diffusers can be opened, which files each must hold, and what is refused by name.
+
+All of it is read from JSON and from names, before a weight is fetched, hashed or loaded; no torch. Libraries
+fill what is missing with defaults of their own, so every part's files are required here by name.
+
+To open one more class of pipeline, add an entry to `KINDS`.
+"""
+
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from origcli.errors import ModelError
+
+INDEX = "model_index.json"
+
+Configs = Mapping[str, Mapping[str, Any]]  # part -> what its configuration says
+
+# What a class of tokenizer reads its vocabulary from: all files of one of the groups.
+VOCABULARIES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "CLIPTokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "BertTokenizer": (("tokenizer.json",), ("vocab.txt",)),
+}
+_NOISE_SCHEDULES = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+
+_MAX_CONFIG_BYTES = 1 << 20
+_MAX_VOCABULARY_BYTES = 1 << 26  # Gemma's is 34 MB
+
+# The largest numbers that a configuration may ask memory or time for; published models stay far below.
+BOUNDS: dict[str, int] = {
+    "attention_head_dim": 1 << 12,
+    "block_out_channels": 1 << 14,
+    "cross_attention_dim": 1 << 16,
+    "hidden_size": 1 << 16,
+    "in_channels": 1 << 10,
+    "intermediate_size": 1 << 18,
+    "latent_channels": 1 << 10,
+    "layers_per_block": 64,
+    "max_position_embeddings": 1 << 20,
+    "model_max_length": 1 << 12,
+    "num_attention_heads": 1 << 10,
+    "num_hidden_layers": 512,
+    "num_layers": 512,
+    "num_train_timesteps": 10_000,
+    "out_channels": 1 << 10,
+    "sample_size": 1 << 13,
+    "transformer_layers_per_block": 64,
+    "vocab_size": 1 << 21,
+}
+
+_DISTILLED_WORDS = {
+    "lcm": "LCM",
+    "turbo": "Turbo",
+    "lightning": "Lightning",
+    "schnell": "schnell",
+}
+_DISTILLED_SCHEDULERS = {"LCMScheduler": "LCM", "TCDScheduler": "TCD"}
+_OTHER_KINDS = (  # words in a class's name, the most telling first
+    ("LatentConsistency", "a step-distilled model (LCM)"),
+    ("Inpaint", "an inpainting model"),
+    ("Upscale", "an upscaling model"),
+    ("ControlNet", "a ControlNet, which draws from more than a text"),
+    ("Img2Img", "a pipeline that changes pictures"),
+    ("Video", "a video model"),
+    ("Kandinsky", "Kandinsky, whose denoiser never sees the text"),
+    ("Cascade", "Stable Cascade"),
+    ("Wuerstchen", "Würstchen"),
+)
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """The files of one part of a pipeline.
+
+    Attributes:
+        folder: below the pipeline's directory; empty for a model that is alone in its directory.
+        needed: files that must be there.
+        either: groups of files of which one must be there as a whole; empty where there is no choice.
+        weights: name of the safetensors without its ending; empty where a part has none.
+    """
+
+    folder: str
+    needed: tuple[str, ...]
+    either: tuple[tuple[str, ...], ...] = ()
+    weights: str = ""
+
+    def patterns(self, variant: str | None) -> list[str]:
+        """Globs of what is fetched: configurations, vocabularies, and the safetensors of one variant."""
+        names = ["*.json", *(["*.txt", "*.model"] if self.folder else _flat(self.either))]
+        if self.weights:
+            tail = f".{variant}" if variant else ""
+            names += [f"{self.weights}{tail}{shard}.safetensors" for shard in ("", "-?????-of-?????")]
+            names += [f"{self.weights}.safetensors.index{tail}.json"]
+        return [self._path(name) for name in names]
+
+    def missing(self, names: Iterable[str], variant: str | None) -> str:
+        """The first file that must be there and is not among `names`; empty where all are."""
+        there = set(names)
+        for name in self.needed:
+            if self._path(name) not in there:
+                return self._path(name)
+        if self.either and not any(all(self._path(name) in there for name in group) for group in self.either):
+            return self._path(self.either[0][0])
+        return self._missing_weights(there, variant) if self.weights else ""
+
+    def _missing_weights(self, there: set[str], variant: str | None) -> str:
+        tail = f".{variant}" if variant else ""
+        whole = self._path(f"{self.weights}{tail}.safetensors")
+        index = self._path(f"{self.weights}.safetensors.index{tail}.json")
+        shards = fnmatch.filter(there, self._path(f"{self.weights}{tail}-?????-of-?????.safetensors"))
+        if whole in there or not shards:
+            return "" if whole in there else whole
+        if index not in there:
+            return index
+        count = shards[0].removesuffix(".safetensors")[-5:]
+        number = int(count) if count.isdigit() else 0
+        for k in range(1, number + 1):
+            shard = self._path(f"{self.weights}{tail}-{k:05d}-of-{count}.safetensors")
+            if shard not in there:
+                return shard
+        return "" if number else whole
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}" if self.folder else name
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of pipelines that can be opened.
+
+    Attributes:
+        title: what people call these models.
+        parts: the classes that may stand for each part.
+        problem: reads the parts' configurations and says why a model of this class cannot be measured all the
+            same; empty where it can.
+    """
+
+    title: str
+    parts: Mapping[str, tuple[str, ...]]
+    problem: Callable[[Configs], str]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline whose class is supported: the class and what each part is.
+
+    Attributes:
+        class_name: `_class_name` of its model_index.json.
+        kind: what is known of the class.
+        classes: part -> class.
+        files: of each part.
+    """
+
+    class_name: str
+    kind: Kind
+    classes: Mapping[str, str]
+    files: tuple[PartFiles, ...]
+
+    def patterns(self, variant: str | None) -> list[str]:
+        """Globs of the files to fetch: no safety checker, no other formats."""
+        return [INDEX, *(pattern for part in self.files for pattern in part.patterns(variant))]
+
+    def missing(self, names: Sequence[str], variant: str | None) -> str:
+        """The first file that must be there and is not; empty where all are."""
+        return next(filter(None, (part.missing(names, variant) for part in self.files)), "")
+
+
+def supported() -> str:
+    """What can be opened, for the remedy of an error."""
+    return f"supported are {', '.join(kind.title for kind in KINDS.values())}"
+
+
+def read_index(where: str, path: Path) -> Pipeline:
+    """What a model_index.json describes.
+
+    Args:
+        where: what to call the model in errors: its directory, or its id on the hub.
+        path: the file.
+
+    Raises:
+        ModelError: it is missing, damaged, or not of a kind that can be opened; names the kind.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"{where}: not a pipeline directory: it has no {INDEX}", "give one that diffusers wrote"
+        )
+    index = _read_json(path)
+    class_name = index.get("_class_name")
+    if not isinstance(class_name, str):
+        raise ModelError(
+            f"{where}: {INDEX} names no class of pipeline", "give a directory that diffusers wrote"
+        )
+    kind = KINDS.get(class_name)
+    if kind is None:
+        what = next(
+            (what for word, what in _OTHER_KINDS if word in class_name), "not a kind that is measured here"
+        )
+        raise ModelError(f"{where}: {class_name}: {what}", supported())
+    classes = {part: _class_of(where, index, part, allowed) for part, allowed in kind.parts.items()}
+    refuse_distilled_names(where, where, index.get("_name_or_path"))
+    return Pipeline(class_name, kind, classes, tuple(part_files(*item) for item in classes.items()))
+
+
+def part_files(folder: str, class_name: str) -> PartFiles:
+    """The files that a part of a class must have."""
+    if class_name.endswith("Scheduler"):
+        return PartFiles(folder, ("scheduler_config.json",))
+    plain = class_name.removesuffix("Fast")
+    if plain in VOCABULARIES:
+        return PartFiles(folder, ("tokenizer_config.json",), VOCABULARIES[plain])
+    of_diffusers = class_name.startswith("Autoencoder") or class_name.endswith(("ConditionModel", "2DModel"))
+    return PartFiles(folder, ("config.json",), weights="diffusion_pytorch_model" if of_diffusers else "model")
+
+
+def check_files(where: str, root: Path, pipeline: Pipeline, variant: str | None) -> None:
+    """Makes sure that a directory holds every file that its parts are made of, and that these are usable.
+
+    Reads configurations and lists of shards; no weights.
+
+    Raises:
+        ModelError: names the file that is missing, or what its configuration asks for.
+    """
+    names = [name for part in pipeline.files for name in _names(root, part.folder)]
+    if missing := pipeline.missing(names, variant):
+        raise ModelError(
+            f"{root / missing}: missing", "fetch or copy the model again; every part needs its files"
+        )
+    for part in pipeline.files:
+        if (root / part.folder / "adapter_config.json").exists():
+            raise ModelError(
+                f"{root / part.folder}: holds an adapter (adapter_config.json), whose weights lie elsewhere",
+                "merge the adapter into the model and save that",
+            )
+        if part.weights:
+            _check_shards(root / part.folder, part.weights, variant)
+    check_configs(where, root, pipeline)
+
+
+def local_variant(root: Path, pipeline: Pipeline) -> str | None:
+    """`fp16` where a directory has no other weights."""
+    names = [name for part in pipeline.files for name in _names(root, part.folder)]
+    return "fp16" if pipeline.missing(names, None) and not pipeline.missing(names, "fp16") else None
+
+
+def check_configs(where: str, root: Path, pipeline: Pipeline) -> None:
+    """Refuses models by what their parts' configurations say.
+
+    Raises:
+        ModelError: a configuration is damaged, asks for memory without bound, or is of another kind of model.
+    """
+    configs = {part.folder: _read_config(root / part.folder, part) for part in pipeline.files}
+    for config in configs.values():
+        refuse_distilled_names(where, config.get("_name_or_path"))
+    if problem := pipeline.kind.problem(configs):
+        raise ModelError(f"{where}: {problem}", supported())
+
+
+def refuse_distilled_names(where: str, *names: object) -> None:
+    """Refuses models that are distilled to few steps and say so in a name of theirs.
+
+    Such a model has no training loss that tokens could be learned with, and its name may be all that tells.
+
+    Raises:
+        ModelError: says which.
+    """
+    for name in names:
+        words = re.split(r"[^a-z]+", PurePosixPath(name).name.lower()) if isinstance(name, str) else []
+        for word in words:
+            if word in _DISTILLED_WORDS:
+                raise ModelError(
+                    f"{where}: a step-distilled model ({_DISTILLED_WORDS[word]}), by its name {name!r}",
+                    f"{supported()}; if it is not distilled, give it in a directory of another name",
+                )
+
+
+def _class_of(where: str, index: Mapping[str, Any], part: str, allowed: Sequence[str]) -> str:
+    entry = index.get(part)
+    if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)):
+        raise ModelError(f"{where}: {INDEX} names no {part}", "fetch or copy the model again")
+    found = str(entry[1])
+    if found in _DISTILLED_SCHEDULERS:
+        raise ModelError(
+            f"{where}: a step-distilled model ({_DISTILLED_SCHEDULERS[found]}): {found}", supported()
+        )
+    if found not in allowed:
+        raise ModelError(
+            f"{where}: its {part.replace('_', ' ')} is a {found}", f"supported are {', '.join(allowed)}"
+        )
+    return found
+
+
+def _names(root: Path, folder: str) -> list[str]:
+    return [f"{folder}/{path.name}" for path in (root / folder).glob("*") if path.is_file()]
+
+
+def _check_shards(directory: Path, stem: str, variant: str | None) -> None:
+    """The list of a sharded weight file may name files beside it alone: the model's hash holds no others."""
+    tail = f".{variant}" if variant else ""
+    path = directory / f"{stem}.safetensors.index{tail}.json"
+    if not path.is_file():
+        return
+    listed = _read_json(path, _MAX_VOCABULARY_BYTES).get("weight_map")
+    names = set(listed.values()) if isinstance(listed, dict) and _are_texts(listed.values()) else set()
+    wanted = f"{stem}{tail}-?????-of-?????.safetensors"
+    for name in sorted(names):
+        if not fnmatch.fnmatchcase(name, wanted) or "/" in name or not (directory / name).is_file():
+            raise ModelError(
+                f"{path}: names {name!r}, which is not one of this part's files", "fetch the model again"
+            )
+    if not names:
+        raise ModelError(f"{path}: lists no weights", "fetch the model again")
+
+
+def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
+    path = directory / part.needed[0]
+    config = _read_json(path)
+    for key, bound in BOUNDS.items():
+        values = config.get(key)
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, int | float) and not -bound <= value <= bound:
+                raise ModelError(f"{path}: {key} is {value:.4g}; at most {bound:,} is read here")
+    if part.either and not isinstance(config.get("model_max_length"), int):
+        raise ModelError(f"{path}: says no model_max_length, the length that prompts are padded to")
+    for group in part.either:
+        for name in group:
+            if (directory / name).is_file() and (directory / name).stat().st_size > _MAX_VOCABULARY_BYTES:
+                raise ModelError(f"{directory / name}: too large for a vocabulary")
+    return config
+
+
+def _read_json(path: Path, most: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > most:
+            raise ModelError(f"{path}: too large to be a configuration")
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON: {error}", "fetch or copy the model again") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: not a JSON object", "fetch or copy the model again")
+    return value
+
+
+def _flat(groups: Iterable[Sequence[str]]) -> list[str]:
+    return [name for group in groups for name in group]
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _stable_diffusion_problem(configs: Configs) -> str:
+    """Why a pipeline of Stable Diffusion's class is not one that draws from a text's states alone."""
+    unet, vae, encoder = configs["unet"], configs["vae"], configs["text_encoder"]
+    scheduler = configs["scheduler"]
+    channels = unet.get("in_channels", 4), unet.get("out_channels", 4)
+    latents = vae.get("latent_channels", 4)
+    taken = unet.get("encoder_hid_dim") or unet.get("cross_attention_dim", 1280)
+    given, most = encoder.get("hidden_size"), encoder.get("max_position_embeddings")
+    length = configs["tokenizer"]["model_max_length"]
+    extra = unet.get("addition_embed_type") or unet.get("class_embed_type") or unet.get("num_class_embeds")
+    if unet.get("time_cond_proj_dim"):
+        return "a step-distilled model (LCM): its UNet takes the guidance scale (time_cond_proj_dim)"
+    if _is_few_step(scheduler):
+        return (
+            "a step-distilled model (Turbo, Lightning): its scheduler is Euler's with trailing timesteps "
+            "(timestep_spacing)"
+        )
+    if channels[0] == 2 * latents + 1:
+        return f"an inpainting model: its UNet takes {channels[0]} channels"
+    if channels != (latents, latents):
+        return f"its UNet makes {channels[1]} channels of {channels[0]}, its VAE has {latents}"
+    if extra:
+        return f"its UNet wants more than a text's states: {extra}"
+    if taken != given:
+        return f"its UNet attends to states {taken} wide, its text encoder gives {given}"
+    if isinstance(most, int) and length > most:
+        return f"its tokenizer gives {length} tokens, its text encoder takes {most}"
+    return ""
+
+
+def _is_few_step(scheduler: Mapping[str, Any]) -> bool:
+    """Whether a scheduler is set up as those of models distilled to between 1 and 8 steps are."""
+    euler = str(scheduler.get("_class_name", "")).startswith("Euler")
+    trailing = scheduler.get("timestep_spacing") == "trailing"
+    return euler and trailing and not scheduler.get("rescale_betas_zero_snr")
+
+
+KINDS: dict[str, Kind] = {
+    "StableDiffusionPipeline": Kind(
+        title="Stable Diffusion 1.x and 2.x",
+        parts={
+            "vae": ("AutoencoderKL",),
+            "unet": ("UNet2DConditionModel",),
+            "text_encoder": ("CLIPTextModel", "BertModel"),
+            "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast", "BertTokenizer", "BertTokenizerFast"),
+            "scheduler": _NOISE_SCHEDULES,
+        },
+        problem=_stable_diffusion_problem,
+    ),
+}
