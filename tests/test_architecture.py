@@ -25,7 +25,7 @@ def test_no_room_is_called_after_nothing() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_short_and_begin_with_what_they_are(path: Path) -> None:
     text = path.read_text("utf-8")
-    assert len(text.splitlines()) < 400
+    assert len(text.splitlines()) < 600
     assert not text.strip() or ast.get_docstring(ast.parse(text))
 
 

@@ -39,7 +39,7 @@ WITH = {
     "torch_safe_load": {"safe_only": "True"},
 }
 # Where published pickles are read at all, as tensors alone.
-TORCH_LOAD = {"perception/dreamsim_towers.py", "training/lpips.py"}
+TORCH_LOAD = {"perception/dreamsim_towers.py"}
 NAMED_ERROR = {"perception/dreamsim_towers.py"}  # imports pickle for UnpicklingError
 # What modules are called where they are not imported by that name.
 ALIASES = {"np": "numpy", "pd": "pandas"}

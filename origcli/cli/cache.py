@@ -18,7 +18,6 @@ _HOLDS = {
     "features": "features of training pictures",
     "hub": "hashes of fetched models",
     "ultralytics": "settings of ultralytics",
-    "lpips": "weights of LPIPS",
     "weights": "weights of YOLOv8",
 }
 

@@ -35,12 +35,6 @@ def train_vae(
             "--kl-weight", metavar="W", help="Weight of the KL term. [default: small 1e-2, paper 1e-6]"
         ),
     ] = None,
-    lpips_weight: Annotated[
-        float | None,
-        typer.Option(
-            "--lpips-weight", metavar="W", help="Weight of LPIPS, whose weights are fetched. [default: 0]"
-        ),
-    ] = None,
     init_from: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +81,6 @@ def train_vae(
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "kl_weight": kl_weight,
-            "lpips_weight": lpips_weight,
             "freeze_encoder": freeze_encoder,
         },
         "runtime": {"seed": seed, "device": device, "dtype": dtype, "threads": threads, "compile": compile},

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from origcli.errors import InputError, ModelError, StorageError
-from origcli.runtime.distributed import fill
 from origcli.runtime.provenance import hash_file
 from origcli.runtime.run_directory import (
     PARTIAL_SUFFIX,
@@ -154,8 +153,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             parameter = parameters[int(index)]
             if tensor.shape == parameter.shape:
                 moment = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False)
-                fill(moment, tensor)
-                tensor = moment
+                tensor = moment.copy_(tensor)
             states.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 # The first process may compute features of a large data set while the others wait.
 _LONGEST_WAIT = timedelta(days=7)
@@ -56,22 +55,3 @@ def main_first(device: "torch.device") -> Iterator[None]:
     yield
     if is_main():
         wait_for_all(device)
-
-
-def whole(tensor: "Tensor") -> "Tensor":
-    """A tensor with the parts of all processes, who must all ask for it; one that is whole as it is."""
-    from torch.distributed.tensor import DTensor
-
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def fill(target: "Tensor", values: "Tensor") -> None:
-    """Copies the values of a whole tensor into one of which each process may hold a part; all must do it."""
-    import torch
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    if isinstance(target, DTensor):
-        values = values.to(device=target.device, dtype=target.dtype)
-        values = distribute_tensor(values, target.device_mesh, target.placements)
-    with torch.no_grad():
-        target.copy_(values)

@@ -94,7 +94,6 @@ class VaeSettings(OptimizerSettings):
     kl_weight: float = Field(ge=0)
     l1_weight: float = Field(ge=0)
     mse_weight: float = Field(ge=0)
-    lpips_weight: float = Field(0.0, ge=0)
     freeze_encoder: bool = False
     held_out: int = Field(ge=1)
 

@@ -34,8 +34,8 @@ from origcli.detection.yolo import (
     training_loss,
 )
 from origcli.errors import InputError, UsageError
-from origcli.reports.envelope import Estimate, Status
-from origcli.reports.schema import TrainDetectorReport, TrainResult
+from origcli.reports.envelope import Status
+from origcli.reports.schema import TrainDetectorReport
 from origcli.reports.writers import write_report
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
@@ -51,7 +51,7 @@ from origcli.scenes.scene import Scene
 from origcli.settings import DetectorSettings, DetectSettings, Settings
 from origcli.training.hardening import augment, draw_randoms
 from origcli.training.loop import Job, train
-from origcli.training.report import by_the_first, loss_points, parameter_count, provenance
+from origcli.training.report import Amount, by_the_first, provenance, stage_result
 from origcli.training.schedule import steps_in
 
 # An element that is hidden further is left out: to ask for it would teach to guess.
@@ -171,11 +171,13 @@ def run(
     """
     own = settings.detector
     training, calibrating, testing, hashes = pools(paths, own.held_out)
+
     architecture = read_architecture(own.architecture, len(ALL_ELEMENTS))
     model = initial_model(architecture, runtime.seed)
     notes = () if init is None else (load_published(model, init),)
     for note in notes:
         runtime.progress.say(note)
+
     card = DetectorCard(
         architecture=architecture,
         names=tuple(element.phrase for element in ALL_ELEMENTS),
@@ -205,19 +207,21 @@ def run(
         # The loss and batch normalisation look at a whole micro-batch.
         free=frozenset({"checkpoint_every", "sample_every"}),
     )
-    steps = steps_in(own.epochs, len(training), own.batch_size)
+    amount = Amount(steps_in(own.epochs, len(training), own.batch_size), own.batch_size, len(training))
     model.to(runtime.device, memory_format=memory_format(runtime.device))  # type: ignore[call-overload]
-    history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
+    history = train(job, own, amount.steps, runtime, resume=resume, workers=workers, track=track)
 
     def finish() -> TrainDetectorReport:
         average_statistics(objective, job, own, runtime)
         calibration = calibrate(model, card, calibrating, own, settings.detect, runtime)
+
         seen = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime)
         hard = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime, hardened=True)
         measured = {**seen.results(), **{f"{name}_hardened": value for name, value in hard.results().items()}}
+
         found = card.model_copy(update={"calibration": calibration, "metrics": measured})
         found = save_detector(runtime.out / "detector", found, model.state_dict())
-        return _report(found, model, measured, seen, history, steps, settings, runtime, len(training), notes)
+        return _report(found, model, measured, seen, history, amount, settings, runtime, notes)
 
     return by_the_first(finish, runtime)
 
@@ -344,10 +348,9 @@ def _report(
     measured: Mapping[str, float],
     seen: Evaluation,
     history: list[dict[str, float]],
-    steps: int,
+    amount: Amount,
     settings: Settings,
     runtime: Runtime,
-    size: int,
     notes: Sequence[str],
 ) -> TrainDetectorReport:
     """Writes the report and its figures."""
@@ -356,24 +359,22 @@ def _report(
     matrix = confusion_matrix(seen)
     write_bytes(runtime.out / "confusion.png", confusion(matrix))
     write_bytes(runtime.out / "loss.png", loss_curves(history))
+
     sections = {"detector": settings.detector, "detect": settings.detect}
     data_hash = "+".join(card.trained_on)
-    batch = settings.detector.batch_size
     report = TrainDetectorReport(
         status=Status.complete,
         provenance=provenance("train-detector", sections, runtime, data_hash, notes),
         results=(
-            TrainResult(
-                stage="detector",
+            stage_result(
+                "detector",
+                amount,
+                model,
+                measured,
+                history,
                 directory="detector",
                 dataset_hash=data_hash,
                 weights_hash=card.weights_sha256,
-                parameters=parameter_count(model),
-                steps=steps,
-                samples=steps * batch,
-                epochs=steps * batch / size,
-                metrics={name: Estimate.of(value) for name, value in measured.items()},
-                history=loss_points(history),
                 confusion=matrix,
                 figures=("loss.png", "confusion.png"),
             ),

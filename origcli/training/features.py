@@ -5,6 +5,7 @@ that a later one could take for complete.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -33,8 +34,6 @@ _ENCODE_BATCH = 128
 
 def hash_module(module: nn.Module) -> str:
     """sha256 of a module's weights."""
-    import hashlib
-
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())

@@ -2,15 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from origcli.errors import UsageError
 from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_files
 
 
 def computing(runtime: Runtime) -> dict[str, str]:
     """The part of an identity that is where and how it was computed: another one gives other digits."""
     return {"device": runtime.device.type, "dtype": str(runtime.dtype).removeprefix("torch.")}
+
+
+def start_hash(init_from: Path | None) -> str | None:
+    """The part of an identity that is the directory of weights that a training starts from."""
+    return None if init_from is None else hash_files(init_from.rglob("*.safetensors"), init_from)
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], free: frozenset[str]) -> None:

@@ -8,11 +8,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import GradientAccumulationPlugin, LoggerType
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, LoggerType
 
 from origcli.errors import UsageError
 from origcli.runtime.context import Runtime
 
+_SHARED_OUT = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
@@ -20,7 +21,7 @@ def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Ac
     """The accelerator of one training, in the runtime's precision.
 
     Raises:
-        UsageError: the tracker is not there.
+        UsageError: the tracker is not there, or the launch shares out the weights among its processes.
     """
     if track:
         require_tracker(track)
@@ -34,6 +35,11 @@ def open_accelerator(runtime: Runtime, directory: Path, track: str | None) -> Ac
         # The loop takes the mean over the parts itself; accelerate would divide by their number once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
+    if accelerator.distributed_type in _SHARED_OUT:
+        raise UsageError(
+            f"accelerate is configured for {accelerator.distributed_type.value}, which is not supported",
+            "configure it for data parallel processes (MULTI_GPU): each of them holds all weights",
+        )
     if accelerator.num_processes > 1:
         atexit.unregister(_leave_group)  # one training may follow another
         atexit.register(_leave_group)

@@ -8,8 +8,8 @@ checkpoint is tensors and one number. Accelerate drives devices, processes and m
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -31,7 +31,7 @@ from origcli.models.checkpoints import (
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import learning_kernels
-from origcli.runtime.distributed import fill, is_main, whole
+from origcli.runtime.distributed import is_main
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed, generator
@@ -39,7 +39,6 @@ from origcli.settings import OptimizerSettings
 from origcli.training.identity import computing, refuse_changes
 from origcli.training.launch import accumulation_steps, open_accelerator
 from origcli.training.schedule import Steps, learning_rate
-from origcli.training.sharding import shares_out, twin
 
 Batch = dict[str, Tensor]
 _READ_EVERY = 50  # steps between two reads of the losses from a GPU; each read waits for it
@@ -108,47 +107,64 @@ def train(
     """
     trainer = _Trainer(job, settings, steps, runtime, directory or runtime.out, track)
     start = trainer.restore() if resume else 0
-    part = trainer.part()
-    loader = DataLoader(
-        job.samples,
-        batch_sampler=Steps(runtime.seed, start, steps, settings.batch_size, job.size, part),
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        persistent_workers=False,
-        pin_memory=runtime.device.type == "cuda",
-    )
-    batches, began = iter(loader), monotonic()
+    batches, began = _batches(trainer, start, workers), monotonic()
+
     with runtime.progress.task(job.name, steps, start) as bar:
-        for step in range(start, steps):
+        for done, batch in enumerate(batches, start + 1):
             try:
-                batch = next(batches)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise DeviceError(
-                    f"a data worker died: {error}", "use --workers 0, or free memory, and --resume"
-                ) from error
-            try:
-                shown = trainer.step(step, batch)
+                shown = trainer.step(done - 1, batch)
             except RuntimeError:
                 if not trainer.alone:
                     interrupts.check()  # another process of the launch heard of the signal first, and is gone
                 raise
-            done = step + 1
             speed = (done - start) * settings.batch_size / max(monotonic() - began, 1e-9)
             bar.advance(1, **shown, **{f"{job.unit}/s": speed})
-            if job.preview and settings.sample_every and done % settings.sample_every == 0:
+
+            if job.preview and settings.sample_every and done % settings.sample_every == 0 and is_main():
                 with trainer.averaged():
-                    if is_main():
-                        job.preview(done)
+                    job.preview(done)
+
             due, stop = done % settings.checkpoint_every == 0 or done == steps, interrupts.pending()
             # A signal reaches the processes of a launch at different steps: they cannot save together then.
             if due or (stop and trainer.alone):
                 trainer.save(done)
             if due or stop:
                 interrupts.check()
+
     trainer.finish()
     return trainer.history
+
+
+def _batches(trainer: "_Trainer", start: int, workers: int) -> Iterator[Batch]:
+    """This process's part of the batch of each step from `start` on.
+
+    Raises:
+        DeviceError: a data worker died.
+    """
+    job, settings, runtime = trainer.job, trainer.settings, trainer.runtime
+    loader = DataLoader(
+        job.samples,
+        batch_sampler=Steps(
+            runtime.seed, start, trainer.steps, settings.batch_size, job.size, trainer.part()
+        ),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        persistent_workers=False,
+        pin_memory=runtime.device.type == "cuda",
+    )
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DeviceError(
+                f"a data worker died: {error}", "use --workers 0, or free memory, and --resume"
+            ) from error
+        yield batch
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -166,33 +182,31 @@ class _Trainer:
         track: str | None,
     ) -> None:
         self.job, self.settings, self.steps, self.runtime = job, settings, steps, runtime
-        self.directory = directory
+        self.directory, self.trained = directory, job.trained
+
         self.accelerator = open_accelerator(runtime, directory, track)
-        self.shared_out = shares_out(self.accelerator)
-        objective, self.trained = job.objective, job.trained
-        if self.shared_out:
-            objective, self.trained = twin(job.objective, job.trained, self.accelerator)
-        objective.to(self.accelerator.device).train()
-        parameters = [p for p in self.trained.parameters() if p.requires_grad]
+        job.objective.to(self.accelerator.device).train()
         optimizer = torch.optim.AdamW(
-            parameters,
+            [parameter for parameter in job.trained.parameters() if parameter.requires_grad],
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=self.accelerator.device.type in ("cpu", "cuda"),
         )
         if runtime.compile:
             for name in job.called:
-                self.trained.get_submodule(name).compile()
-        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
-        self.ema = EMAModel(self.trained.parameters(), decay=settings.ema_decay, foreach=True)
+                job.trained.get_submodule(name).compile()
+        self.objective, self.optimizer = self.accelerator.prepare(job.objective, optimizer)
+        self.ema = EMAModel(job.trained.parameters(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
         if track:
             self.accelerator.init_trackers(job.name.replace(" ", "-"), config={})
+
         parts = self.accelerator.num_processes * accumulation_steps()
         micro = min(settings.micro_batch or math.ceil(settings.batch_size / parts), settings.batch_size)
         self.micro = BatchSize(micro, runtime.progress.say)
         loop = {"steps": steps, "micro_batch": micro}
         self.identity = {**job.identity, "computing": computing(runtime), "loop": loop}
+
         self.history: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}  # of the terms since the last row of the history
         self.pending: list[tuple[int, dict[str, Tensor], Tensor | None]] = []  # step, terms, gradients' norm
@@ -222,13 +236,15 @@ class _Trainer:
         randoms = self.job.randoms(generator(seed, self.job.name, step), size)
         part = self.part()
         samples = {**batch, **{name: values[part] for name, values in randoms.items()}}
+
         rate = learning_rate(self.settings, step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         terms = self.micro.attempt(lambda micro: self._gradients(samples, micro))
-        norm = whole(self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.max_grad_norm))
+        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.ema.step(self.trained.parameters())
+
         # The scaler of fp16 leaves out a step whose gradients overflow: they are no fault there.
         self.pending.append((step, terms, norm if self.accelerator.scaler is None else None))
         if len(self.pending) >= self.read_every:
@@ -245,11 +261,12 @@ class _Trainer:
         sums: dict[str, Tensor] = {}
         for part in parts:
             samples = {name: rows[part].to(device, non_blocking=True) for name, rows in batch.items()}
-            last = part is parts[-1]
             kernels = learning_kernels(device, self.runtime.dtype)
+            last = part is parts[-1]
             with kernels, nullcontext() if last else self.accelerator.no_sync(self.objective):
                 terms = self.objective(**samples)
                 self.accelerator.backward(terms["loss"].float().sum() / count)
+
             for name, rows in terms.items():
                 total = rows.detach().float().sum() / count
                 sums[name] = sums[name] + total if name in sums else total
@@ -265,6 +282,7 @@ class _Trainer:
             self._refuse_no_number("loss", row["loss"], step)
             if norm is not None:  # NaN gradients of a finite loss have made NaN weights
                 self._refuse_no_number("norm of the gradients", float(norm), step)
+
             self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
             over = (step + 1) % _ROW_EVERY or _ROW_EVERY
             if over == _ROW_EVERY or step + 1 == self.steps:
@@ -283,30 +301,27 @@ class _Trainer:
                 "resume from the last checkpoint with a lower --learning-rate, or --dtype fp32",
             )
 
-    def averaged(self) -> "_Averaged":
-        """A context with the averaged weights in the job's network, which all processes must enter."""
-        return _Averaged(self)
-
-    def gather(self) -> None:
-        """The averaged weights of all processes, whole, in the job's own network; on the device."""
-        self.job.objective.to(self.accelerator.device)
-        with torch.no_grad():
-            for own, shadow in zip(self.job.trained.parameters(), self.ema.shadow_params, strict=True):
-                own.copy_(whole(shadow))
-            for old, new in zip(self.job.trained.buffers(), self.trained.buffers(), strict=True):
-                old.copy_(new)
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights are in the job's network, which computes as it will after training."""
+        self.ema.store(self.trained.parameters())
+        self.ema.copy_to(self.trained.parameters())
+        self.trained.eval()
+        try:
+            yield
+        finally:
+            self.ema.restore(self.trained.parameters())
+            self.trained.train()
 
     def save(self, done: int) -> None:
         """Saves a checkpoint after `done` steps, and the history so far."""
         self.read()
         self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
         tensors = {f"model.{name}": value for name, value in _own_tensors(self.trained).items()}
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
         tensors |= optimizer_tensors(self.optimizer)
-        if self.shared_out:  # on a GPU there is no room for all of it
-            tensors = {name: whole(value).cpu() for name, value in tensors.items()}
-        if not self.accelerator.is_main_process:
-            return
         state = {"identity": self.identity, "history": self.history, "sums": self.sums}
         write_history(self.directory / "history.csv", self.history)
         save_checkpoint(self.directory / "checkpoints", done, tensors, state)
@@ -318,10 +333,12 @@ class _Trainer:
             return 0
         tensors, state = load_checkpoint(found[-1])
         refuse_changes(state["identity"], self.identity, self.job.free)
-        for name, value in _own_tensors(self.trained).items():
-            fill(value, tensors[f"model.{name}"])
-        for number, shadow in enumerate(self.ema.shadow_params):
-            fill(shadow, tensors[f"ema.{number}"])
+
+        with torch.no_grad():
+            for name, value in _own_tensors(self.trained).items():
+                value.copy_(tensors[f"model.{name}"])
+            for number, shadow in enumerate(self.ema.shadow_params):
+                shadow.copy_(tensors[f"ema.{number}"])
         self.ema.optimization_step = int(state["step"])
         restore_optimizer(self.optimizer, tensors)
         self.history, self.sums = state["history"], state["sums"]
@@ -329,10 +346,7 @@ class _Trainer:
 
     def finish(self) -> None:
         """Leaves the averaged weights in the job's network."""
-        if self.shared_out:
-            self.gather()
-        else:
-            self.ema.copy_to(self.trained.parameters())
+        self.ema.copy_to(self.trained.parameters())
         self.job.objective.to(self.accelerator.device).eval()
         if self.accelerator.trackers:
             self.accelerator.end_training()
@@ -341,26 +355,6 @@ class _Trainer:
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, those that share memory once."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-class _Averaged:
-    def __init__(self, trainer: _Trainer) -> None:
-        self.trainer, self.ema, self.module = trainer, trainer.ema, trainer.job.trained
-
-    def __enter__(self) -> None:
-        if self.trainer.shared_out:
-            self.trainer.gather()
-        else:
-            self.ema.store(self.module.parameters())
-            self.ema.copy_to(self.module.parameters())
-        self.module.eval()
-
-    def __exit__(self, *exception: object) -> None:
-        if self.trainer.shared_out:
-            self.trainer.job.objective.to("cpu")
-        else:
-            self.ema.restore(self.module.parameters())
-        self.module.train()
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, float]]) -> None:

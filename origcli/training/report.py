@@ -2,14 +2,15 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
 
-from origcli.reports.envelope import Provenance
-from origcli.reports.schema import LossPoint, Report
+from origcli.reports.envelope import Estimate, Provenance
+from origcli.reports.schema import LossPoint, Report, TrainResult
 from origcli.reports.sheets import sheet
 from origcli.reports.writers import read_report
 from origcli.runtime.context import Runtime
@@ -44,6 +45,47 @@ def provenance(
     )
 
 
+@dataclass(frozen=True)
+class Amount:
+    """How much was trained.
+
+    Attributes:
+        steps: of the optimiser.
+        batch_size: samples a step.
+        size: samples that there are to train on.
+    """
+
+    steps: int
+    batch_size: int
+    size: int
+
+
+def stage_result(
+    stage: str,
+    amount: Amount,
+    module: torch.nn.Module,
+    metrics: Mapping[str, float],
+    history: Sequence[Mapping[str, float]],
+    **facts: Any,
+) -> TrainResult:
+    """The result of a training stage.
+
+    Args:
+        facts: what else is known of it, as `TrainResult` has it: where it lies, its hashes, its figures.
+    """
+    samples = amount.steps * amount.batch_size
+    return TrainResult(
+        stage=stage,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        steps=amount.steps,
+        samples=samples,
+        epochs=samples / amount.size,
+        metrics={name: Estimate.of(value) for name, value in metrics.items()},
+        history=loss_points(history),
+        **facts,
+    )
+
+
 def by_the_first(report: Callable[[], R], runtime: Runtime) -> R:
     """The report of a stage: the first process of a launch makes and writes it, the others read it.
 
@@ -61,12 +103,12 @@ def by_the_first(report: Callable[[], R], runtime: Runtime) -> R:
 def loss_points(history: Sequence[Mapping[str, float]]) -> tuple[LossPoint, ...]:
     """At most a few hundred evenly spaced readings of the loss."""
     stride = max(1, len(history) // _POINTS)
-    return tuple(
-        LossPoint(
-            step=int(row["step"]), values={name: value for name, value in row.items() if name != "step"}
-        )
-        for row in history[::stride]
-    )
+    return tuple(_loss_point(row) for row in history[::stride])
+
+
+def _loss_point(row: Mapping[str, float]) -> LossPoint:
+    values = {name: value for name, value in row.items() if name != "step"}
+    return LossPoint(step=int(row["step"]), values=values)
 
 
 def save_loss_figure(path: Path, history: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
@@ -82,11 +124,6 @@ def save_sheet(path: Path, pictures: Sequence[Image.Image], columns: int, labels
     buffer = io.BytesIO()
     sheet(pictures, labels, columns, size=side).save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
-
-
-def parameter_count(module: torch.nn.Module) -> int:
-    """Weights in a module."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def notes_on_start(init_from: Path | None) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from origcli.inversion.templates import SLOT
 from origcli.models.checkpoints import atomic_directory, quiet_loading
 from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
 from origcli.runtime.context import Runtime
@@ -36,8 +37,6 @@ from origcli.scenes.captions import JOINT
 from origcli.settings import OptimizerSettings, TextEncoderSettings
 from origcli.training.identity import computing, refuse_changes
 from origcli.training.loop import Job, train
-
-_SLOT = "{S}"
 
 
 class Speller(nn.Module):
@@ -90,6 +89,7 @@ class LanguageObjective(nn.Module):
             pick: uniform in [0, 1), (n, L or longer), as are `how` and `word`.
         """
         pick, how, word = (each[:, : ids.shape[1]] for each in (pick, how, word))
+
         special = (ids.unsqueeze(-1) == self.special).any(-1)
         whole = types.amax(1) == 0 if self.model.speller else torch.zeros_like(types[:, 0], dtype=torch.bool)
         chosen = (pick < self.settings.mask_probability) & ~special & ~whole[:, None]
@@ -97,6 +97,7 @@ class LanguageObjective(nn.Module):
         changed = torch.where(
             how < 0.8, torch.full_like(ids, self.mask_id), torch.where(how < 0.9, random, ids)
         )
+
         bert = self.model.bert
         states = bert.bert(
             torch.where(chosen, changed, ids), attention_mask=mask, token_type_ids=types
@@ -104,6 +105,7 @@ class LanguageObjective(nn.Module):
         masked, accuracy = told(bert.cls(states), ids, chosen)
         if self.model.speller is None:
             return {"loss": masked, "accuracy": accuracy}
+
         spelled = bert.cls(self.model.speller(states[:, 0], ids.shape[1]))  # (n, L, vocabulary)
         summary, spelling = told(spelled, ids, ~special & whole[:, None])
         return {
@@ -159,7 +161,8 @@ class TemplatedCaptions(Dataset[Any]):
         caption = self.captions[int(np.searchsorted(self.ends, choose.random() * self.ends[-1], "right"))]
         first = caption
         if choose.random() >= 0.5:
-            first = self.templates[int(choose.integers(len(self.templates)))].replace(_SLOT, caption)
+            first = self.templates[int(choose.integers(len(self.templates)))].replace(SLOT, caption)
+
         if choose.random() >= self.pair_probability:
             return (first,)
         phrases = caption.split(JOINT)
@@ -202,8 +205,6 @@ def pretrain(
     Raises:
         UsageError: `resume` with other settings or texts than before.
     """
-    from transformers import BertForMaskedLM
-
     identity = {
         "settings": settings.model_dump(mode="json"),
         "seed": runtime.seed,
@@ -215,25 +216,12 @@ def pretrain(
         before = read_json(finished)
         refuse_changes({name: before.get(name) for name in identity}, identity, frozenset())
         return _read(directory, settings)
+
     make_directory(directory)
     tokenizer = build_tokenizer([*captions, *templates], settings.max_length)
-    config = build_bert_config(settings, len(tokenizer))
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(runtime.seed, "text encoder"))
-        bert = BertForMaskedLM(config)
-        model = LanguageModel(bert, settings.summary_weight > 0)
-    length = settings.max_length
-    optimizer = OptimizerSettings(
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        schedule="cosine",
-        warmup_steps=min(100, settings.steps // 10),
-        weight_decay=0.01,
-        ema_decay=0.0,
-        checkpoint_every=max(1, settings.steps // 4),
-        sample_every=0,
-    )
-    size = settings.steps * settings.batch_size
+    model = initial_language_model(settings, len(tokenizer), runtime.seed)
+
+    size, length = settings.steps * settings.batch_size, settings.max_length
     job = Job(
         name="text-encoder",
         objective=LanguageObjective(model, tokenizer, settings),
@@ -252,27 +240,48 @@ def pretrain(
         identity=identity,
         unit="sentences",
     )
-    history = train(job, optimizer, settings.steps, runtime, resume=resume, directory=directory)
+    history = train(job, _optimizer(settings), settings.steps, runtime, resume=resume, directory=directory)
+
     if is_main():
-        encoder = _with_pooler(bert, runtime.seed)
+        encoder = _with_pooler(model.bert, runtime.seed)
         save_text_encoder(encoder, tokenizer, directory)
         last = history[-1] if history else {}
-        write_json(
-            finished,
-            {
-                "schema": "origcli.text-encoder/1",
-                "steps": settings.steps,
-                "captions": len(set(captions)),
-                "vocabulary": len(tokenizer),
-                "parameters": sum(p.numel() for p in encoder.parameters()),
-                "loss": last.get("loss"),
-                **accuracies(last),
-                **identity,
-            },
-        )
+        facts = {
+            "schema": "origcli.text-encoder/1",
+            "steps": settings.steps,
+            "captions": len(set(captions)),
+            "vocabulary": len(tokenizer),
+            "parameters": sum(p.numel() for p in encoder.parameters()),
+            "loss": last.get("loss"),
+        }
+        write_json(finished, {**facts, **accuracies(last), **identity})
     wait_for_all(runtime.device)
+
     # As a resumed run reads it: a tokenizer that has worked remembers how it padded.
     return _read(directory, settings)
+
+
+def initial_language_model(settings: TextEncoderSettings, vocabulary: int, seed: int) -> LanguageModel:
+    """New random weights."""
+    from transformers import BertForMaskedLM
+
+    config = build_bert_config(settings, vocabulary)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "text encoder"))
+        return LanguageModel(BertForMaskedLM(config), settings.summary_weight > 0)
+
+
+def _optimizer(settings: TextEncoderSettings) -> OptimizerSettings:
+    return OptimizerSettings(
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        schedule="cosine",
+        warmup_steps=min(100, settings.steps // 10),
+        weight_decay=0.01,
+        ema_decay=0.0,
+        checkpoint_every=max(1, settings.steps // 4),
+        sample_every=0,
+    )
 
 
 def accuracies(means: Mapping[str, float]) -> dict[str, float]:

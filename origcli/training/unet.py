@@ -15,11 +15,11 @@ from origcli.models.pipeline import DiffusionModel, save_pipeline
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler, build_unet, load_unet
 from origcli.models.vae import load_vae
-from origcli.reports.envelope import Estimate, Status
-from origcli.reports.schema import TrainResult, TrainUnetReport
+from origcli.reports.envelope import Status
+from origcli.reports.schema import TrainUnetReport
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
-from origcli.runtime.provenance import hash_files, hash_value
+from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, UNetSettings
@@ -31,15 +31,16 @@ from origcli.training.denoising import (
     step_randoms,
 )
 from origcli.training.features import distinct, hash_module
+from origcli.training.identity import start_hash
 from origcli.training.loop import Job, train
 from origcli.training.report import (
+    Amount,
     by_the_first,
-    loss_points,
     notes_on_start,
-    parameter_count,
     provenance,
     save_loss_figure,
     save_sheet,
+    stage_result,
 )
 from origcli.training.schedule import steps_in
 from origcli.training.text_encoder import pretrain
@@ -79,18 +80,17 @@ def run(
     own = settings.unet
     data = datasets.read_dataset(data_path)
     held_out = held_out_indices(data, settings.vae.held_out)
-    size = held_out.start
+
     vae = load_vae(vae_path).to(runtime.device, memory_format=torch.channels_last)
     latent_side(data, len(vae.config.block_out_channels))
-    prompts, rows = distinct(data.captions)
     encoder, tokenizer = open_text_encoder(data.captions, settings, runtime, resume=resume)
     encoder.to(runtime.device)
+
+    prompts, rows = distinct(data.captions)
     features = compute_features(vae, encoder, tokenizer, data, prompts, rows, own, runtime)
     latent_shape = tuple(features.moments.shape[2:])
     unet = initial_unet(own, latent_shape, encoder.config.hidden_size, runtime.seed, init_from)
     unet.to(runtime.device, memory_format=torch.channels_last)
-    scheduler = build_scheduler(own)
-    objective = DenoisingObjective(unet, scheduler, own, float(vae.config.scaling_factor))
     model = DiffusionModel(
         name="training",
         source=str(runtime.out),
@@ -99,65 +99,52 @@ def run(
         unet=unet,
         text_encoder=encoder,
         tokenizer=tokenizer,
-        scheduler=scheduler,
+        scheduler=build_scheduler(own),
         device=runtime.device,
         dtype=torch.float32,
         guidance=_SAMPLE_GUIDANCE,
     )
+
+    objective = DenoisingObjective(unet, model.scheduler, own, float(vae.config.scaling_factor))
+    shown = sample_prompts(prompts)
     job = Job(
         name="train-unet",
         objective=objective,
         trained=unet,
-        samples=Latents(features, 0, size),
-        size=size,
-        randoms=step_randoms(latent_shape, scheduler.config.num_train_timesteps),
+        samples=Latents(features, 0, held_out.start),
+        size=held_out.start,
+        randoms=step_randoms(latent_shape, model.scheduler.config.num_train_timesteps),
         identity={
             "settings": own.model_dump(mode="json"),
             "seed": runtime.seed,
-            "data": data.hash,
-            "pictures": data.pictures_hash,
-            "held_out": len(held_out),
-            "vae": hash_module(vae),
-            "text_encoder": hash_module(encoder),
-            "tokenizer": {
-                "max_length": tokenizer.model_max_length,
-                "vocabulary": hash_value(tokenizer.get_vocab()),
-            },
-            "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
+            **made_of(model, data, held_out),
+            "init_from": start_hash(init_from),
         },
-        preview=lambda step: draw_samples(
-            model, sample_prompts(prompts), settings, runtime, f"samples-{step:08d}.png"
-        ),
+        preview=lambda step: draw_samples(model, shown, settings, runtime, f"samples-{step:08d}.png"),
     )
-    steps = steps_in(own.epochs, size, own.batch_size)
-    history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
+    amount = Amount(steps_in(own.epochs, job.size, own.batch_size), own.batch_size, job.size)
+    history = train(job, own, amount.steps, runtime, resume=resume, workers=workers, track=track)
 
     def finish() -> TrainUnetReport:
         measured = held_out_loss(objective, features, held_out, latent_shape, runtime)
         write_pipeline(model, runtime.out)
-        draw_samples(model, sample_prompts(prompts), settings, runtime, "samples.png")
+        draw_samples(model, shown, settings, runtime, "samples.png")
         save_loss_figure(runtime.out / "loss.png", history, ("loss",))
+
+        sections = {"unet": own, "text_encoder": settings.text_encoder}
         report = TrainUnetReport(
             status=Status.complete,
-            provenance=provenance(
-                "train-unet",
-                {"unet": own, "text_encoder": settings.text_encoder},
-                runtime,
-                data.hash,
-                notes_on_start(init_from),
-            ),
+            provenance=provenance("train-unet", sections, runtime, data.hash, notes_on_start(init_from)),
             results=(
-                TrainResult(
-                    stage="unet",
+                stage_result(
+                    "unet",
+                    amount,
+                    unet,
+                    measured,
+                    history,
                     directory="pipeline",
                     dataset_hash=data.hash,
                     weights_hash=hash_pipeline(runtime.out / "pipeline"),
-                    parameters=parameter_count(unet),
-                    steps=steps,
-                    samples=steps * own.batch_size,
-                    epochs=steps * own.batch_size / size,
-                    metrics={name: Estimate.of(value) for name, value in measured.items()},
-                    history=loss_points(history),
                     figures=("loss.png", "samples.png"),
                 ),
             ),
@@ -168,22 +155,39 @@ def run(
     return by_the_first(finish, runtime)
 
 
+def made_of(model: DiffusionModel, data: datasets.Dataset, held_out: range) -> dict[str, Any]:
+    """The part of an identity that is data and frozen networks."""
+    tokenizer = model.tokenizer
+    return {
+        "data": data.hash,
+        "pictures": data.pictures_hash,
+        "held_out": len(held_out),
+        "vae": hash_module(model.vae),
+        "text_encoder": hash_module(model.text_encoder),
+        "tokenizer": {
+            "max_length": tokenizer.model_max_length,
+            "vocabulary": hash_value(tokenizer.get_vocab()),
+        },
+    }
+
+
 def open_text_encoder(
     captions: Sequence[str], settings: Settings, runtime: Runtime, *, resume: bool
 ) -> tuple[Any, Any]:
     """The text encoder that the settings name; `captions` trains one into the run directory first."""
     own = settings.text_encoder
-    if own.source != "captions":
-        given = bundled_directory() if own.source == BUNDLED else Path(own.source)
-        source = given / "text_encoder"
-        if source.is_dir():  # a run or a pipeline: the tokenizer lies beside it
-            return load_bert(str(source), own.max_length, offline=True, tokenizer=str(given / "tokenizer"))
-        if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
-            return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
-        return load_bert(own.source, own.max_length, offline=runtime.offline)
-    told = [caption for caption in captions if caption]
-    templates = [*read_templates("object"), *read_templates("art")]
-    return pretrain(told, templates, own, runtime, runtime.out / "text_encoder", resume=resume)
+    if own.source == "captions":
+        told = [caption for caption in captions if caption]
+        templates = [*read_templates("object"), *read_templates("art")]
+        return pretrain(told, templates, own, runtime, runtime.out / "text_encoder", resume=resume)
+
+    given = bundled_directory() if own.source == BUNDLED else Path(own.source)
+    source = given / "text_encoder"
+    if source.is_dir():  # a run or a pipeline: the tokenizer lies beside it
+        return load_bert(str(source), own.max_length, offline=True, tokenizer=str(given / "tokenizer"))
+    if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
+        return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
+    return load_bert(own.source, own.max_length, offline=runtime.offline)
 
 
 def initial_unet(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from origcli.errors import InputError, ModelError, UsageError
@@ -22,8 +23,8 @@ from origcli.models.vae import (
     to_array,
     to_pixels,
 )
-from origcli.reports.envelope import Estimate, Status
-from origcli.reports.schema import TrainResult, TrainVaeReport
+from origcli.reports.envelope import Status
+from origcli.reports.schema import TrainVaeReport
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
@@ -31,21 +32,22 @@ from origcli.runtime.provenance import hash_files
 from origcli.runtime.seeding import generator
 from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, VaeSettings
+from origcli.training.identity import start_hash
 from origcli.training.loop import Job, train
-from origcli.training.lpips import load_lpips
 from origcli.training.report import (
+    Amount,
     by_the_first,
-    loss_points,
     notes_on_start,
-    parameter_count,
     provenance,
     save_loss_figure,
     save_sheet,
+    stage_result,
 )
 from origcli.training.schedule import steps_in
 
 _EVALUATION_BATCH = 64
 _STATISTICS_SAMPLES = 2000
+_SSIM_WINDOW = 11
 
 
 class Pictures(Dataset[Any]):
@@ -71,9 +73,9 @@ class VaeObjective(nn.Module):
     With the KL a mean over the picture's 3·h·w values, too, a weight of 1e-6 is Stable Diffusion's.
     """
 
-    def __init__(self, vae: Any, settings: VaeSettings, lpips: Any = None) -> None:
+    def __init__(self, vae: Any, settings: VaeSettings) -> None:
         super().__init__()
-        self.vae, self.settings, self.lpips = vae, settings, lpips
+        self.vae, self.settings = vae, settings
 
     def forward(self, pictures: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Terms, each (n,).
@@ -86,16 +88,13 @@ class VaeObjective(nn.Module):
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * noise  # (n, c, h/f, w/f)
         difference = self.vae.decode(latents).sample - pixels  # (n, 3, h, w)
+
         l1 = difference.abs().mean((1, 2, 3))
         mse = difference.square().mean((1, 2, 3))
         kl = posterior.kl() / pixels[0].numel()
         weights = self.settings
         loss = weights.l1_weight * l1 + weights.mse_weight * mse + weights.kl_weight * kl
-        terms = {"l1": l1, "mse": mse, "kl": kl}
-        if self.lpips is not None:
-            terms["lpips"] = self.lpips(difference + pixels, pixels).view(-1)
-            loss = loss + weights.lpips_weight * terms["lpips"]
-        return {"loss": loss, **terms}
+        return {"loss": loss, "l1": l1, "mse": mse, "kl": kl}
 
 
 def run(
@@ -119,75 +118,43 @@ def run(
     Raises:
         InputError: the data set is missing or too small to hold pictures out.
         UsageError: the encoder is to be kept and there is none, or the pictures cannot be halved that often.
-        ModelError: the weights of LPIPS, if it is asked for, are not to be had.
+        ModelError: the VAE to start from cannot be loaded, or has another shape.
     """
     own = settings.vae
     data = datasets.read_dataset(data_path)
     held_out = held_out_indices(data, own.held_out)
-    train_size = held_out.start
-    latent_shape = (own.latent_channels, *(latent_side(data, len(own.channels)),) * 2)
+    side = latent_side(data, len(own.channels))
     vae = initial_vae(own, data.resolution, runtime.seed, init_from)
     if own.freeze_encoder:
-        if init_from is None:
-            raise UsageError("--freeze-encoder needs an encoder to keep", "add --init-from DIR")
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
-    job = Job(
-        name="train-vae",
-        objective=VaeObjective(vae, own, load_lpips(runtime) if own.lpips_weight else None),
-        trained=vae,
-        samples=Pictures(data, train_size),
-        size=train_size,
-        randoms=lambda g, n: {"noise": torch.randn((n, *latent_shape), generator=g)},
-        identity={
-            "settings": own.model_dump(mode="json"),
-            "seed": runtime.seed,
-            "data": data.hash,
-            "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),
-        },
-        called=("encoder", "decoder"),  # encode() and decode() are no calls of the whole
-        preview=lambda step: _draw_reconstructions(
-            vae, data, held_out[:8], runtime.out / f"reconstructions-{step:08d}.png"
-        ),
-    )
-    steps = steps_in(own.epochs, train_size, own.batch_size)
+        freeze_encoder(vae, init_from)
+
+    job = make_job(vae, data, held_out, side, own, runtime, init_from)
+    amount = Amount(steps_in(own.epochs, job.size, own.batch_size), own.batch_size, job.size)
     vae.to(runtime.device, memory_format=torch.channels_last)
-    history = train(job, own, steps, runtime, resume=resume, workers=workers, track=track)
+    history = train(job, own, amount.steps, runtime, resume=resume, workers=workers, track=track)
 
     def finish() -> TrainVaeReport:
         vae.float()
-        mean, std = latent_statistics(vae, data, range(min(train_size, _STATISTICS_SAMPLES)), runtime)
-        if not own.freeze_encoder:
-            fold_normalization(vae, mean, std)
-        quality = reconstruction_quality(vae, data, held_out, runtime)
-        measured = {
-            **quality,
-            **{f"latent_mean_{i}": float(value) for i, value in enumerate(mean)},
-            **{f"latent_std_{i}": float(value) for i, value in enumerate(std)},
-            "scaling_factor": vae.config.scaling_factor,
-        }
-        vae.to(memory_format=torch.contiguous_format)
-        with atomic_directory(runtime.out / "vae") as partial:
-            with quiet_loading():
-                vae.save_pretrained(partial, safe_serialization=True)
-            forget_origin(partial)
+        measured = normalize(vae, data, job.size, own, runtime)
+        measured = {**reconstruction_quality(vae, data, held_out, runtime), **measured}
+
+        save_vae(vae, runtime.out / "vae")
         _draw_reconstructions(vae, data, held_out[:16], runtime.out / "reconstructions.png")
         save_loss_figure(runtime.out / "loss.png", history, ("l1", "mse", "kl"))
+
         report = TrainVaeReport(
             status=Status.complete,
             provenance=provenance("train-vae", {"vae": own}, runtime, data.hash, notes_on_start(init_from)),
             results=(
-                TrainResult(
-                    stage="vae",
+                stage_result(
+                    "vae",
+                    amount,
+                    vae,
+                    measured,
+                    history,
                     directory="vae",
                     dataset_hash=data.hash,
                     weights_hash=hash_files((runtime.out / "vae").glob("*.safetensors"), runtime.out / "vae"),
-                    parameters=parameter_count(vae),
-                    steps=steps,
-                    samples=steps * own.batch_size,
-                    epochs=steps * own.batch_size / train_size,
-                    metrics={name: Estimate.of(value) for name, value in measured.items()},
-                    history=loss_points(history),
                     figures=("loss.png", "reconstructions.png"),
                 ),
             ),
@@ -196,6 +163,80 @@ def run(
         return report
 
     return by_the_first(finish, runtime)
+
+
+def freeze_encoder(vae: Any, init_from: Path | None) -> None:
+    """Lets the decoder alone learn.
+
+    Raises:
+        UsageError: the encoder has random weights.
+    """
+    if init_from is None:
+        raise UsageError("--freeze-encoder needs an encoder to keep", "add --init-from DIR")
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+
+
+def make_job(
+    vae: Any,
+    data: datasets.Dataset,
+    held_out: range,
+    side: int,
+    settings: VaeSettings,
+    runtime: Runtime,
+    init_from: Path | None,
+) -> Job:
+    """What is trained: the VAE, on all pictures that are not held out.
+
+    Args:
+        side: width and height of the latents.
+    """
+    latent_shape = (settings.latent_channels, side, side)
+
+    def preview(step: int) -> None:
+        path = runtime.out / f"reconstructions-{step:08d}.png"
+        _draw_reconstructions(vae, data, held_out[:8], path)
+
+    return Job(
+        name="train-vae",
+        objective=VaeObjective(vae, settings),
+        trained=vae,
+        samples=Pictures(data, held_out.start),
+        size=held_out.start,
+        randoms=lambda g, n: {"noise": torch.randn((n, *latent_shape), generator=g)},
+        identity={
+            "settings": settings.model_dump(mode="json"),
+            "seed": runtime.seed,
+            "data": data.hash,
+            "init_from": start_hash(init_from),
+        },
+        called=("encoder", "decoder"),  # encode() and decode() are no calls of the whole
+        preview=preview,
+    )
+
+
+def normalize(
+    vae: Any, data: datasets.Dataset, train_size: int, settings: VaeSettings, runtime: Runtime
+) -> dict[str, float]:
+    """Gives the latents mean 0 and deviation 1 where the encoder may change; what they were before."""
+    pictures = range(min(train_size, _STATISTICS_SAMPLES))
+    mean, std = latent_statistics(vae, data, pictures, runtime)
+    if not settings.freeze_encoder:
+        fold_normalization(vae, mean, std)
+    return {
+        **{f"latent_mean_{i}": float(value) for i, value in enumerate(mean)},
+        **{f"latent_std_{i}": float(value) for i, value in enumerate(std)},
+        "scaling_factor": vae.config.scaling_factor,
+    }
+
+
+def save_vae(vae: Any, target: Path) -> None:
+    """Writes a VAE's directory, whole or not at all."""
+    vae.to(memory_format=torch.contiguous_format)
+    with atomic_directory(target) as partial:
+        with quiet_loading():
+            vae.save_pretrained(partial, safe_serialization=True)
+        forget_origin(partial)
 
 
 def held_out_indices(data: datasets.Dataset, wanted: int) -> range:
@@ -276,30 +317,38 @@ def reconstruction_quality(
     PSNR is from the squared error pooled over all pictures: a mean of PSNRs would be led by the
     emptiest ones.
     """
-    from torchmetrics.image import StructuralSimilarityIndexMeasure
-
-    # One process alone measures: torchmetrics would wait for those of a launch.
-    ssim = StructuralSimilarityIndexMeasure(data_range=255.0, sync_on_compute=False).to(runtime.device)
-    error, count, pictures = 0.0, 0, 0
-    indices = [i for i in indices if (data.image(i) != 255).any()]
+    shown = [i for i in indices if (data.image(i) != 255).any()]
     size = BatchSize(_EVALUATION_BATCH, runtime.progress.say)
 
-    def measure(part: slice) -> tuple[float, int, int]:
-        array = np.stack([data.image(i) for i in indices[part]])
+    def measure(part: slice) -> tuple[float, float, int]:
+        """Sums over the pictures of a part: squared error, SSIM, values."""
+        array = np.stack([data.image(i) for i in shown[part]])
         redrawn = _round_trip(vae, array, runtime.device)
-        ssim.update(_planes(redrawn, runtime), _planes(array, runtime))
-        return float(((redrawn.astype(np.float64) - array) ** 2).sum()), array.size, len(array)
+        error = float(((redrawn.astype(np.float64) - array) ** 2).sum())
+        return error, float(similarities(redrawn, array, runtime.device).sum()), array.size
 
-    for part_error, part_count, part_pictures in size.over(len(indices), measure):
-        error += part_error
-        count += part_count
-        pictures += part_pictures
-    mse = error / count if count else float("nan")
+    sums = np.array(list(size.over(len(shown), measure)), float).reshape(-1, 3)
+    error, similarity, values = sums.sum(axis=0).tolist()
+    mse = error / values if values else float("nan")
     return {
         "psnr_db": 10 * float(np.log10(255**2 / mse)) if mse > 0 else float("inf"),
-        "ssim": float(ssim.compute()),
-        "held_out_pictures": pictures,
+        "ssim": similarity / len(shown) if shown else float("nan"),
+        "held_out_pictures": len(shown),
     }
+
+
+def similarities(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """SSIM (Wang et al. 2004) of pictures uint8 (n, h, w, 3) and as many others: (n,), at most 1.
+
+    The Gaussian window has a deviation of 1.5 pixels. Pictures are mirrored at their edges, so that every
+    pixel has one.
+    """
+    from pytorch_msssim import ssim
+
+    planes = (torch.from_numpy(each).to(device).permute(0, 3, 1, 2).float() for each in (a, b))
+    mirrored = [functional.pad(each, (_SSIM_WINDOW // 2,) * 4, mode="reflect") for each in planes]
+    found: Tensor = ssim(*mirrored, data_range=255, size_average=False, win_size=_SSIM_WINDOW, win_sigma=1.5)
+    return found
 
 
 def _moments(
@@ -315,10 +364,6 @@ def _round_trip(vae: Any, array: np.ndarray[Any, Any], device: torch.device) -> 
     """Pictures uint8 (n, h, w, 3), decoded from the means of their latents."""
     mean, _ = encode_moments(vae, to_pixels(array, device))
     return to_array(decode_latents(vae, mean * vae.config.scaling_factor))
-
-
-def _planes(array: np.ndarray[Any, Any], runtime: Runtime) -> Tensor:
-    return torch.from_numpy(array).to(runtime.device).permute(0, 3, 1, 2).float()
 
 
 @torch.inference_mode()

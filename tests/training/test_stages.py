@@ -437,27 +437,19 @@ def test_a_signal_stops_the_command_with_its_status(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["origcli", "tests.training.fsdp_on_cpu"])
-def test_two_processes_make_one_pipeline(
-    tmp_path: Path, tiny_dataset: Dataset, vae_run: Path, program: str
-) -> None:
-    """The whole command: caches, the text encoder's training, files and the report have one owner.
-
-    With weights in both, and with weights that they share out in blocks.
-    """
+def test_two_processes_make_one_pipeline(tmp_path: Path, tiny_dataset: Dataset, vae_run: Path) -> None:
+    """The whole command: caches, the text encoder's training, files and the report have one owner."""
     config = tmp_path / "tiny.toml"
     config.write_text(
         CONFIG.replace("epochs = 4", "epochs = 0.6").replace("sample_every = 0", "sample_every = 5")
     )
     words = ["train-unet", str(tiny_dataset.path), "--vae", str(vae_run), "--config", str(config)]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", program]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "origcli"]
     done = subprocess.run(
         [sys.executable, *launch, *words, "--out", str(tmp_path / "two"), "--format", "json"],
         cwd=Path(__file__).parents[2],
         env={
             **os.environ,
-            "FSDP_VERSION": "2",
-            "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
             "ORIGCLI_CACHE": str(tmp_path / "cache of two"),
             "OMP_NUM_THREADS": "1",
             "ACCELERATE_USE_CPU": "true",
@@ -505,3 +497,23 @@ def test_what_a_vae_is_trained_by_is_compiled(
     steps = report.results[0].steps
     assert steps >= 5
     assert all(called.count(part) >= steps for part in ("Encoder", "Decoder"))
+
+
+@pytest.mark.parametrize(("one", "other"), [(200, 200), (30, 220), (0, 255)])
+def test_similarity_of_even_pictures_is_its_formula(one: int, other: int) -> None:
+    """Where nothing varies, SSIM is (2ab + c) / (a² + b² + c) with c = (0.01 · 255)²."""
+    a, b = (np.full((2, 24, 24, 3), value, np.uint8) for value in (one, other))
+    constant = (0.01 * 255) ** 2
+    expected = (2 * one * other + constant) / (one**2 + other**2 + constant)
+    found = vae.similarities(a, b, torch.device("cpu"))
+    assert found.tolist() == pytest.approx([expected] * 2, abs=1e-4)
+
+
+def test_similarity_counts_the_edge_of_a_picture() -> None:
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (1, 24, 24, 3), np.uint8)
+    changed = picture.copy()
+    changed[:, 0] = 255 - changed[:, 0]
+    (found,) = vae.similarities(picture, changed, torch.device("cpu")).tolist()
+    (same,) = vae.similarities(picture, picture, torch.device("cpu")).tolist()
+    assert same == pytest.approx(1) and found < 0.99
