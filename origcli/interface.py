@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from origcli.cli.options import existing, preset_names, run_path
 from origcli.errors import nearest
+from origcli.runtime.distributed import alone
 from origcli.runtime.progress import open_progress
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from origcli.runtime.context import Runtime
     from origcli.scenes.dataset import Dataset
     from origcli.settings import Settings
+
+_TRAININGS = ("vae", "unet", "detector")  # what may run in the processes of one launch
 
 AnyPath = str | PathLike[str]
 Paths = AnyPath | Sequence[AnyPath]
@@ -180,7 +183,7 @@ def detect(images: Paths, *, detector: AnyPath = "shapes", **run: Unpack[Run]) -
     from origcli.runtime.context import open_runtime
 
     settings = _settings(run)
-    with open_runtime(settings.runtime, None, open_progress(run.get("quiet", False))) as runtime:
+    with alone(), open_runtime(settings.runtime, None, open_progress(run.get("quiet", False))) as runtime:
         return survey.run(_inputs(images), str(detector), settings, runtime)
 
 
@@ -286,6 +289,9 @@ def _opened(settings: "Settings", run: Run, command: str, names: Sequence[str]) 
     asked = None if run.get("out") is None else Path(run["out"])
     target = run_path(command, asked, names, resume or force)
     progress = open_progress(run.get("quiet", False))
-    with open_runtime(settings.runtime, target, progress, existing(resume, force)) as runtime:
+    with (
+        alone(trains=command in _TRAININGS),
+        open_runtime(settings.runtime, target, progress, existing(resume, force)) as runtime,
+    ):
         yield runtime
     progress.say(f"{command}: {target}")

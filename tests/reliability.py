@@ -44,6 +44,7 @@ FAULTS = {
     28: "a placeholder is taken, a prompt is too long, more tokens than fit",
     29: "a process of a distributed run dies",
     30: "a worker of a Ray cluster dies",
+    31: "variables of a launch without a launch, or a launch that is not whole",
 }
 
 

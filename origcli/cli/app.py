@@ -32,6 +32,7 @@ from origcli.cli import (
 from origcli.cli.help import WIDEST, Command, Group
 from origcli.cli.mistakes import usage_error
 from origcli.errors import DeviceError, ExitCode, OrigError
+from origcli.runtime.distributed import alone
 
 HELP = """How original is an image to a text-to-image diffusion model? Measured in learned tokens.
 
@@ -103,8 +104,11 @@ def main(arguments: list[str] | None = None) -> None:
         # A TAB has to be quick. Typer would load Rich to strip markup from our help, which has none.
         sys.modules["rich"] = None  # type: ignore[assignment]
     command = typer.main.get_command(app)
+    words = sys.argv[1:] if arguments is None else arguments
+    trains = next((word for word in words if not word.startswith("-")), "").startswith("train-")
     try:
-        status = command.main(arguments, prog_name="origcli", standalone_mode=False)
+        with alone(trains):  # a launch of several processes is for training alone
+            status = command.main(arguments, prog_name="origcli", standalone_mode=False)
     except OrigError as problem:
         _stop(problem, problem)
     except typer.TyperException as problem:

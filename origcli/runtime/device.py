@@ -62,11 +62,12 @@ def select_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     """
     if name != "auto":
         return DTYPES[name]
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "").strip().lower() or "no"
     if launched != "no":
         if launched not in DTYPES:
             raise UsageError(
-                f"accelerate is configured for mixed precision in {launched}", "choose bf16, fp16 or no"
+                f"ACCELERATE_MIXED_PRECISION={launched}: a mixed precision that is not supported",
+                "configure accelerate for bf16, fp16 or no",
             )
         return DTYPES[launched]
     if device.type != "cuda":

@@ -53,9 +53,18 @@ def _leave_group() -> None:
 
 
 def accumulation_steps() -> int:
-    """In how many parts a process's batch is to go through the model: `--gradient_accumulation_steps`."""
-    asked = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "")
-    return max(1, int(asked)) if asked.isdecimal() else 1
+    """In how many parts a process's batch is to go through the model: `--gradient_accumulation_steps`.
+
+    Raises:
+        UsageError: the launch says something else than a number.
+    """
+    asked = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "").strip() or "1"
+    if not asked.isdecimal() or int(asked) < 1:
+        raise UsageError(
+            f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS={asked}: should be a number of steps",
+            "set it with accelerate launch --gradient_accumulation_steps",
+        )
+    return int(asked)
 
 
 def require_tracker(name: str) -> None:

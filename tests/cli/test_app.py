@@ -141,6 +141,25 @@ except RuntimeError:
     assert done.stdout == "False\n", done.stderr
 
 
+@pytest.mark.fault(31, "a command that does not train prints and writes whatever rank is set")
+@pytest.mark.parametrize("rank", ["1", "", "abc"])
+@pytest.mark.parametrize("size", ["2", "many"])
+def test_a_rank_silences_no_command(
+    rank: str, size: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for words, status in ((["schema"], 0), (["--help"], 0), (["train-vae", "--help"], 2)):
+        with pytest.raises(SystemExit) as caught:
+            app.main(words)
+        assert caught.value.code == status
+        captured = capsys.readouterr()
+        assert bool(captured.out) == (status == 0)
+        named = "WORLD_SIZE=many" if size == "many" else "MASTER_ADDR is not set"
+        assert (named in captured.err) == (status == 2)
+    assert os.environ["RANK"] == rank
+
+
 # -- stdout --------------------------------------------------------------------------------------
 
 

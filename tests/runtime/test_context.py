@@ -12,6 +12,7 @@ from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.progress import PlainProgress, SilentProgress
 from origcli.settings import RuntimeSettings
 
+ADDRESS = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 CPU = RuntimeSettings(device="cpu")
 
 
@@ -90,6 +91,9 @@ def test_the_bare_runtime_is_the_cpu_in_fp32() -> None:
 def test_the_first_process_of_a_launch_owns_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("origcli.runtime.context.wait_for_all", lambda device: None)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", **ADDRESS}.items():
+        monkeypatch.setenv(name, value)
     with open_runtime(CPU, tmp_path, PlainProgress()) as first:
         assert isinstance(first.progress, PlainProgress)
         monkeypatch.setenv("RANK", "1")

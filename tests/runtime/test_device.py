@@ -69,7 +69,11 @@ def test_each_process_of_a_launch_has_a_card_of_its_own(
     machine: Iterator[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     next(machine)(cuda=2)
+    address = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
     monkeypatch.setenv("LOCAL_RANK", "1")
+    assert select_device("auto") == CUDA, "without a launch it counts for nothing"
+    for name, value in {"WORLD_SIZE": "3", "RANK": "1", **address}.items():
+        monkeypatch.setenv(name, value)
     assert select_device("auto") == select_device("cuda") == torch.device("cuda", 1)
     assert select_device("cuda:0") == CUDA
     monkeypatch.setenv("LOCAL_RANK", "2")
