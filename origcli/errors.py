@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     IO = 6
     LOCKED = 7
     NON_FINITE = 8
+    UNMEASURED = 9
     GATE = 10
     SIGINT = 130
     SIGTERM = 143
@@ -97,6 +98,13 @@ class NonFiniteError(OrigError):
 
     code = "non-finite"
     exit_code = ExitCode.NON_FINITE
+
+
+class UnmeasuredError(OrigError):
+    """An image that was asked for got no measurement, or none that a `--fail-if` condition could judge."""
+
+    code = "unmeasured"
+    exit_code = ExitCode.UNMEASURED
 
 
 class GateError(OrigError):

@@ -62,7 +62,7 @@ def test_a_score_is_the_report_of_the_command(
 
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
     detector = write_tiny_detector(tmp_path / "detector")
-    settings = {**TINY, "score": {**TINY["score"], "detector": str(detector), "force": True}}
+    settings = {**TINY, "score": {**TINY["score"], "detector": str(detector), "measure_anyway": True}}
     report = score(
         picture,
         model=str(tiny_bert_pipeline_dir),

@@ -31,6 +31,7 @@ class Format(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    excel = "excel"
 
 
 FormatOption = Annotated[
@@ -39,7 +40,7 @@ FormatOption = Annotated[
         "--format",
         "-f",
         metavar="FORM",
-        help="What to write to stdout: table, json, jsonl or csv.",
+        help="What to write to stdout: table, json, jsonl, csv, or excel (csv with a byte order mark).",
         rich_help_panel=OUTPUT,
     ),
 ]

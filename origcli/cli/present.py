@@ -7,20 +7,21 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from origcli.cli.options import Format
 from origcli.errors import OrigError, StorageError
 from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
-from origcli.runtime.progress import Progress, open_progress
+from origcli.runtime.progress import Progress, one_line, open_progress
 
 if TYPE_CHECKING:
     from origcli.reports.envelope import Report
 
 _WIDEST_PARAGRAPH = 100
 _UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def progress(quiet: bool) -> Progress:
@@ -42,11 +43,6 @@ def prepare_streams() -> None:
         sys.stderr.reconfigure(errors="backslashreplace")
 
 
-def printable(text: str) -> str:
-    """Text whose control characters are escaped: a file name must not steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def error(problem: OrigError, cause: BaseException | None = None) -> None:
     """A line that says what is wrong and, where there is one, a line with the remedy.
 
@@ -55,9 +51,9 @@ def error(problem: OrigError, cause: BaseException | None = None) -> None:
         cause: an exception whose traceback is shown first.
     """
     trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
-    hint = f"  hint: {printable(problem.hint)}\n" if problem.hint else ""
+    hint = f"  hint: {one_line(problem.hint)}\n" if problem.hint else ""
     if sys.stderr is not None:
-        sys.stderr.write(f"{trace}origcli: {printable(problem.message)}\n{hint}")
+        sys.stderr.write(f"{trace}origcli: {one_line(problem.message)}\n{hint}")
 
 
 def write(text: str) -> None:
@@ -89,7 +85,14 @@ def _abandon_stdout() -> None:
 
 def json_text(value: Any, indent: int | None = 2) -> str:
     """Strict JSON: a NaN is a bug here, it has to be `None` with a reason by now."""
-    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+    return visible_json(json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)) + "\n"
+
+
+def visible_json(text: str) -> str:
+    """JSON text; on a terminal, what JSON leaves unescaped and a terminal obeys is escaped, too (U+009B)."""
+    if not _on_a_terminal():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = None, title: str = "") -> None:
@@ -135,15 +138,39 @@ def rows(
             write(json_text(list(table) if whole is None else whole))
         case Format.jsonl:
             write("".join(json_text(row, None) for row in table))
-        case Format.csv:
-            write(csv_text(table, columns))
+        case Format.csv | Format.excel:
+            csv(table, columns, mark=form is Format.excel)
         case Format.table:
             write(_table_text(table, columns, title))
 
 
+def csv(
+    table: Iterable[Mapping[str, Any]], columns: Sequence[str], *, header: bool = True, mark: bool = False
+) -> None:
+    """Prints rows as CSV. On a terminal control characters in cells are escaped, as a file holds them.
+
+    Args:
+        table: one mapping a row.
+        columns: the columns, in order.
+        header: whether a line of their names comes first.
+        mark: begin with a byte order mark, by which Excel knows UTF-8.
+    """
+    rows = map(_visible, table) if _on_a_terminal() else table
+    write(f"{BYTE_ORDER_MARK if mark else ''}{csv_text(rows, columns, header=header)}")
+
+
+def _visible(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one_line(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def paragraph(text: str) -> None:
     """Prints a paragraph: wrapped on a terminal, one line in a pipe."""
-    if sys.stdout is not None and sys.stdout.isatty():
+    text = one_line(text)
+    if _on_a_terminal():
         width = min(shutil.get_terminal_size().columns, _WIDEST_PARAGRAPH)
         text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
     write(f"{text}\n")
@@ -152,7 +179,7 @@ def paragraph(text: str) -> None:
 def _shown(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else one_line(str(value))
 
 
 def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str) -> str:
@@ -172,7 +199,7 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
         width=None if terminal else _UNBOUNDED,
     )
     if title:
-        console.print(title, markup=False, highlight=False)
+        console.print(one_line(title), markup=False, highlight=False)
     grid = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
     for column in shown:
         numeric = all(isinstance(row.get(column), int | float | None) for row in table)

@@ -132,6 +132,23 @@ def score(
             rich_help_panel=BATCH,
         ),
     ] = None,
+    allow_unmeasured: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unmeasured",
+            help="Do not exit with 9 because of images that were not measured, or that a --fail-if condition "
+            "cannot judge.",
+            rich_help_panel=BATCH,
+        ),
+    ] = False,
+    measure_anyway: Annotated[
+        bool | None,
+        typer.Option(
+            "--measure-anyway",
+            help="Measure images out of the model's domain, too.",
+            rich_help_panel=options.MEASURE,
+        ),
+    ] = None,
     group_column: Annotated[
         str | None,
         typer.Option(
@@ -189,14 +206,7 @@ def score(
     ] = False,
     out: options.OutOption = None,
     resume: options.ResumeOption = False,
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force",
-            help="Start over in an --out that is not empty; measure images out of the model's domain, too.",
-            rich_help_panel=options.RUN,
-        ),
-    ] = False,
+    force: options.ForceOption = False,
     dry_run: options.DryRunOption = False,
     preset: options.PresetOption = None,
     config: options.ConfigOption = None,
@@ -215,9 +225,13 @@ def score(
     Results are kept by content, so that a second run, or one with more tokens, does only what is new.
 
     A condition of --fail-if is FIELD OPERATOR VALUE. Fields: originality, tokens_needed, distance_M,
-    distance_0, floor, ceiling, psnr, l_det_M, percentile, in_distribution, and verdict (redrawn, not-redrawn,
-    undecided, measured, out-of-domain). More than M tokens count as infinitely many; what was not measured
-    meets no condition.
+    distance_0, floor, ceiling, psnr, l_det_M, l_det_0, percentile, in_distribution, and verdict (redrawn,
+    not-redrawn, undecided, measured, out-of-domain). More than M tokens count as infinitely many. A
+    condition that can never hold is refused.
+
+    Exit status: 0 all images were measured; 9 one was not, because the model cannot show it, or a condition
+    cannot be judged; 3 a file could not be read; 8 a loss or an image was not finite; 10 a condition held. Of
+    several, the first of 10, 8, 3, 9.
 
     \b
     Examples:
@@ -231,7 +245,7 @@ def score(
     """
     from origcli.cli.score_output import ScoreOutput
     from origcli.images.inputs import find_inputs
-    from origcli.scoring.gate import parse_gate
+    from origcli.scoring.gate import check_gates, parse_gate
 
     gates = [parse_gate(text) for text in fail_if or ()]
     progress = present.progress(quiet)
@@ -251,7 +265,7 @@ def score(
             "crop": crop,
             "together": together,
             "keep_images": keep_images,
-            "force": force or None,
+            "measure_anyway": measure_anyway,
         },
         "invert": {"steps": invert_steps, "templates": templates},
         "draw": {"steps": steps, "guidance": guidance, "scheduler": scheduler},
@@ -271,9 +285,12 @@ def score(
 
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.context import open_runtime
+    from origcli.scoring.advice import why_unmeasured
     from origcli.scoring.run import Request, run
 
-    request = Request(inputs=inputs, shard=shard, given=_given(embeddings), ray=ray, in_print=figures)
+    given = _given(embeddings)
+    check_gates(gates, settings.score, sorted(given) if given else None)
+    request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, gates=gates)
     if dry_run:
         with open_runtime(settings.runtime, progress=progress) as runtime:
             _print_plan(request, settings, runtime, form)
@@ -282,8 +299,13 @@ def score(
     with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
         request = replace(request, cache=cache_directory(CACHE) if cache else None)
         report = run(request, settings, runtime, output.see)
-    output.end(report, target)
-    return exit_code({failure.code for failure in report.errors})
+        output.end(report, target)
+        output.check_caught(target)
+        status = exit_code({failure.code for failure in report.errors})
+        if status == ExitCode.OK and not allow_unmeasured:
+            count = len(output.unmeasured)
+            output.check_measured(lambda: why_unmeasured(report.provenance, count, settings, runtime))
+    return status
 
 
 def _print_plan(request: "Request", settings: "Settings", runtime: "Runtime", form: options.Format) -> None:

@@ -66,7 +66,7 @@ class DomainCheck(Record):
     reasons: tuple[str, ...] = Field(default=(), description="why the image is outside")
     psnr: Estimate = Field(description="dB, query against its own VAE round trip")
     psnr_limit: float | None = Field(default=None, description="dB; the model's own limit")
-    forced: bool = Field(default=False, description="measured all the same (--force)")
+    forced: bool = Field(default=False, description="measured all the same (--measure-anyway)")
 
 
 class InDistribution(Record):

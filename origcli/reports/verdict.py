@@ -57,12 +57,10 @@ def tokens(m: int) -> str:
 
 
 def _outside(model: str, domain: DomainCheck) -> str:
-    reasons = "; ".join(domain.reasons)
     measured = " It was measured all the same, on request; read the numbers with that in mind."
     return (
-        f"The model “{model}” cannot show this image at all, so its originality cannot be measured with it"
-        f"{f': {reasons}' if reasons else ''}. This says nothing about whether the image is original."
-        f"{measured if domain.forced else ''}"
+        f"The model “{model}” cannot show this image, so it cannot measure how original the image is. "
+        f"This says nothing about whether the image is original.{measured if domain.forced else ''}"
     )
 
 

@@ -13,6 +13,11 @@ from typing import Any, Protocol, TextIO
 PLAIN_INTERVAL_S = 15.0
 
 
+def one_line(text: str) -> str:
+    """Text whose control characters are escaped: the name of a file must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class Task(Protocol):
     """One piece of long work."""
 
@@ -26,8 +31,8 @@ class Progress(Protocol):
     def task(self, description: str, total: int | None, start: int = 0) -> Any:
         """A context manager that gives a `Task`; `start` steps were done before (resumed work)."""
 
-    def say(self, message: str) -> None:
-        """One line for the person who watches."""
+    def say(self, message: str, always: bool = False) -> None:
+        """One line for the person who watches; with `always`, also where the rest is silent (`--quiet`)."""
 
 
 class _SilentTask:
@@ -36,14 +41,24 @@ class _SilentTask:
 
 
 class SilentProgress:
-    """`--quiet`, and the default in tests."""
+    """`--quiet`, and the default in tests.
+
+    Args:
+        stream: for what is always said.
+    """
+
+    stream: TextIO | None = None
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream
 
     @contextmanager
     def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
         yield _SilentTask()
 
-    def say(self, message: str) -> None:
-        pass
+    def say(self, message: str, always: bool = False) -> None:
+        if always and self.stream is not None:
+            print(one_line(message), file=self.stream, flush=True)
 
 
 def _shown(fields: dict[str, float | str]) -> str:
@@ -95,8 +110,8 @@ class PlainProgress:
             if not task.said:
                 task.line()
 
-    def say(self, message: str) -> None:
-        print(message, file=self.stream, flush=True)
+    def say(self, message: str, always: bool = False) -> None:
+        print(one_line(message), file=self.stream, flush=True)
 
 
 class _RichTask:
@@ -150,14 +165,14 @@ class RichProgress:
             if self.depth == 0:
                 self.bars.stop()
 
-    def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False)
+    def say(self, message: str, always: bool = False) -> None:
+        self.console.print(one_line(message), markup=False, highlight=False)
 
 
 def open_progress(quiet: bool = False, stream: TextIO | None = None) -> Progress:
     """The progress that fits where it goes."""
     if quiet:
-        return SilentProgress()
+        return SilentProgress(sys.stderr if stream is None else stream)
     if stream is None and "ipykernel" in sys.modules:
         return RichProgress()  # Rich knows notebooks by itself
     stream = stream or sys.stderr

@@ -26,8 +26,9 @@ from origcli.runtime.seeding import derive_seed
 from origcli.scenes.dataset import FACTS_NAME, read_dataset
 from origcli.scoring.baseline import drawing_facts, find_ceiling
 from origcli.scoring.measure import psnr
+from origcli.scoring.models import Models
 from origcli.scoring.query import round_trip
-from origcli.scoring.setup import Models, drawing_seeds, open_models, provenance
+from origcli.scoring.setup import drawing_seeds, open_models, provenance
 from origcli.scoring.statistics import resampled
 from origcli.scoring.store import Store
 from origcli.settings import Settings

@@ -18,7 +18,8 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.machine import usable_bytes
 from origcli.runtime.progress import SilentProgress
 from origcli.scoring.footprint import Peak, count_footprint
-from origcli.scoring.setup import Models, drawing_seeds, wants_edits
+from origcli.scoring.models import Models
+from origcli.scoring.setup import drawing_seeds, wants_edits
 from origcli.settings import Settings
 
 MEASURED_STEPS = 3

@@ -109,7 +109,7 @@ def look(
     shown = round_trip(model, image)
     feature, of_shown = metric.features([image, shown])
     floor = metric.between(feature, of_shown)
-    domain = check_domain(psnr(np.asarray(image), np.asarray(shown)), floor, scale, settings.force)
+    domain = check_domain(psnr(np.asarray(image), np.asarray(shown)), floor, scale, settings.measure_anyway)
     return Query(source, image, facts, image_key(image), shown, feature, floor, domain)
 
 

@@ -15,11 +15,14 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.memory import release
 from origcli.runtime.plan import check_plan
 from origcli.scoring.batches import Batch, make_batches, take_shard
+from origcli.scoring.gate import Gate, check_threshold
+from origcli.scoring.models import Models
 from origcli.scoring.on_cluster import score_on_cluster
 from origcli.scoring.run_archive import RESULTS, begin, finish, make_plan, with_page
 from origcli.scoring.scorer import Outcome
-from origcli.scoring.setup import Models, check_tokens, open_models, open_scorer, provenance
+from origcli.scoring.setup import check_tokens, open_models, open_scorer, provenance
 from origcli.scoring.store import Store
+from origcli.scoring.thresholds import find_threshold, what_was_lost
 from origcli.settings import Settings
 
 WORK = ".work"
@@ -39,6 +42,7 @@ class Request:
         cache: directory of results kept by content; `None` keeps them in the run directory until its end.
         ray: address of a Ray cluster to spread the batches over.
         in_print: draw the figures of single images, too.
+        gates: conditions that the results will be held against.
     """
 
     inputs: Sequence[Input]
@@ -47,6 +51,7 @@ class Request:
     cache: Path | None = None
     ray: str | None = None
     in_print: bool = False
+    gates: Sequence[Gate] = ()
 
 
 def run(
@@ -70,6 +75,10 @@ def run(
     batches, places = planned(request, settings, runtime)
     models = open_models(settings, runtime)
     check_tokens(models, batches, settings, request.given)
+    threshold = find_threshold(models, settings)
+    check_threshold(request.gates, threshold)
+    if lost := what_was_lost(models, settings, threshold):
+        runtime.progress.say(lost)
     made_by = provenance("score", models, settings)
     plan = make_plan(batches, places, settings, made_by)
     check_plan(runtime.out, plan.facts)

@@ -1,53 +1,40 @@
 """Opens everything that measuring needs: the model, the metric, and the constants of the two."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from origcli.errors import ModelError, UsageError
+from origcli.errors import ModelError
 from origcli.generation.sampling import prompt_states
 from origcli.inversion.embeddings import check_width
 from origcli.inversion.placeholders import check_placeholders, prompt_ids
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.templates import read_templates, without_slot
 from origcli.models.opening import open_model
-from origcli.models.pipeline import DiffusionModel
 from origcli.perception.distance import Distance, check_metric, open_metric
 from origcli.perception.editability import TextSimilarity, edit_words
 from origcli.perception.elements import ElementsDistance
-from origcli.reports.schema import ModelFacts, Provenance, Threshold
+from origcli.reports.schema import ModelFacts, Provenance
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.run_directory import read_json
 from origcli.runtime.seeding import derive_seed
-from origcli.scoring.assessment import Reference, Scale
-from origcli.scoring.baseline import draw_undirected, drawing_facts, find_ceiling
+from origcli.scoring.baseline import draw_undirected, drawing_facts
 from origcli.scoring.batches import Batch
 from origcli.scoring.drawing import Drawer
 from origcli.scoring.learning import Learner
+from origcli.scoring.models import Models
 from origcli.scoring.scorer import Scorer
 from origcli.scoring.store import Store
-from origcli.scoring.thresholds import learning_budget, read_reference
+from origcli.scoring.thresholds import open_scale
 from origcli.settings import Settings
-from origcli.weights.registry import ModelEntry, clip_directory
+from origcli.weights.registry import clip_directory
 
 NO_EDIT = "none"
 # What differs between machines that give equal results; the device itself is recorded apart.
 _OF_THE_MACHINE = {"threads", "device", "offline"}
 SECTIONS = ("runtime", "invert", "draw", "score", "detect")
-
-
-@dataclass(frozen=True)
-class Models:
-    """A model and the metric that its drawings are compared with."""
-
-    entry: ModelEntry
-    model: DiffusionModel
-    metric: Distance
-    notes: tuple[str, ...]
 
 
 def open_models(settings: Settings, runtime: Runtime) -> Models:
@@ -180,68 +167,6 @@ def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[T
         runtime.progress.say(f"the editability test is left out: {problem.message}")
         return None, ""
     return TextSimilarity(directory, runtime), words
-
-
-def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
-    """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
-    score = settings.score
-    drawing = drawing_facts(models.model, settings.draw)
-    kept = next(
-        (
-            scale
-            for scale in models.entry.scales
-            if (scale.metric, scale.metric_version) == (models.metric.name, models.metric.version)
-            and dict(scale.draw) == drawing
-            and scale.weights_hash == models.model.weights_hash
-        ),
-        None,
-    )
-    reference, limit = _reference(models, settings, drawing)
-    if score.threshold is not None:
-        threshold = Threshold(value=score.threshold, source="flag", how="given by --threshold")
-    elif limit is not None:
-        threshold = limit
-    elif kept is not None and kept.threshold is not None:
-        threshold = Threshold(value=kept.threshold, source="registry", how=kept.threshold_how)
-    else:
-        threshold = Threshold(
-            value=None, source="none", how="no threshold is calibrated for this model, metric and settings"
-        )
-    if score.until_reached and threshold.value is None:
-        raise UsageError(
-            "--until-reached needs a threshold, and none is calibrated here",
-            "give --threshold or --reference",
-        )
-    # Last, because it may draw and write.
-    if kept is not None and kept.ceiling_images == score.ceiling_images:
-        ceiling = kept.ceiling
-    else:
-        ceiling = find_ceiling(
-            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
-        )
-    return Scale(
-        ceiling=ceiling,
-        threshold=threshold,
-        psnr_limit=models.entry.psnr_limit,
-        bootstrap=score.bootstrap,
-        reference=reference,
-    )
-
-
-def _reference(
-    models: Models, settings: Settings, drawing: Mapping[str, Any]
-) -> tuple[Reference | None, Threshold | None]:
-    if settings.score.reference is None:
-        return None, None
-    expected = {
-        "model": models.model.weights_hash,
-        "metric": f"{models.metric.name} {models.metric.version}",
-        "max_tokens": settings.score.max_tokens,
-        "prompt": settings.score.prompt,
-        **drawing,
-        **learning_budget(settings.invert.model_dump(mode="json")),
-    }
-    return read_reference(Path(settings.score.reference), expected)
 
 
 def provenance(command: str, models: Models, settings: Settings) -> Provenance:

@@ -1,19 +1,135 @@
-"""A reference set: an earlier report that an image is placed in, and that gives a threshold."""
+"""The threshold of a run, and the scale that it is a part of: what counts as redrawn, and why.
 
-from collections.abc import Mapping
+In this order: the flag, a reference set, the model's registry, none. A reference set is an earlier report; it
+gives a threshold, and images are placed in it. A threshold is calibrated or given, never invented.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from origcli.errors import InputError, UsageError
-from origcli.reports.schema import ScoreReport, Threshold
+from origcli.reports.schema import ScoreReport, ScoreResult, Threshold
 from origcli.reports.writers import read_report
+from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_file
-from origcli.scoring.assessment import Reference
+from origcli.scoring.assessment import Reference, Scale
+from origcli.scoring.baseline import drawing_facts, find_ceiling
+from origcli.scoring.models import Models
+from origcli.scoring.store import Store
+from origcli.settings import Settings
+from origcli.weights.registry import Scale as Calibrated
 
-_BUDGET = ("steps", "batch_size", "learning_rate", "early_stop", "initialization", "flip")
 QUANTILE = 0.9  # ours, as for the bundled model's threshold
+_BUDGET = ("steps", "batch_size", "learning_rate", "early_stop", "initialization", "flip")
+
+
+def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
+    """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
+    score, kept = settings.score, _calibrated(models, settings)
+    reference, _ = _from_reference(models, settings)
+    threshold = find_threshold(models, settings)
+
+    # Last, because it may draw and write.
+    if kept is not None and kept.ceiling_images == score.ceiling_images:
+        ceiling = kept.ceiling
+    else:
+        ceiling = find_ceiling(
+            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
+        )
+    return Scale(
+        ceiling=ceiling,
+        threshold=threshold,
+        psnr_limit=models.entry.psnr_limit,
+        bootstrap=score.bootstrap,
+        reference=reference,
+    )
+
+
+def find_threshold(models: Models, settings: Settings) -> Threshold:
+    """The distance that counts as redrawn, and where it comes from. Draws nothing.
+
+    Raises:
+        InputError, UsageError: the reference set will not do (`read_reference`).
+        UsageError: `until_reached` is set, and there is none.
+    """
+    score, kept = settings.score, _calibrated(models, settings)
+    _, limit = _from_reference(models, settings)
+    if score.threshold is not None:
+        return Threshold(value=score.threshold, source="flag", how="given by --threshold")
+    if limit is not None:
+        return limit
+    if kept is not None and kept.threshold is not None:
+        return Threshold(value=kept.threshold, source="registry", how=kept.threshold_how)
+    if score.until_reached:
+        raise UsageError(
+            "--until-reached needs a threshold, and none is calibrated here",
+            "give --threshold or --reference",
+        )
+    return Threshold(
+        value=None, source="none", how="no threshold is calibrated for this model, metric and settings"
+    )
+
+
+def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> str:
+    """Which settings take the model's calibrated threshold away, and what keeps it; empty where none do."""
+    if threshold.source != "none":
+        return ""
+    facts = drawing_facts(models.model, settings.draw)
+    metric = models.metric
+    differences = []
+    for scale in models.entry.scales:
+        if scale.threshold is None or scale.weights_hash != models.model.weights_hash:
+            continue
+        found = [
+            (f"--{name} {value}", facts.get(name))
+            for name, value in scale.draw.items()
+            if facts.get(name) != value
+        ]
+        if scale.metric != metric.name:
+            found.append((f"--metric {scale.metric}", metric.name))
+        elif scale.metric_version != metric.version:
+            found.append(("the model's own --detector", "another"))
+        differences.append(found)
+    nearest = min(differences, key=len, default=[])
+    if not nearest:
+        return ""
+    wanted = ", ".join(option for option, _ in nearest)
+    had = ", ".join(str(value) for _, value in nearest)
+    return (
+        f"no threshold, so no verdict of redrawn or not: that of {models.entry.name!r} is calibrated for "
+        f"{wanted}, not {had}; keep it with {wanted}, or give --threshold or --reference"
+    )
+
+
+def _calibrated(models: Models, settings: Settings) -> Calibrated | None:
+    """The registry's constants for this model, metric and way of drawing."""
+    facts = drawing_facts(models.model, settings.draw)
+    wanted = (models.metric.name, models.metric.version, facts, models.model.weights_hash)
+    return next(
+        (
+            scale
+            for scale in models.entry.scales
+            if (scale.metric, scale.metric_version, dict(scale.draw), scale.weights_hash) == wanted
+        ),
+        None,
+    )
+
+
+def _from_reference(models: Models, settings: Settings) -> tuple[Reference | None, Threshold | None]:
+    if settings.score.reference is None:
+        return None, None
+    expected = {
+        "model": models.model.weights_hash,
+        "metric": f"{models.metric.name} {models.metric.version}",
+        "max_tokens": settings.score.max_tokens,
+        "prompt": settings.score.prompt,
+        **drawing_facts(models.model, settings.draw),
+        **learning_budget(settings.invert.model_dump(mode="json")),
+    }
+    return read_reference(Path(settings.score.reference), expected)
 
 
 def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, Threshold]:
@@ -27,7 +143,7 @@ def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, 
         expected: what has to be equal for scores to be compared (`comparable`).
 
     Raises:
-        InputError: it is no score report, or holds no scored image.
+        InputError: it is no score report, holds no scored image, or numbers that `score` cannot have written.
         UsageError: it was made with another model, metric or settings; names the first difference.
     """
     report = read_report(path, "score")
@@ -39,7 +155,8 @@ def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, 
                 f"{path}: not comparable: its {name.replace('_', ' ')} is {found[name]}, not {value}",
                 "score the reference set with the same model, metric and settings",
             )
-    # What was out of the model's domain and measured by force says nothing about originality.
+
+    # What was out of the model's domain and measured all the same says nothing about originality.
     scored = [
         result
         for result in report.results
@@ -47,9 +164,8 @@ def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, 
     ]
     if not scored:
         raise InputError(f"{path}: no image in it has an originality")
-    first = [
-        result.curve[0].distance.value for result in scored if result.curve[0].distance.value is not None
-    ]
+    first = _first_distances(scored, path)
+
     file = path / "report.json" if path.is_dir() else path
     reference = Reference(
         name=file.parent.name or file.name,
@@ -64,6 +180,23 @@ def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, 
         how=f"{QUANTILE:.0%} quantile of d(1) of the {len(first)} images of {reference.name}",
     )
     return reference, threshold
+
+
+def _first_distances(scored: Sequence[ScoreResult], path: Path) -> list[float]:
+    """d(1) of each image of a reference set, which others may have written.
+
+    Raises:
+        InputError: one has none, or one that is no distance.
+    """
+    first = []
+    for result in scored:
+        distance = next((point.distance.value for point in result.curve if point.m == 1), None)
+        if distance is None:
+            raise InputError(f"{path}: damaged: {result.id!r} has an originality, and no distance at m = 1")
+        if distance < 0 or not 0 <= (result.originality.value or 0) <= 1:
+            raise InputError(f"{path}: damaged: the distance or originality of {result.id!r} is out of range")
+        first.append(distance)
+    return first
 
 
 def comparable(report: ScoreReport) -> dict[str, Any]:

@@ -206,7 +206,7 @@ class ScoreSettings(Section):
     together: int | None = Field(None, ge=1)
     keep_images: bool = False
     until_reached: bool = False
-    force: bool = False
+    measure_anyway: bool = False
 
 
 class GeneralizeSettings(Section):

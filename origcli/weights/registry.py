@@ -290,11 +290,13 @@ def variants(dtype: "torch.dtype") -> tuple[str | None, str | None]:
 def _choose(runtime: "Runtime") -> ModelEntry:
     """`auto`: Stable Diffusion 1.5 where it can be run, else the bundled model."""
     if runtime.device.type in ("cuda", "mps"):
-        entry, reason = resolve("sd15", runtime), f"sd15, for there is a {runtime.device.type} device"
+        entry = resolve("sd15", runtime)
+        note = f"--model auto chose sd15: there is a {runtime.device.type} device"
     else:
-        entry, reason = resolve(BUNDLED, runtime), f"{BUNDLED} (bundled), for there is no GPU here"
-    note = f"--model auto chose {reason}"
-    runtime.progress.say(note)
+        entry = resolve(BUNDLED, runtime)
+        note = f"no GPU found: using the bundled demo model {BUNDLED!r}, which knows colored shapes only"
+    # That the demo was measured and not the model that was hoped for is no remark to be quiet about.
+    runtime.progress.say(note, always=entry.name == BUNDLED)
     return ModelEntry(**{**vars(entry), "note": note})
 
 

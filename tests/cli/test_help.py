@@ -88,7 +88,6 @@ SHARED = {
 }
 # Where a command has something of its own to say about a shared option.
 OF_THEIR_OWN = {
-    ("score", "--force"),  # measures what is out of domain, too
     *((command, name) for command in ("rarity", "popularity") for name in ("--model", "-m")),  # shapes alone
     *(("fixed-location", name) for name in ("--model", "-m", "--detector")),  # trains a model
     *((command, "--detector") for command in ("detect", "generalize")),  # count, and measure no model

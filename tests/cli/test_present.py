@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from origcli.cli import present
 from origcli.cli.options import Format
 from origcli.reports.spreadsheet import safe_cell
+from origcli.runtime.progress import one_line
 
 ROWS = [
     {"image": "a.png", "tokens": 1, "distance": 0.25, "reason": None},
@@ -117,9 +118,9 @@ def test_nan_is_no_json() -> None:
 @pytest.mark.fault(26, "control characters never reach the terminal")
 @given(st.text())
 def test_no_text_steers_the_terminal(text: str) -> None:
-    assert all(c.isprintable() for c in present.printable(text))
+    assert all(c.isprintable() for c in one_line(text))
     if text.isprintable():
-        assert present.printable(text) == text
+        assert one_line(text) == text
 
 
 def test_an_error_with_a_strange_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,3 +141,32 @@ def test_names_that_are_no_utf8_are_still_json() -> None:
     finally:
         sys.stdout = before
     assert json.loads(raw.getvalue().decode("utf-8")) == {"path": "caf\udce9 é …"}
+
+
+HOSTILE = "a\x1b[2J\x9b31m\r\u202e.png"
+
+
+@pytest.mark.fault(26, "nor do they in CSV and JSON on a terminal; files and pipes have the name as it is")
+@pytest.mark.parametrize("form", [Format.csv, Format.excel, Format.json, Format.jsonl])
+def test_names_steer_no_terminal_in_any_form(
+    form: Format, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    present.rows([{"image": HOSTILE}], ("image",), form)
+    piped = capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    present.rows([{"image": HOSTILE}], ("image",), form)
+    shown = sys.stdout.getvalue()
+    steering = {c for c in shown.removeprefix(present.BYTE_ORDER_MARK) if not c.isprintable()} - {"\n"}
+    assert not steering and "\x9b" in piped and "\u202e" in piped
+    if form in (Format.json, Format.jsonl):
+        (row,) = (
+            [json.loads(line) for line in shown.splitlines()] if form is Format.jsonl else json.loads(shown)
+        )
+        assert row == {"image": HOSTILE}
+    else:
+        assert list(csv.reader(io.StringIO(piped)))[1] == [HOSTILE]
+
+
+def test_excel_knows_its_csv_by_a_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    marked, plain = shown(Format.excel, capsys), shown(Format.csv, capsys)
+    assert marked == f"\ufeff{plain}" and marked.encode().startswith(b"\xef\xbb\xbf")

@@ -126,12 +126,56 @@ def test_many_images_in_every_format(run, pictures, tiny_bert_pipeline_dir):
 
 def test_a_gate_has_an_exit_status_of_its_own(run, pictures, tiny_bert_pipeline_dir):
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
-    done = run(*words, "--out", "out", "--fail-if", "floor<0", "--fail-if", "floor>=0")
+    done = run(*words, "--out", "out", "--fail-if", "floor<=0", "--fail-if", "floor>=0")
     assert done.status == 10 and "'floor>=0' holds for" in done.err and "a.png" in done.err
     assert Path("out/report.json").is_file()
-    assert run(*words, "--out", "other", "--fail-if", "floor<0").status == 0
+    assert run(*words, "--out", "other", "--fail-if", "floor<=0").status == 0
     # Also when everything was measured before.
     assert run(*words, "--out", "out", "--resume", "--fail-if", "floor>=0").status == 10
+
+
+@pytest.mark.fault(50, "exit 9, and a gate fails with it; --allow-unmeasured lets it pass")
+def test_an_image_that_was_not_measured_has_an_exit_status_of_its_own(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
+    outside = (*words, "--threshold", "0")  # its round trip is farther from it than that
+    assert run(*words).status == 0
+    done = run(*outside)
+    assert done.status == 9 and "a.png: not measured" in done.err and "--measure-anyway" in done.err
+    assert run(*outside, "--fail-if", "originality<0.3").status == 9
+    assert run(*outside, "--fail-if", "verdict=redrawn").status == 9
+    done = run(*outside, "--fail-if", "originality<0.3", "--allow-unmeasured")
+    assert done.status == 0 and not done.err
+    done = run(*outside, "--measure-anyway", "--format", "json", "--out", "anyway")
+    (result,) = json.loads(done.out)["results"]
+    assert done.status == 0 and result["curve"] and result["domain_check"]["forced"]
+    # What is found outweighs what is not: 10, then 3, then 9.
+    assert run(*outside, "--fail-if", "verdict='out-of-domain'").status == 10
+    Path("bad.png").write_bytes(b"")
+    assert run(*outside, "bad.png").status == 3
+    assert run(*outside, "bad.png", "--fail-if", "verdict=out-of-domain").status == 10
+
+
+@pytest.mark.fault(51, "a result without the value asked for fails the gate with exit 9")
+def test_a_condition_that_cannot_be_judged_is_no_pass(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--threshold", "9")
+    gated = (*words, "--until-reached", "--fail-if", "originality<0.3")  # stops at m = 1: no originality
+    done = run(*gated)
+    assert done.status == 9 and "'originality<0.3' cannot be judged for" in done.err and "a.png" in done.err
+    assert run(*gated, "--allow-unmeasured").status == 0
+    # A condition that another meets is still found.
+    assert run(*gated, "--fail-if", "tokens_needed=1").status == 10
+    done = run(*words[:-2], "--fail-if", "tokens_needed=1", "--out", "none")
+    assert (
+        done.status == 2 and "no threshold is calibrated" in done.err and not Path("none/plan.json").exists()
+    )
+
+
+def test_force_starts_over_and_measures_nothing_more(run, pictures, tiny_bert_pipeline_dir):
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--out", "out")
+    assert run(*words).status == 0
+    done = run(*words, "--force", "--threshold", "0", "--format", "json")
+    (result,) = json.loads(done.out)["results"]
+    assert done.status == 9 and not result["curve"] and not result["domain_check"]["forced"]
 
 
 def test_a_directory_in_use_is_kept(run, pictures, tiny_bert_pipeline_dir):
@@ -253,7 +297,7 @@ def test_calibration_writes_what_scores_stand_on(run, pictures, tiny_bert_pipeli
     assert values.psnr_limit == result["psnr_limit"]["value"] and result["psnr_images"] == 6
     assert scale.ceiling == result["ceiling"]["value"] > 0 and "2 held-out" in scale.threshold_how
 
-    done = run("score", pictures[0].path, "--model", model, *QUICK, "--format", "json", "--force")
+    done = run("score", pictures[0].path, "--model", model, *QUICK, "--format", "json", "--measure-anyway")
     assert done.status == 0, done.err
     (scored,) = json.loads(done.out)["results"]
     assert scored["threshold"]["source"] == "registry"

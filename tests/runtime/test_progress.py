@@ -80,3 +80,17 @@ def test_remarks_go_to_the_log_and_not_to_stdout(capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "fetching\n"
+
+
+@pytest.mark.fault(26, "nor do they in remarks")
+def test_what_is_always_said_is_said_when_all_else_is_quiet() -> None:
+    quiet = io.StringIO()
+    progress = open_progress(quiet=True, stream=quiet)
+    progress.say("a remark")
+    progress.say("demo\x1b[2J\nmodel", always=True)
+    assert quiet.getvalue() == "demo\\x1b[2J\\nmodel\n"
+    for kind in (PlainProgress, RichProgress):
+        said = io.StringIO()
+        kind(said).say("a\x1b[2J\x9bb")
+        assert said.getvalue().strip() == "a\\x1b[2J\\x9bb"
+    SilentProgress().say("nowhere to go", always=True)

@@ -31,7 +31,7 @@ SMALL = {
         "images": 2,
         "ceiling_images": 4,
         "bootstrap": 20,
-        "force": True,
+        "measure_anyway": True,
     },
 }
 

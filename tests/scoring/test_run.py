@@ -188,7 +188,7 @@ def test_until_reached_stops_at_the_first_that_suffices(tmp_path, pictures, tiny
     assert [point.m for point in result.curve] == [1] and result.tokens_needed.text == "1"
     assert result.originality.value is None and "1 to 2" in result.originality.reason
 
-    hard = tiny_settings(score={"until_reached": True, "threshold": 0.0, "force": True})
+    hard = tiny_settings(score={"until_reached": True, "threshold": 0.0, "measure_anyway": True})
     (result,) = score(hard, tmp_path / "hard", pictures[:1]).results
     assert [call[3] for call in inverted] == [[1], [1], [2]]
     assert result.tokens_needed.text == "> 2"
@@ -202,7 +202,7 @@ def test_an_image_out_of_domain_is_not_inverted(tmp_path, pictures, tiny_setting
     (result,) = score(tiny_settings(score={"threshold": 0.0}), tmp_path / "out", pictures[:1]).results
     assert result.verdict.kind == "out-of-domain" and not inverted
     assert not result.curve and result.originality.value is None and result.floor.value > 0
-    forced = tiny_settings(score={"threshold": 0.0, "force": True})
+    forced = tiny_settings(score={"threshold": 0.0, "measure_anyway": True})
     (result,) = score(forced, tmp_path / "forced", pictures[:1]).results
     assert result.verdict.kind == "out-of-domain" and result.domain_check.forced and result.curve
 
@@ -255,7 +255,7 @@ def test_repeats_are_other_inversions(tmp_path, pictures, tiny_settings):
 
 def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tiny_settings):
     score(tiny_settings(), tmp_path / "reference", pictures)
-    settings = tiny_settings(score={"reference": str(tmp_path / "reference"), "force": True})
+    settings = tiny_settings(score={"reference": str(tmp_path / "reference"), "measure_anyway": True})
     (result,) = score(settings, tmp_path / "out", pictures[2:]).results
     known = read_report(tmp_path / "reference").results
     below = sum(one.originality.value < result.originality.value for one in known)
@@ -290,7 +290,7 @@ def test_names_are_looked_up_before_models_are_opened(
 
 
 def test_images_measured_by_force_set_no_standard(tmp_path, pictures, tiny_settings):
-    forced = tiny_settings(score={"threshold": 0.0, "force": True})
+    forced = tiny_settings(score={"threshold": 0.0, "measure_anyway": True})
     score(forced, tmp_path / "reference", pictures)
     settings = tiny_settings(score={"reference": str(tmp_path / "reference")})
     with pytest.raises(InputError, match="no image in it has an originality"):

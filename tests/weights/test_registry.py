@@ -1,5 +1,6 @@
 """Names, directories and hub ids; what is known of a model; and that no other model is ever taken instead."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from origcli.errors import ExitCode, ModelError, OrigError, UsageError
 from origcli.runtime.context import Runtime
-from origcli.runtime.progress import SilentProgress
+from origcli.runtime.progress import SilentProgress, open_progress
 from origcli.weights import hub_answers, registry
 from origcli.weights.hub import Snapshot
 from origcli.weights.registry import (
@@ -162,7 +163,7 @@ class Said(SilentProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, always: bool = False) -> None:
         self.lines.append(message)
 
 
@@ -171,7 +172,13 @@ def test_auto_is_the_bundled_model_without_a_gpu(pipeline: Path, monkeypatch: py
     said = Said()
     entry = resolve("auto", Runtime(progress=said))
     assert (entry.name, entry.source, entry.path) == ("shapes", "package", pipeline)
-    assert said.lines == [entry.note] and "shapes" in entry.note and "no GPU" in entry.note
+    assert said.lines == [entry.note]
+    assert (
+        entry.note == "no GPU found: using the bundled demo model 'shapes', which knows colored shapes only"
+    )
+    stderr = io.StringIO()
+    resolve("auto", Runtime(progress=open_progress(quiet=True, stream=stderr)))
+    assert stderr.getvalue() == f"{entry.note}\n"  # --quiet or not
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

@@ -19,10 +19,13 @@ EXIT_STATUS = {
     ExitCode.IO: "the disk is full, or a directory or stdout cannot be written",
     ExitCode.LOCKED: "another run is at work in the directory",
     ExitCode.NON_FINITE: "a loss or a picture became NaN or infinite",
+    ExitCode.UNMEASURED: "score could not measure an image, or a --fail-if condition could not judge one; "
+    "--allow-unmeasured: no failure",
     ExitCode.GATE: "a --fail-if condition held",
     ExitCode.SIGINT: "stopped by SIGINT; what was finished is kept",
     ExitCode.SIGTERM: "stopped by SIGTERM; what was finished is kept",
 }
+EXIT_ORDER = "Where several of 3, 8, 9 and 10 apply to one run, the status is the first of 10, 8, 3, 9."
 ENVIRONMENT = {
     **VARIABLES,
     "HF_HOME": "directory of the Hugging Face hub, whose cache holds fetched models",
@@ -167,7 +170,7 @@ def _entry(parameter: Any, context: Any) -> tuple[str, str]:
 
 def _exit_status() -> str:
     pairs = ((roff.bold(str(int(code))), text) for code, text in EXIT_STATUS.items())
-    return roff.section("Exit status", roff.items(pairs))
+    return roff.section("Exit status", roff.items(pairs), roff.paragraph(EXIT_ORDER))
 
 
 def _environment() -> str:

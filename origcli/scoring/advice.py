@@ -1,0 +1,91 @@
+"""What to do about images that a model cannot measure: which model can, and how long it would take here."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from origcli.inversion.cost import SampleFlops, total_flops, work
+from origcli.inversion.templates import read_templates
+from origcli.perception.elements import ElementsDistance
+from origcli.reports.schema import Provenance
+from origcli.runtime.context import Runtime
+from origcli.settings import Settings
+from origcli.weights.registry import BUNDLED
+
+PHOTO_MODEL = "sd15"
+# Of Stable Diffusion 1.5 at 512 pixels, as `count_flops` and `decoding_flops` count them.
+SD15 = SampleFlops(
+    vae=1_116_658_466_816,
+    unet=803_273_441_280,
+    unet_backward=865_891_450_880,
+    text=13_298_503_680,
+    text_backward=13_517_070_336,
+)
+SD15_DECODING = 2_514_518_933_504
+# The measured convolution is the most common one of that UNet.
+_CHANNELS, _SIDE, _TIMES = 320, 64, 3
+
+
+def why_unmeasured(made_by: Provenance, images: int, settings: Settings, runtime: Runtime) -> tuple[str, str]:
+    """Why a model could not measure images, in words for laymen, and the next step.
+
+    Args:
+        made_by: of the report.
+        images: how many were not measured.
+    """
+    name = made_by.model.name if made_by.model else "the model"
+    if made_by.metric is None or made_by.metric.name != ElementsDistance.name:
+        return (
+            f"the model {name!r} cannot show such images",
+            "report.html has the numbers; --measure-anyway measures them all the same",
+        )
+    demo = "the demo model" if name == BUNDLED else "the model"
+    what = "it" if images == 1 else "them"
+    return (
+        f"{demo} {name!r} knows colored shapes only",
+        f"Stable Diffusion 1.5 can measure {what}: origcli score IMAGE --model {PHOTO_MODEL} "
+        f"(origcli fetch {PHOTO_MODEL} dreamsim clip downloads it first); "
+        f"on this machine ({runtime.device.type}) that takes about "
+        f"{in_words(images * photo_flops(settings) / measured_rate(runtime))}",
+    )
+
+
+def photo_flops(settings: Settings) -> float:
+    """Floating-point operations of measuring one photo with Stable Diffusion 1.5, at most."""
+    score, invert = settings.score, settings.invert
+    amount = work(invert, score.max_tokens, len(read_templates(invert.templates)))
+    pictures = (
+        score.repeats * score.max_tokens * score.images  # with tokens
+        + 2 * score.images  # of the edit, and without tokens
+        + score.ceiling_images
+    )
+    drawing = pictures * (2 * settings.draw.steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
+    return score.repeats * total_flops(SD15, amount) + drawing
+
+
+def measured_rate(runtime: Runtime) -> float:
+    """Floating-point operations a second of this device, from a convolution: the fastest of a few."""
+    device = runtime.device
+    pixels = torch.ones(2, _CHANNELS, _SIDE, _SIDE, device=device, dtype=runtime.dtype)
+    weights = torch.ones(_CHANNELS, _CHANNELS, 3, 3, device=device, dtype=runtime.dtype)
+    fastest = float("inf")
+    with torch.inference_mode():
+        for _ in range(1 + _TIMES):  # the first warms up
+            began = time.perf_counter()
+            torch.nn.functional.conv2d(pixels, weights, padding=1)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            fastest = min(fastest, time.perf_counter() - began)
+    operations = 2 * 9 * _CHANNELS**2 * _SIDE**2 * len(pixels)
+    return operations / fastest
+
+
+def in_words(seconds: float) -> str:
+    """A length of time as people say it: `3 minutes`, `5 hours`, `2 days`."""
+    units: Sequence[tuple[float, str]] = ((86400, "day"), (3600, "hour"), (60, "minute"))
+    for length, unit in units:
+        if seconds >= 1.5 * length or unit == "minute":
+            count = max(1, round(seconds / length))
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    raise AssertionError("the last unit takes everything")
