@@ -111,6 +111,7 @@ class RegistryValues(_Record):
     schema_id: Literal["origcli/registry/1"] = Field(default="origcli/registry/1", alias="schema")
     metric: str = "dreamsim"
     guidance: float = Field(default=7.5, ge=0)
+    resolution: int | None = Field(default=None, ge=8)
     weights_hash: str | None = None
     psnr_limit: float | None = None
     psnr_how: str = ""

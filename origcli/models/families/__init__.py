@@ -1,0 +1,1 @@
+"""Model families: what differs between pipelines, one small file each, behind one contract."""
