@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from origcli.cli.options import existing, preset_names, run_path
 from origcli.errors import nearest
 from origcli.runtime.distributed import alone
-from origcli.runtime.progress import open_progress
+from origcli.runtime.progress import load_tqdm, open_progress
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from origcli.runtime.context import Runtime
     from origcli.scenes.dataset import Dataset
     from origcli.settings import Settings
+
+load_tqdm()  # before any library does
 
 _TRAININGS = ("vae", "unet", "detector")  # what may run in the processes of one launch
 

@@ -45,6 +45,7 @@ FAULTS = {
     29: "a process of a distributed run dies",
     30: "a worker of a Ray cluster dies",
     31: "variables of a launch without a launch, or a launch that is not whole",
+    32: "stderr is full, or its reader leaves",
     50: "a model cannot show an image",
     51: "a --fail-if condition cannot be met, or cannot be judged",
     52: "a setting takes the calibrated threshold away",

@@ -60,7 +60,7 @@ def short_summary(command: Any) -> str:
 
 @contextmanager
 def _section(formatter: Any, name: str) -> Iterator[None]:
-    bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    bold = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     with formatter.section(typer.style(name, bold=True) if bold else name):
         yield
 

@@ -14,7 +14,7 @@ from origcli.cli.options import Format
 from origcli.errors import OrigError, StorageError
 from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
-from origcli.runtime.progress import Progress, one_line, open_progress
+from origcli.runtime.progress import Progress, forgiving, one_line, open_progress
 
 if TYPE_CHECKING:
     from origcli.reports.envelope import Report
@@ -32,7 +32,7 @@ def progress(quiet: bool) -> Progress:
 def prepare_streams() -> None:
     """Lets every name be printed: what a stream cannot say is escaped, and data in a pipe are UTF-8.
 
-    A stdin that is closed (`<&-`) is an empty one.
+    A stdin that is closed (`<&-`) is an empty one. A stderr that nobody reads any more is silent.
     """
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BytesIO())
@@ -41,6 +41,7 @@ def prepare_streams() -> None:
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
+        sys.stderr = forgiving(sys.stderr, lambda: _abandon(2))
 
 
 def error(problem: OrigError, cause: BaseException | None = None) -> None:
@@ -71,16 +72,18 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_stdout()
+        _abandon(sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as problem:
-        _abandon_stdout()
+        _abandon(sys.stdout.fileno())
         raise StorageError(f"stdout: cannot write: {problem.strerror or problem}") from problem
 
 
-def _abandon_stdout() -> None:
-    """Sends what is left in the buffer nowhere: Python would try again at its exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _abandon(descriptor: int) -> None:
+    """Sends what is left in a stream's buffer nowhere: Python would try again at its exit, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def json_text(value: Any, indent: int | None = 2) -> str:
@@ -188,7 +191,7 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     # A table is for the eye: a column in which no row says anything is left out.
     shown = [name for name in columns if not table or any(row.get(name) is not None for row in table)]
     buffer = io.StringIO()

@@ -138,12 +138,13 @@ def _join(here: Launch, device: "torch.device") -> None:
     Left to itself, it would wait for processes that were never started as long as for work.
     """
     from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
 
     if distributed.is_initialized():
         return
     address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
-        found = distributed.rendezvous("env://", here.rank, here.size, timeout=_LONGEST_START)
+        found = rendezvous("env://", here.rank, here.size, timeout=_LONGEST_START)
         store, rank, size = next(iter(found))
     except (RuntimeError, ValueError) as error:
         raise UsageError(

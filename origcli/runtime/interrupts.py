@@ -5,13 +5,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from origcli.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_REMARK = b"origcli: stopping at the next safe point; once more stops at once\n"
+_REMARK = b"origcli: stopping at the next safe point; press Ctrl-C again to stop now\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 _received: list[int] = []
@@ -43,11 +43,17 @@ def _receive(number: int, frame: FrameType | None) -> None:
         return
     if _received:
         if os.isatty(2):
-            os.write(2, _SHOW_CURSOR)  # a live display hides it, and nothing else will show it again
+            _say(_SHOW_CURSOR)  # a live display hides it, and nothing else will show it again
         os._exit(128 + number)
     _received.append(number)
     if sys.stderr is not None:
-        os.write(2, _REMARK)
+        _say(_REMARK)
+
+
+def _say(text: bytes) -> None:
+    """Writes to stderr, where somebody may have stopped reading."""
+    with suppress(OSError):
+        os.write(2, text)
 
 
 @contextmanager

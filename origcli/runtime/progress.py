@@ -6,9 +6,11 @@ The only module that knows Rich's and tqdm's bars. Loops report through `Task.ad
 import os
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from importlib.util import find_spec
+from typing import Any, Protocol, TextIO, cast
 
 PLAIN_INTERVAL_S = 15.0
 
@@ -35,6 +37,50 @@ class Progress(Protocol):
         """One line for the person who watches; with `always`, also where the rest is silent (`--quiet`)."""
 
 
+class Forgiving:
+    """A text stream that falls silent once it cannot be written: its reader left, or its disk is full.
+
+    Progress and remarks are there for who watches. That nobody does any more ends no run.
+
+    Args:
+        stream: what is written to.
+        gone: called once, when a write has failed.
+    """
+
+    def __init__(self, stream: TextIO, gone: Callable[[], None] = lambda: None) -> None:
+        self._stream, self._gone = stream, gone
+        self._silent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes text; what the stream's encoding cannot say is escaped."""
+        encoding = getattr(self._stream, "encoding", None)
+        if encoding:
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Sends on what was written."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        if self._silent:
+            return
+        try:
+            call()
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self._silent = True
+            self._gone()
+
+
+def forgiving(stream: TextIO, gone: Callable[[], None] = lambda: None) -> TextIO:
+    """A stream that falls silent once it cannot be written (`Forgiving`)."""
+    return cast(TextIO, stream if isinstance(stream, Forgiving) else Forgiving(stream, gone))
+
+
 class _SilentTask:
     def advance(self, steps: int = 1, **fields: float | str) -> None:
         pass
@@ -50,7 +96,7 @@ class SilentProgress:
     stream: TextIO | None = None
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream
+        self.stream = None if stream is None else forgiving(stream)
 
     @contextmanager
     def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
@@ -99,7 +145,7 @@ class PlainProgress:
     """One line every 15 seconds and one at the end: for logs."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
+        self.stream = forgiving(stream or sys.stderr)
 
     @contextmanager
     def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
@@ -138,7 +184,7 @@ class RichProgress:
             TimeRemainingColumn,
         )
 
-        self.console = Console(file=stream, stderr=stream is None)
+        self.console = Console(file=stream and forgiving(stream), stderr=stream is None)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -173,10 +219,17 @@ def open_progress(quiet: bool = False, stream: TextIO | None = None) -> Progress
     """The progress that fits where it goes."""
     if quiet:
         return SilentProgress(sys.stderr if stream is None else stream)
-    if stream is None and "ipykernel" in sys.modules:
-        return RichProgress()  # Rich knows notebooks by itself
+    if stream is None and "ipykernel" in sys.modules and find_spec("ipywidgets") is not None:
+        return RichProgress()  # Rich knows notebooks by itself, and needs ipywidgets there
     stream = stream or sys.stderr
     if stream is None:  # closed with 2>&-
         return SilentProgress()
     live = stream.isatty() and os.environ.get("TERM") != "dumb"
     return RichProgress(stream) if live else PlainProgress(stream)
+
+
+def load_tqdm() -> None:
+    """Loads tqdm, which libraries use, without what it says in a notebook that lacks ipywidgets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tqdm.auto  # noqa: F401

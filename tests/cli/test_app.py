@@ -196,6 +196,29 @@ def test_a_closed_stderr_hurts_nothing() -> None:
     assert done.returncode == 0 and "score" in done.stdout
 
 
+@pytest.mark.fault(7, "a table has no place to go either: exit 6")
+@pytest.mark.parametrize("words", ["config show", "--help"])
+def test_a_table_without_a_stdout_is_told(words: str) -> None:
+    script = f'"$0" {words} >&-'
+    done = subprocess.run(["sh", "-c", script, PROGRAM], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 6 and done.stderr.startswith("origcli: stdout: closed\n")
+
+
+@pytest.mark.fault(32, "the command goes on to its end, and exits with 0")
+@pytest.mark.parametrize("target", ["a reader that left", "a full disk"])
+def test_a_stderr_that_cannot_be_written_hurts_nothing(target: str, tmp_path: Path) -> None:
+    if target == "a full disk":
+        stderr = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, stderr = os.pipe()
+        os.close(read)
+    words = ["synth", tmp_path / "data", "--count", "1200", "--workers", "2"]
+    done = run(*map(str, words), capture_output=False, stdout=subprocess.PIPE, stderr=stderr)
+    os.close(stderr)
+    assert done.returncode == 0 and "1200 pictures" in done.stdout
+    assert (tmp_path / "data" / "dataset.json").is_file()
+
+
 def test_a_closed_stdin_is_an_empty_one() -> None:
     done = subprocess.run(
         ["sh", "-c", '"$0" score - <&-', PROGRAM], capture_output=True, text=True, timeout=60

@@ -79,7 +79,7 @@ def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "once more stops at once" in process.stderr.readline()
+    assert "press Ctrl-C again to stop now" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 143
     process.stderr.close()

@@ -1,6 +1,8 @@
 """Bars on a terminal, lines in a log, nothing when quiet, and never a word on stdout."""
 
+import errno
 import io
+import subprocess
 import sys
 
 import pytest
@@ -30,7 +32,33 @@ def test_a_closed_stderr_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_notebook_has_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.setattr(progress, "find_spec", lambda name: object())
     assert isinstance(open_progress(), RichProgress)
+
+
+def test_a_notebook_without_ipywidgets_has_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    with open_progress().task("inverting", total=1) as task:
+        task.advance()
+    assert capsys.readouterr().err.startswith("inverting: 1/1  [")
+
+
+def test_a_notebook_without_ipywidgets_is_not_warned() -> None:
+    """tqdm warns when it is first loaded there; diffusers, transformers and the hub's client load it."""
+    code = """
+import sys, types
+sys.modules["ipywidgets"] = None
+notebook = types.SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules["IPython"] = types.SimpleNamespace(get_ipython=lambda: notebook)
+import origcli.interface
+import tqdm.auto
+"""
+    words = [sys.executable, "-W", "error::Warning:tqdm", "-W", "always", "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_plain_lines_come_at_intervals_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +122,48 @@ def test_what_is_always_said_is_said_when_all_else_is_quiet() -> None:
         kind(said).say("a\x1b[2J\x9bb")
         assert said.getvalue().strip() == "a\\x1b[2J\\x9bb"
     SilentProgress().say("nowhere to go", always=True)
+
+
+class Broken(io.StringIO):
+    """A stream whose reader leaves, or whose disk fills up, after some writes."""
+
+    def __init__(self, writes: int, problem: Exception, live: bool) -> None:
+        super().__init__()
+        self.left, self.problem, self.live = writes, problem, live
+
+    def isatty(self) -> bool:
+        return self.live
+
+    def write(self, text: str) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise self.problem
+        return super().write(text)
+
+
+@pytest.mark.fault(32, "bars and lines fall silent; the work goes on")
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("writes", [0, 3])
+@pytest.mark.parametrize(
+    "problem", [BrokenPipeError(errno.EPIPE, "x"), OSError(errno.ENOSPC, "x"), ValueError("closed file")]
+)
+def test_progress_that_cannot_be_written_falls_silent(
+    live: bool, writes: int, problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    stream = Broken(writes, problem, live)
+    reporter = open_progress(stream=stream)
+    assert isinstance(reporter, RichProgress) == live
+    with reporter.task("work", total=20) as task:
+        for _ in range(20):
+            task.advance(loss=0.5)
+            reporter.say("a remark")
+    assert stream.left < 0, "it was written to until it failed"
+
+
+def test_what_an_encoding_cannot_say_is_escaped() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    PlainProgress(stream).say("größer")
+    assert raw.getvalue() == b"gr\\xf6\\xdfer\n"
