@@ -10,6 +10,7 @@ import typer
 from origcli.cli import (
     cache,
     calibrate,
+    compare,
     config,
     detect,
     doctor,
@@ -59,7 +60,7 @@ app = typer.Typer(
 )
 
 _COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
-    MEASURE: (score.score, invert.invert, draw.draw, detect.detect, calibrate.calibrate),
+    MEASURE: (score.score, compare.compare, invert.invert, draw.draw, detect.detect, calibrate.calibrate),
     SHAPES: (
         synth.synth,
         train_vae.train_vae,

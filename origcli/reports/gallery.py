@@ -37,7 +37,7 @@ def page_html(directory: Path, result: ScoreResult, provenance: Provenance, home
         home: the overview's address, relative to the page.
     """
     view = views.page_view(directory, result, provenance)
-    return _render("page", {**view, "provenance": provenance, "home": home, "limits": LIMITS})
+    return render("page", {**view, "provenance": provenance, "home": home, "limits": LIMITS})
 
 
 def write_page(directory: Path, result: ScoreResult, provenance: Provenance) -> str:
@@ -72,7 +72,7 @@ def overview_html(directory: Path, report: ScoreReport, results: Iterable[ScoreR
         "more_errors": max(0, len(report.errors) - ERRORS),
         "limits": LIMITS,
     }
-    return _render("overview", context)
+    return render("overview", context)
 
 
 def write_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResult] | None = None) -> None:
@@ -92,7 +92,7 @@ def write_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResu
 
 def generalize_html(directory: Path, report: GeneralizeReport) -> str:
     """The report of the generalization experiments: the curves, the sheets, every experiment."""
-    return _render("generalize", views.generalize_view(directory, report))
+    return render("generalize", views.generalize_view(directory, report))
 
 
 def write_generalize_html(directory: Path, report: GeneralizeReport) -> None:
@@ -109,7 +109,7 @@ def _chained(first: list[ScoreResult], rest: Iterable[ScoreResult]) -> Iterable[
     yield from rest
 
 
-def _render(name: str, context: Mapping[str, Any]) -> str:
+def render(name: str, context: Mapping[str, Any]) -> str:
     style, script = _text("style.css"), _text(f"{name}.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_fingerprint(style)}'; "

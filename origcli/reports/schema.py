@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue
 
 from origcli.errors import UsageError
+from origcli.reports.compare import CompareReport, CompareResult
 from origcli.reports.envelope import (
     Estimate,
     Failure,
@@ -271,6 +272,7 @@ SCHEMAS: dict[str, type[Report[Any]]] = {
     "train-unet": TrainUnetReport,
     "train-detector": TrainDetectorReport,
     "calibrate": CalibrateReport,
+    "compare": CompareReport,
     "generalize": GeneralizeReport,
     "rarity": RarityReport,
     "fixed-location": FixedLocationReport,
@@ -305,6 +307,8 @@ __all__ = [
     "SCHEMAS",
     "CalibrateReport",
     "CalibrateResult",
+    "CompareReport",
+    "CompareResult",
     "ConfusionMatrix",
     "CurvePoint",
     "DetectReport",

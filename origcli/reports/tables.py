@@ -6,6 +6,7 @@ A column is never renamed or moved within a schema's version; new ones come at t
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from origcli.reports.compare import CompareResult
 from origcli.reports.envelope import Estimate, Failure, Report
 from origcli.reports.schema import (
     CalibrateResult,
@@ -185,6 +186,24 @@ def popularity_rows(result: PopularityResult) -> Iterator[Row]:
     }
 
 
+def compare_rows(result: CompareResult) -> Iterator[Row]:
+    """One row per run; the difference from the first run stands in the rows of the others."""
+    differences = {one.run: one.originality for one in result.differences}
+    for score in result.scores:
+        yield {
+            "path": result.image.path,
+            "id": result.id,
+            "group": result.group,
+            "run": score.run,
+            "verdict": str(score.verdict),
+            "tokens_needed": score.tokens_needed.text,
+            **spread("originality", score.originality),
+            **spread("difference", differences.get(score.run)),
+            **{f"distance_{point.m}": point.distance.value for point in score.curve},
+            "sha256": result.image.sha256,
+        }
+
+
 _ROWS: dict[type, Callable[[Any], Iterator[Row]]] = {
     ScoreResult: score_rows,
     InvertResult: invert_rows,
@@ -192,6 +211,7 @@ _ROWS: dict[type, Callable[[Any], Iterator[Row]]] = {
     DetectResult: detect_rows,
     TrainResult: train_rows,
     CalibrateResult: calibrate_rows,
+    CompareResult: compare_rows,
     GeneralizeResult: generalize_rows,
     RarityResult: rarity_rows,
     FixedLocationResult: fixed_location_rows,
@@ -221,6 +241,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "calibrate": (
         *("model", "metric", "metric_version"),
         *(f"{name}{end}" for name in ("threshold", "ceiling", "psnr_limit") for end in _INTERVAL),
+    ),
+    "compare": (
+        *("path", "id", "group", "run", "verdict", "tokens_needed"),
+        *(f"{name}{end}" for name in ("originality", "difference") for end in _INTERVAL),
+        *(f"distance_{m}" for m in range(1, 33)),
+        "sha256",
     ),
     "generalize": (
         *("experiment", "level", "held_out", "condition", "images", "detections", "held_out_detections"),

@@ -77,6 +77,27 @@ def permutation_p_value(a: Sequence[float], b: Sequence[float], random: np.rando
     return float(result.pvalue)
 
 
+def sign_flip_p_value(differences: Sequence[float], random: np.random.Generator) -> float | None:
+    """Two-sided p of a mean as far from 0, were the sign of each paired difference of no meaning.
+
+    Exact where there are at most 9,999 ways to flip. `None` for fewer than two pairs.
+    """
+    if len(differences) < 2:
+        return None
+    from scipy import stats
+
+    result = stats.permutation_test(
+        (np.asarray(differences),),
+        lambda x, axis: x.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_EXACT_LIMIT,
+        batch=1000,
+        rng=random,
+    )
+    return float(result.pvalue)
+
+
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Spearman's; `None` with fewer than three pairs, or where one side does not vary."""
     if len(a) < 3 or len(set(a)) == 1 or len(set(b)) == 1:

@@ -8,6 +8,7 @@ import pytest
 
 from origcli.errors import UsageError
 from origcli.reports import published, schema, studies
+from origcli.reports.compare import ComparedScore, DistancePoint, PairedDifference
 from origcli.reports.schema import SCHEMAS, Estimate, LossPoint, Report, Status
 from tests.reports import samples
 
@@ -42,6 +43,19 @@ def _results() -> dict[str, Any]:
         "train-vae": trained,
         "train-unet": trained,
         "train-detector": trained,
+        "compare": schema.CompareResult(
+            id="a", image=facts,
+            scores=(
+                ComparedScore(
+                    run="m", id="a", verdict=schema.VerdictKind.redrawn, originality=ESTIMATE,
+                    tokens_needed=schema.TokensNeeded(kind="reached", m=1), threshold=0.2,
+                    curve=(DistancePoint(m=1, distance=ESTIMATE),),
+                ),
+            ),
+            differences=(
+                PairedDifference(run="n", base="m", originality=ESTIMATE, distances=(), clear=True, words=""),
+            ),
+        ),
         "calibrate": schema.CalibrateResult(
             model="shapes", metric="elements", metric_version="1", threshold=ESTIMATE, threshold_how="how",
             ceiling=ESTIMATE, ceiling_images=64, psnr_limit=ESTIMATE, psnr_images=100,

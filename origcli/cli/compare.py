@@ -1,0 +1,58 @@
+"""`origcli compare`: the same images under two or more models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from origcli.cli import options, present
+
+SHOWN = (
+    *("path", "run", "tokens_needed", "originality", "originality_low", "originality_high"),
+    *("difference", "difference_low", "difference_high"),
+)
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN…",
+            help="Directories of score runs, or their report.json; the first is the base.",
+            show_default=False,
+        ),
+    ],
+    out: options.OutOption = None,
+    force: options.ForceOption = False,
+    form: options.FormatOption = options.Format.table,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Compare score runs of the same images: what has a fine-tuned model learned that its base had not?
+
+    Images are matched by content. The runs must share metric, prompt, seeds, numbers of tokens and samples,
+    and how long tokens were learned; the model and how it is sampled may differ. For each image: originality,
+    tokens needed and distances side by side, and the difference with a paired interval; over images, a paired
+    test. Writes report.json, report.csv and report.html with the samples beside each other.
+
+    \b
+    Examples:
+      origcli score art/ --model sd15 --out runs/base
+      origcli score art/ --model my-finetune/ --out runs/tuned
+      origcli compare runs/base runs/tuned
+    """
+    from origcli.runtime.run_directory import RunDirectory
+    from origcli.scoring import compare as comparison
+
+    report, compared = comparison.compare(runs)
+    target = options.run_path("compare", out, [compared[-1].directory.resolve().name], force)
+    with RunDirectory(target, options.existing(resume=False, force=force)):
+        comparison.write(target, report, compared)
+    present.report(report, form, SHOWN)
+    if form is options.Format.table and report.summary is not None:
+        present.write("\n")
+        for one in report.results if len(report.results) == 1 else ():
+            for difference in one.differences:
+                present.paragraph(difference.words)
+        for group in report.summary.groups:
+            present.paragraph(f"{group.group}: {group.words}" if group.group else group.words)
+    present.progress(quiet).say(f"report: {target / 'report.html'}")
