@@ -185,7 +185,6 @@ def invert(
     counts = parse_counts(tokens or f"1-{settings.score.max_tokens}")
 
     from origcli.inversion import sweep
-    from origcli.reports import tables
     from origcli.reports.schema import Failure
     from origcli.runtime.context import open_runtime
     from origcli.runtime.run_directory import read_json
@@ -199,13 +198,13 @@ def invert(
 
     def see(outcome: "InvertResult | Failure") -> None:
         if isinstance(outcome, Failure):
-            table.append(tables.failure_row(outcome))
+            table.append(outcome.row())
         else:
-            table.extend(tables.result_rows(outcome))
+            table.extend(outcome.rows())
 
     with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
         report = sweep.run(inputs, counts, settings, runtime, see)
-    shown = SHOWN if form is options.Format.table else tables.columns(report)
+    shown = SHOWN if form is options.Format.table else report.columns
     whole = read_json(target / "report.json") if form is options.Format.json else None
     present.rows(table, shown, form, whole=whole)
     for failure in report.errors:

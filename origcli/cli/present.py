@@ -109,13 +109,12 @@ def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = N
         columns: those that the table shows; all by default.
         title: stands over the table.
     """
-    from origcli.reports import tables
     from origcli.runtime.distributed import is_main
 
     if not is_main():
         return
-    table = list(tables.report_rows(whole))
-    shown = columns if columns is not None and form is Format.table else tables.columns(whole)
+    table = list(whole.rows())
+    shown = columns if columns is not None and form is Format.table else whole.columns
     rows(table, shown, form, title=title, whole=whole.to_json())
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from origcli.cli import present
 from origcli.cli.options import Format
 from origcli.errors import GateError, UnmeasuredError
-from origcli.reports import tables
 from origcli.reports.schema import Failure, ScoreReport, ScoreResult
 from origcli.scoring.gate import Gate
 
@@ -37,22 +36,22 @@ class ScoreOutput:
         self.unjudged: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unmeasured: list[str] = []
         if form in (Format.csv, Format.excel):
-            present.csv((), tables.COLUMNS["score"], mark=form is Format.excel)
+            present.csv((), ScoreReport.columns, mark=form is Format.excel)
 
     def see(self, outcome: ScoreResult | Failure) -> None:
         """Takes one outcome, in the order of the images."""
         if isinstance(outcome, ScoreResult):
             self._judge(outcome)
-            rows = list(tables.result_rows(outcome))
+            rows = list(outcome.rows())
         else:
             self.say(f"{outcome.message}{f' ({outcome.hint})' if outcome.hint else ''}")
-            rows = [tables.failure_row(outcome)]
+            rows = [outcome.row()]
         match self.form:
             case Format.jsonl:
                 kind = "result" if isinstance(outcome, ScoreResult) else "error"
                 present.write(present.json_text({kind: outcome.to_json()}, None))
             case Format.csv | Format.excel:
-                present.csv(rows, tables.COLUMNS["score"], header=False)
+                present.csv(rows, ScoreReport.columns, header=False)
             case Format.table:
                 self.rows.append({name: rows[0].get(name) for name in (*OVERVIEW, "error")})
 
@@ -112,7 +111,7 @@ class ScoreOutput:
         if len(report.results) == 1 and not report.errors:
             (result,) = report.results
             if result.curve:
-                present.rows(list(tables.result_rows(result)), CURVE, Format.table)
+                present.rows(list(result.rows()), CURVE, Format.table)
                 present.write("\n")
             present.paragraph(result.verdict.words)
             if result.in_distribution is not None:

@@ -1,10 +1,21 @@
 """The report of `compare`: the same images under two or more models or ways of sampling."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from origcli.reports.envelope import Estimate, ImageFacts, ModelFacts, Name, Record, Report
+from origcli.reports.envelope import (
+    Estimate,
+    ImageFacts,
+    ModelFacts,
+    Name,
+    Record,
+    Report,
+    Result,
+    Row,
+    with_ends,
+)
 from origcli.reports.score import TokensNeeded, VerdictKind
 
 
@@ -61,7 +72,7 @@ class PairedDifference(Record):
     words: str
 
 
-class CompareResult(Record):
+class CompareResult(Result):
     """One image in all runs."""
 
     id: Name
@@ -69,6 +80,24 @@ class CompareResult(Record):
     group: str | None = None
     scores: tuple[ComparedScore, ...]
     differences: tuple[PairedDifference, ...]
+
+    def rows(self) -> Iterator[Row]:
+        """One row per run; the difference from the first run stands in the rows of the others."""
+        differences = {one.run: one.originality for one in self.differences}
+        none = Estimate.missing("the first run")
+        for score in self.scores:
+            yield {
+                "path": self.image.path,
+                "id": self.id,
+                "group": self.group,
+                "run": score.run,
+                "verdict": str(score.verdict),
+                "tokens_needed": score.tokens_needed.text,
+                **score.originality.cells("originality"),
+                **differences.get(score.run, none).cells("difference"),
+                **{f"distance_{point.m}": point.distance.value for point in score.curve},
+                "sha256": self.image.sha256,
+            }
 
 
 class GroupDifference(Record):
@@ -97,5 +126,11 @@ class CompareSummary(Record):
 class CompareReport(Report[CompareResult]):
     """`origcli compare`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("path", "id", "group", "run", "verdict", "tokens_needed"),
+        *with_ends("originality", "difference"),
+        *(f"distance_{m}" for m in range(1, 33)),
+        "sha256",
+    )
     schema_id: Literal["origcli/compare/1"] = Field(default="origcli/compare/1", alias="schema")
     summary: CompareSummary | None = None

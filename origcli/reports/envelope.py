@@ -6,14 +6,19 @@ had is null and says why: JSON knows no NaN.
 """
 
 import math
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from origcli.errors import OrigError
+from origcli.reports.notebook import html_table
 from origcli.runtime.paths import path_of, path_text
+
+Row = dict[str, Any]  # column -> cell; a cell that is not there is empty
 
 
 class Record(BaseModel):
@@ -73,6 +78,15 @@ class Estimate(Record):
         """No value, and why."""
         return cls(value=None, reason=reason)
 
+    def cells(self, name: str) -> Row:
+        """Its three cells in a row: value, low, high."""
+        return dict(zip(with_ends(name), (self.value, self.low, self.high), strict=True))
+
+
+def with_ends(*names: str) -> tuple[str, ...]:
+    """The columns of estimates: each name's value, low, high."""
+    return tuple(f"{name}{end}" for name in names for end in ("", "_low", "_high"))
+
 
 class Status(StrEnum):
     """How far a run came."""
@@ -131,6 +145,10 @@ class Failure(Record):
             hint=_encodable(problem.hint),
         )
 
+    def row(self, column: str = "path") -> Row:
+        """The row of an input, or of what `column` names, that came to nothing."""
+        return {column: self.path, "error": f"{self.code}: {self.message}"}
+
 
 def _encodable(text: str) -> str:
     """Text with the bytes of odd file names in it shown as escapes, so that it can be written as UTF-8."""
@@ -176,11 +194,26 @@ class Provenance(Record):
         }
 
 
-R = TypeVar("R", bound=Record)
+class Result(Record):
+    """One result of a report."""
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """Its rows in a table."""
+
+
+R = TypeVar("R", bound=Result)
 
 
 class Report(Record, Generic[R]):
-    """The envelope."""
+    """The envelope.
+
+    Attributes:
+        columns: of its rows, in order. One is never renamed or moved within a schema's version; new ones
+            come at the end.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ()
 
     schema_id: str = Field(alias="schema", description="name and version of this format")
     status: Status
@@ -190,6 +223,19 @@ class Report(Record, Generic[R]):
 
     def _repr_html_(self) -> str:
         """The rows as a table, for notebooks."""
-        from origcli.reports.notebook import html_table
+        return html_table(self.rows(), self.columns)
 
-        return html_table(self)
+    def rows(self, results: Iterable[R] | None = None) -> Iterator[Row]:
+        """What the CSV file holds and the command prints: those of the results, then the last ones.
+
+        Args:
+            results: instead of its own.
+        """
+        for result in self.results if results is None else results:
+            yield from result.rows()
+        yield from self.last_rows()
+
+    def last_rows(self) -> Iterator[Row]:
+        """The rows after those of the results: what failed."""
+        for failure in self.errors:
+            yield failure.row()

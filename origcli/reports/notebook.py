@@ -1,19 +1,17 @@
 """Reports in a notebook: their first rows as an HTML table."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
 from typing import Any
 
-from origcli.reports.envelope import Report
-from origcli.reports.tables import columns, report_rows
-
 _SHOWN_ROWS = 50
 
 
-def html_table(report: Report[Any]) -> str:
+def html_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """The first rows of a report as an HTML table, without the columns that are empty in all of them."""
-    listed = list(islice(report_rows(report), _SHOWN_ROWS))
-    wanted = dict.fromkeys((*columns(report), "error"))
+    listed = list(islice(rows, _SHOWN_ROWS))
+    wanted = dict.fromkeys((*columns, "error"))
     names = [name for name in wanted if any(row.get(name) is not None for row in listed)]
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
     body = "".join(

@@ -5,8 +5,9 @@ A field is never renamed or removed within a version.
 """
 
 import json
+from collections.abc import Iterator
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -21,7 +22,10 @@ from origcli.reports.envelope import (
     Provenance,
     Record,
     Report,
+    Result,
+    Row,
     Status,
+    with_ends,
 )
 from origcli.reports.score import (
     CurvePoint,
@@ -42,6 +46,11 @@ from origcli.reports.score import (
     VerdictKind,
 )
 from origcli.reports.studies import FixedLocationReport, PopularityReport, RarityReport
+
+TRAIN_COLUMNS = (
+    *("stage", "metric", *with_ends("value"), "steps", "samples", "parameters"),
+    "weights_hash",
+)
 
 
 class LossPoint(Record):
@@ -66,7 +75,7 @@ class InvertedTokens(Record):
     )
 
 
-class InvertResult(Record):
+class InvertResult(Result):
     """One image, inverted at several token counts."""
 
     id: Name
@@ -75,14 +84,33 @@ class InvertResult(Record):
     l_det_0: Estimate = Field(description="denoising loss without learned tokens")
     pictures: tuple[str, ...] = ()
 
+    def rows(self) -> Iterator[Row]:
+        """One row per token count."""
+        for tokens in self.tokens:
+            yield {
+                "path": self.image.path,
+                "id": self.id,
+                "m": tokens.m,
+                "placeholder": tokens.placeholder,
+                "file": tokens.file,
+                "steps": tokens.steps,
+                "stop_reason": tokens.stop_reason,
+                "l_det": tokens.l_det.value,
+                "l_det_0": self.l_det_0.value,
+            }
+
 
 class InvertReport(Report[InvertResult]):
     """`origcli invert`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("path", "id", "m", "placeholder", "file", "steps", "stop_reason", "l_det", "l_det_0"),
+        "error",
+    )
     schema_id: Literal["origcli/invert/1"] = Field(default="origcli/invert/1", alias="schema")
 
 
-class SynthResult(Record):
+class SynthResult(Result):
     """A data set of shapes."""
 
     directory: str
@@ -94,10 +122,15 @@ class SynthResult(Record):
     elements: dict[str, int] = Field(default_factory=dict, description="elements by phrase")
     shards: tuple[str, ...] = ()
 
+    def rows(self) -> Iterator[Row]:
+        """One row per data set."""
+        yield {name: getattr(self, name) for name in ("directory", "count", "resolution", "hash")}
+
 
 class SynthReport(Report[SynthResult]):
     """`origcli synth`."""
 
+    columns: ClassVar[tuple[str, ...]] = ("directory", "count", "resolution", "hash")
     schema_id: Literal["origcli/synth/1"] = Field(default="origcli/synth/1", alias="schema")
 
 
@@ -109,7 +142,7 @@ class DetectedElement(Record):
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels")
 
 
-class DetectResult(Record):
+class DetectResult(Result):
     """What is in one picture."""
 
     id: Name
@@ -119,6 +152,19 @@ class DetectResult(Record):
     f1: Estimate | None = Field(
         default=None, description="against the picture's own labels, where it has them"
     )
+
+    def rows(self) -> Iterator[Row]:
+        """One row per detection; a single one without `element` for a picture where nothing was found."""
+        for found in self.detections or (None,):
+            x0, y0, x1, y1 = found.box if found else (None,) * 4
+            yield {
+                "path": self.image.path,
+                "id": self.id,
+                "element": found.element if found else None,
+                "confidence": found.confidence if found else None,
+                **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
+                "f1": self.f1.value if self.f1 else None,
+            }
 
 
 class ConfusionMatrix(Record):
@@ -143,11 +189,14 @@ class DetectSummary(Record):
 class DetectReport(Report[DetectResult]):
     """`origcli detect`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("path", "id", "element", "confidence", "x0", "y0", "x1", "y1", "f1", "error"),
+    )
     schema_id: Literal["origcli/detect/1"] = Field(default="origcli/detect/1", alias="schema")
     summary: DetectSummary | None = None
 
 
-class TrainResult(Record):
+class TrainResult(Result):
     """One stage of training, from data to weights."""
 
     stage: Literal["vae", "unet", "text-encoder", "detector"]
@@ -165,26 +214,42 @@ class TrainResult(Record):
     confusion: ConfusionMatrix | None = None
     figures: tuple[str, ...] = ()
 
+    def rows(self) -> Iterator[Row]:
+        """One row per held-out metric."""
+        for name, estimate in self.metrics.items():
+            yield {
+                "stage": self.stage,
+                "metric": name,
+                **estimate.cells("value"),
+                "steps": self.steps,
+                "samples": self.samples,
+                "parameters": self.parameters,
+                "weights_hash": self.weights_hash,
+            }
+
 
 class TrainVaeReport(Report[TrainResult]):
     """`origcli train-vae`."""
 
+    columns: ClassVar[tuple[str, ...]] = TRAIN_COLUMNS
     schema_id: Literal["origcli/train-vae/1"] = Field(default="origcli/train-vae/1", alias="schema")
 
 
 class TrainUnetReport(Report[TrainResult]):
     """`origcli train-unet`, and the text encoder that it may train first."""
 
+    columns: ClassVar[tuple[str, ...]] = TRAIN_COLUMNS
     schema_id: Literal["origcli/train-unet/1"] = Field(default="origcli/train-unet/1", alias="schema")
 
 
 class TrainDetectorReport(Report[TrainResult]):
     """`origcli train-detector`."""
 
+    columns: ClassVar[tuple[str, ...]] = TRAIN_COLUMNS
     schema_id: Literal["origcli/train-detector/1"] = Field(default="origcli/train-detector/1", alias="schema")
 
 
-class CalibrateResult(Record):
+class CalibrateResult(Result):
     """The constants of one model and metric: what the registry needs."""
 
     model: str
@@ -198,14 +263,29 @@ class CalibrateResult(Record):
     psnr_images: int = Field(ge=0)
     draw_settings: dict[str, JsonValue] = Field(description="drawing settings that the constants hold for")
 
+    def rows(self) -> Iterator[Row]:
+        """One row per model and metric."""
+        yield {
+            "model": self.model,
+            "metric": self.metric,
+            "metric_version": self.metric_version,
+            **self.threshold.cells("threshold"),
+            **self.ceiling.cells("ceiling"),
+            **self.psnr_limit.cells("psnr_limit"),
+        }
+
 
 class CalibrateReport(Report[CalibrateResult]):
     """`origcli calibrate`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("model", "metric", "metric_version"),
+        *with_ends("threshold", "ceiling", "psnr_limit"),
+    )
     schema_id: Literal["origcli/calibrate/1"] = Field(default="origcli/calibrate/1", alias="schema")
 
 
-class GeneralizeResult(Record):
+class GeneralizeResult(Result):
     """One experiment under one condition (supplement 2.2)."""
 
     experiment: str
@@ -223,6 +303,22 @@ class GeneralizeResult(Record):
     confidence: Estimate = Field(description="mean detector confidence of held-out elements")
     sheet: str | None = Field(default=None, description="samples, relative to the report")
 
+    def rows(self) -> Iterator[Row]:
+        """One row per experiment and condition."""
+        yield {
+            "experiment": self.experiment,
+            "level": self.level,
+            "held_out": self.held_out,
+            "condition": self.condition,
+            "images": self.images,
+            "detections": self.detections,
+            "held_out_detections": self.held_out_detections,
+            **self.frequency.cells("frequency"),
+            **self.lift.cells("lift"),
+            **self.confidence.cells("confidence"),
+            "hash": self.hash,
+        }
+
 
 class LevelSummary(Record):
     """Experiments of one level and condition, averaged."""
@@ -236,6 +332,17 @@ class LevelSummary(Record):
     frequency: Estimate
     lift: Estimate
     confidence: Estimate
+
+    def row(self) -> Row:
+        """The average over the symmetric experiments of a level."""
+        return {
+            "experiment": f"mean of {self.experiments}",
+            "level": self.level,
+            "condition": self.condition,
+            **self.frequency.cells("frequency"),
+            **self.lift.cells("lift"),
+            **self.confidence.cells("confidence"),
+        }
 
 
 class Trend(Record):
@@ -258,9 +365,21 @@ class GeneralizeSummary(Record):
 class GeneralizeReport(Report[GeneralizeResult]):
     """`origcli generalize`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("experiment", "level", "held_out", "condition", "images", "detections", "held_out_detections"),
+        *with_ends("frequency", "lift", "confidence"),
+        *("hash", "error"),
+    )
     schema_id: Literal["origcli/generalize/1"] = Field(default="origcli/generalize/1", alias="schema")
     summary: GeneralizeSummary | None = None
     figures: tuple[str, ...] = ()
+
+    def last_rows(self) -> Iterator[Row]:
+        """The averages of the levels, then the experiments that failed."""
+        for average in self.summary.levels if self.summary else ():
+            yield average.row()
+        for failure in self.errors:
+            yield failure.row("experiment")
 
 
 SCHEMAS: dict[str, type[Report[Any]]] = {

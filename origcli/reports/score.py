@@ -1,11 +1,21 @@
 """The report of `score`: the measure of originality, image by image, and groups of images."""
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from origcli.reports.envelope import Estimate, ImageFacts, Name, Record, Report
+from origcli.reports.envelope import (
+    Estimate,
+    ImageFacts,
+    Name,
+    Record,
+    Report,
+    Result,
+    Row,
+    with_ends,
+)
 
 NO_THRESHOLD = "no threshold"  # where images are counted by tokens needed
 
@@ -125,7 +135,7 @@ class PictureFiles(Record):
     )
 
 
-class ScoreResult(Record):
+class ScoreResult(Result):
     """The measurement of one image."""
 
     id: Name
@@ -162,6 +172,39 @@ class ScoreResult(Record):
         if counts != sorted(set(counts)):
             raise ValueError("the curve's token counts have to rise")
         return self
+
+    def rows(self) -> Iterator[Row]:
+        """One row per token count; a single one without `m` where nothing was inverted."""
+        test, place = self.in_distribution, self.percentile
+        whole = {
+            "path": self.image.path,
+            "id": self.id,
+            "group": self.group,
+            "verdict": str(self.verdict.kind),
+            "tokens_needed": self.tokens_needed.text,
+            **self.originality.cells("originality"),
+            "distance_0": self.distance_0.value,
+            "l_det_0": self.l_det_0.value,
+            "floor": self.floor.value,
+            "ceiling": self.ceiling.value,
+            "threshold": self.threshold.value,
+            "inside_domain": self.domain_check.inside,
+            "psnr": self.domain_check.psnr.value,
+            "in_distribution": test.value.value if test else None,
+            "percentile": place.value.value if place else None,
+            "sha256": self.image.sha256,
+            "error": None,
+        }
+        points: tuple[CurvePoint | None, ...] = self.curve or (None,)
+        unmeasured = Estimate.missing("not measured")
+        for point in points:
+            yield {
+                **whole,
+                "m": point.m if point else None,
+                **(point.distance if point else unmeasured).cells("distance"),
+                "share_passing": point.share_passing if point else None,
+                "l_det": point.l_det.value if point else None,
+            }
 
 
 class GroupPoint(Record):
@@ -221,5 +264,13 @@ class ScoreSummary(Record):
 class ScoreReport(Report[ScoreResult]):
     """`origcli score`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("path", "id", "group", "m"),
+        *with_ends("distance"),
+        *("share_passing", "l_det", "tokens_needed"),
+        *with_ends("originality"),
+        *("verdict", "floor", "ceiling", "threshold", "distance_0", "l_det_0", "inside_domain", "psnr"),
+        *("in_distribution", "percentile", "sha256", "error"),
+    )
     schema_id: Literal["origcli/score/1"] = Field(default="origcli/score/1", alias="schema")
     summary: ScoreSummary | None = None

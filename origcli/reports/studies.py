@@ -1,14 +1,15 @@
 """The reports of the studies on one pipeline: rarity, fixed places, popularity (supplement 3, 5, 6.1)."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from origcli.reports.envelope import Estimate, Name, Record, Report
+from origcli.reports.envelope import Estimate, Name, Record, Report, Result, Row
 from origcli.reports.score import GroupPoint
 
 
-class RarityResult(Record):
+class RarityResult(Result):
     """The query pictures of one category."""
 
     category: Literal["common", "rare", "unseen"]
@@ -18,6 +19,20 @@ class RarityResult(Record):
     originality: Estimate
     tokens_needed: dict[str, int] = Field(description="images by tokens needed: `1`, `> 5`, `undecided` …")
     dataset_hash: str = Field(description="of the recipe that the queries were made from")
+
+    def rows(self) -> Iterator[Row]:
+        """One row per category and token count."""
+        for point in self.curve:
+            yield {
+                "category": self.category,
+                "images": self.images,
+                "out_of_domain": self.out_of_domain,
+                "m": point.m,
+                **point.distance.cells("distance"),
+                "l_det": point.l_det.value,
+                **self.originality.cells("originality"),
+                "tokens_needed": "; ".join(f"{text}: {n}" for text, n in self.tokens_needed.items()),
+            }
 
 
 class PairTest(Record):
@@ -52,12 +67,16 @@ class RaritySummary(Record):
 class RarityReport(Report[RarityResult]):
     """`origcli rarity`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("category", "images", "out_of_domain", "m", "distance", "distance_low", "distance_high", "l_det"),
+        *("originality", "originality_low", "originality_high", "tokens_needed", "path", "error"),
+    )
     schema_id: Literal["origcli/rarity/1"] = Field(default="origcli/rarity/1", alias="schema")
     summary: RaritySummary | None = None
     figures: tuple[str, ...] = ()
 
 
-class FixedLocationResult(Record):
+class FixedLocationResult(Result):
     """One query whose elements stand in fixed places, and its one-token drawings."""
 
     id: Name
@@ -67,6 +86,14 @@ class FixedLocationResult(Record):
     matched: int = Field(ge=0, description="of them, those that the detector found in the drawing")
     distance: Estimate = Field(description="mean distance of matched elements from their place, in widths")
     chance: Estimate = Field(description="that of as many elements at uniform places, matched alike")
+
+    def rows(self) -> Iterator[Row]:
+        """One row per query."""
+        yield {
+            **{name: getattr(self, name) for name in ("id", "caption", "drawings", "elements", "matched")},
+            **self.distance.cells("distance"),
+            "chance": self.chance.value,
+        }
 
 
 class FixedLocationSummary(Record):
@@ -89,12 +116,16 @@ class FixedLocationSummary(Record):
 class FixedLocationReport(Report[FixedLocationResult]):
     """`origcli fixed-location`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("id", "caption", "drawings", "elements", "matched", "distance", "distance_low", "distance_high"),
+        *("chance", "path", "error"),
+    )
     schema_id: Literal["origcli/fixed-location/1"] = Field(default="origcli/fixed-location/1", alias="schema")
     summary: FixedLocationSummary | None = None
     figures: tuple[str, ...] = ()
 
 
-class PopularityResult(Record):
+class PopularityResult(Result):
     """Common pictures that the model was trained on, or fresh ones of the same recipe."""
 
     group: Literal["trained", "fresh"]
@@ -102,6 +133,13 @@ class PopularityResult(Record):
     out_of_domain: int = Field(default=0, ge=0)
     distance: Estimate = Field(description="mean d(1)")
     dataset_hash: str | None = Field(default=None, description="of the recipe that the pictures are of")
+
+    def rows(self) -> Iterator[Row]:
+        """One row per group."""
+        yield {
+            **{name: getattr(self, name) for name in ("group", "images", "out_of_domain")},
+            **self.distance.cells("distance"),
+        }
 
 
 class PopularitySummary(Record):
@@ -119,5 +157,8 @@ class PopularitySummary(Record):
 class PopularityReport(Report[PopularityResult]):
     """`origcli popularity`."""
 
+    columns: ClassVar[tuple[str, ...]] = (
+        *("group", "images", "out_of_domain", "distance", "distance_low", "distance_high", "path", "error"),
+    )
     schema_id: Literal["origcli/popularity/1"] = Field(default="origcli/popularity/1", alias="schema")
     summary: PopularitySummary | None = None

@@ -16,10 +16,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from origcli.errors import InputError
-from origcli.reports.envelope import Record, Report
+from origcli.reports.envelope import Record, Report, Result
 from origcli.reports.schema import SCHEMAS
 from origcli.reports.spreadsheet import csv_text as csv_text
-from origcli.reports.tables import columns, last_rows, result_rows
 from origcli.runtime.run_directory import atomic_file, read_json, storage_error
 
 _NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]")
@@ -67,27 +66,27 @@ def _indented(text: str, spaces: int) -> str:
 
 
 def write_report(
-    directory: Path, report: Report[Any], results: Iterable[Record] | None = None, name: str = "report"
+    directory: Path, report: Report[Any], results: Iterable[Result] | None = None, name: str = "report"
 ) -> None:
     """Writes NAME.json and NAME.csv into a directory in one pass over the results.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written; the old files are kept.
     """
-    names = columns(report)
+    names = report.columns
     with ExitStack() as stack:
         json_file = stack.enter_context(atomic_file(directory / f"{name}.json"))
         csv_file = stack.enter_context(atomic_file(directory / f"{name}.csv"))
         csv_file.write(csv_text((), names).encode())
 
-        def tabulated() -> Iterator[Record]:
+        def tabulated() -> Iterator[Result]:
             for result in report.results if results is None else results:
-                csv_file.write(csv_text(result_rows(result), names, header=False).encode())
+                csv_file.write(csv_text(result.rows(), names, header=False).encode())
                 yield result
 
         for chunk in json_chunks(report, tabulated()):
             json_file.write(chunk.encode())
-        csv_file.write(csv_text(last_rows(report), names, header=False).encode())
+        csv_file.write(csv_text(report.last_rows(), names, header=False).encode())
 
 
 def read_report(path: Path, expected: str | None = None) -> Report[Any]:

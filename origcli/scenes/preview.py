@@ -1,16 +1,17 @@
 """A contact sheet of a data set: pictures with the boxes of what can be seen, over their captions."""
 
 from base64 import b64encode
+from collections.abc import Iterator
 from html import escape
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
 from origcli.runtime.run_directory import make_directory, write_bytes
-from origcli.scenes.dataset import Dataset
+from origcli.scenes.png import Pixels
 
 _CELL = 256
 _GAP = 12
@@ -22,7 +23,28 @@ _BOX = (255, 140, 0)
 _HIDDEN = (150, 150, 150)  # the box of an element more than half of which is hidden
 
 
-def write_preview(dataset: Dataset, path: Path) -> None:
+class Images(Protocol):
+    """What a contact sheet is made of: a data set, or what reads like one."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def resolution(self) -> int:
+        """Width and height of the images in pixels."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def read_records(self) -> Iterator[dict[str, Any]]:
+        """The metadata of each image in order."""
+
+    def picture(self, record: dict[str, Any]) -> Pixels:
+        """The image of a record."""
+
+
+def write_preview(dataset: Images, path: Path) -> None:
     """Writes the contact sheet of a data set as a PNG file.
 
     Raises:
@@ -32,7 +54,7 @@ def write_preview(dataset: Dataset, path: Path) -> None:
     write_bytes(path, _png(contact_sheet(dataset)))
 
 
-def html_preview(dataset: Dataset) -> str:
+def html_preview(dataset: Images) -> str:
     """What the data set is, over its first pictures."""
     picture = b64encode(_png(contact_sheet(dataset, _IN_A_NOTEBOOK))).decode("ascii")
     told = f"{len(dataset):,} pictures of {dataset.resolution} pixels in {dataset.path}"
@@ -45,7 +67,7 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def contact_sheet(dataset: Dataset, most: int = _MOST) -> Image.Image:
+def contact_sheet(dataset: Images, most: int = _MOST) -> Image.Image:
     """A sheet of the first pictures, small ones enlarged without smoothing."""
     scale = max(_CELL // dataset.resolution, 1)
     side = scale * dataset.resolution

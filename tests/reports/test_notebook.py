@@ -5,7 +5,6 @@ import re
 import pytest
 
 from origcli.reports.schema import SCHEMAS
-from origcli.reports.tables import columns, report_rows
 from tests.reports import samples
 from tests.reports.test_schema import example
 
@@ -14,11 +13,11 @@ from tests.reports.test_schema import example
 def test_every_report_is_a_table_in_a_notebook(name: str) -> None:
     report = example(name)
     text = report._repr_html_()
-    rows = list(report_rows(report))
+    rows = list(report.rows())
     assert text.count("<tr>") == len(rows) + 1
     shown = [heading.replace(" ", "_") for heading in re.findall(r"<th>(.*?)</th>", text)]
-    assert set(shown) <= {*columns(report), "error"} and len(shown) == len(set(shown))
-    assert all(name in shown for name in columns(report) if any(row.get(name) is not None for row in rows))
+    assert set(shown) <= {*report.columns, "error"} and len(shown) == len(set(shown))
+    assert all(name in shown for name in report.columns if any(row.get(name) is not None for row in rows))
 
 
 def test_a_file_name_is_no_markup() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from origcli.errors import InputError, StorageError
-from origcli.reports import spreadsheet, tables, writers
+from origcli.reports import spreadsheet, writers
 from origcli.reports.schema import SCHEMAS, ScoreResult
 from tests.reports import samples
 from tests.reports.test_schema import example
@@ -39,9 +39,9 @@ def test_every_report_is_written_and_read_back(name: str, tmp_path: Path) -> Non
     assert writers.read_report(tmp_path) == report
     assert writers.read_report(tmp_path / "report.json", expected=name) == report
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text("utf-8"))))
-    assert rows and tuple(rows[0]) == tables.columns(report)
-    for row in tables.report_rows(report):
-        assert row.keys() <= {*tables.columns(report)}
+    assert rows and tuple(rows[0]) == report.columns
+    for row in report.rows():
+        assert row.keys() <= {*report.columns}
 
 
 def test_the_csv_has_a_row_an_image_and_m(tmp_path: Path) -> None:
