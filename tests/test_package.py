@@ -107,3 +107,30 @@ def test_one_version_everywhere() -> None:
 def test_the_licence_is_the_affero_one() -> None:
     text = (ROOT / "LICENSE").read_text("utf-8")
     assert text.lstrip().startswith("GNU AFFERO GENERAL PUBLIC LICENSE") and len(text) > 34_000
+
+
+@pytest.mark.fault(45, "no library that a score loads links libGL, X11 or glib, which bare containers lack")
+def test_no_library_needs_a_display() -> None:
+    # In a process of its own: others, such as a browser's driver, may load what they like.
+    code = """
+import pathlib
+import cv2, matplotlib.pyplot, PIL.Image, scipy.optimize, torchvision
+from origcli.detection import yolo
+yolo._ultralytics()
+print(pathlib.Path("/proc/self/maps").read_text())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    loaded = {Path(line.split()[-1]) for line in done.stdout.splitlines() if ".so" in line}
+    assert any(path.name.startswith("cv2") for path in loaded)
+    # What a wheel brings along, as Pillow does libxcb, no machine lacks.
+    of_the_system = {path.name for path in loaded if "site-packages" not in path.parts}
+    graphics = ("libGL", "libX", "libxcb", "libglib", "libgthread")
+    assert not {name for name in of_the_system if name.startswith(graphics)}
+
+
+def test_opencv_comes_without_windows() -> None:
+    names = {re.split(r"[^\w.-]", line)[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert "opencv-python-headless" in names and "opencv-python" not in names
+    assert not [line for line in PROJECT["dependencies"] if line.startswith("ultralytics>")]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors.torch import save
 from torch import Tensor
 
+from origcli.detection.architecture import problem
 from origcli.errors import ModelError, UsageError
 from origcli.models.checkpoints import load_tensors
 from origcli.runtime.provenance import hash_file
@@ -38,7 +39,7 @@ class DetectorCard(BaseModel):
     """What a detector is, apart from its weights.
 
     Attributes:
-        architecture: an ultralytics model file as a mapping.
+        architecture: an ultralytics model file as a mapping, of layers that are read here.
         names: the phrase of each class, in the order of class numbers.
         input_size: side of the square that pictures are scaled to, in pixels.
         weights_sha256: of `detector.safetensors`.
@@ -56,6 +57,13 @@ class DetectorCard(BaseModel):
     calibration: tuple[float, float] = (1.0, 0.0)
     trained_on: tuple[str, ...] = ()
     metrics: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_yolov8(cls, architecture: dict[str, Any]) -> dict[str, Any]:
+        if found := problem(architecture):
+            raise ValueError(found)
+        return architecture
 
     @field_validator("names")
     @classmethod

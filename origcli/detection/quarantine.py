@@ -2,8 +2,8 @@
 
 Its import replaces `PIL.Image.open` and `torch.save`, sets variables of the environment, thread counts,
 print options and warning filters, writes a settings file, and looks the network up; its functions log to
-stdout. Inside the quarantine it is told to stay offline, silent and out of the home directory; after it
-everything is as it was.
+stdout. Inside the quarantine there is no network, and it is told to stay silent and out of the home
+directory; after it everything is as it was.
 """
 
 import os
@@ -18,6 +18,8 @@ import cv2
 import numpy as np
 import PIL.Image
 import torch
+
+from origcli.runtime.network import no_network
 
 # Read by ultralytics while it is imported, and never again.
 _VARIABLES = {
@@ -36,6 +38,7 @@ def quarantine(config_directory: Path) -> Iterator[None]:
         config_directory: where it may keep its settings file.
     """
     with ExitStack() as stack:
+        stack.enter_context(no_network())
         stack.enter_context(_environment({**_VARIABLES, "YOLO_CONFIG_DIR": str(config_directory)}))
         stack.enter_context(_functions())
         stack.enter_context(_switches())

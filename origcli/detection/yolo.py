@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from origcli.detection.architecture import problem
 from origcli.detection.card import DetectorCard, read_card, read_weights, read_yaml
 from origcli.detection.detector import Detection
 from origcli.detection.quarantine import quarantine
@@ -105,6 +106,8 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     Raises:
         ModelError: the file does not describe one, or names something that is no known layer.
     """
+    if found := problem(architecture):
+        raise ModelError(f"not a detector's architecture: {found}")
     parts = _ultralytics()
     with _quarantine():
         try:

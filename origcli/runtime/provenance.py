@@ -16,6 +16,7 @@ import origcli
 from origcli.runtime.paths import path_text
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "dreamsim", "ultralytics", "numpy", "pillow")
+_DISTRIBUTIONS = {"ultralytics": "ultralytics-opencv-headless"}  # where a package comes under another name
 
 
 @cache
@@ -24,7 +25,7 @@ def package_versions() -> dict[str, str]:
     versions = {"origcli": origcli.__version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            versions[name] = metadata.version(name)
+            versions[name] = metadata.version(_DISTRIBUTIONS.get(name, name))
         except metadata.PackageNotFoundError:
             continue
     return versions
