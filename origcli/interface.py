@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from origcli.cli.options import existing, preset_names, run_path
 from origcli.errors import nearest
+from origcli.files import expanded
 from origcli.runtime.distributed import alone
 from origcli.runtime.progress import load_tqdm, open_progress
 
@@ -164,7 +165,7 @@ def draw(
     from origcli.inversion import drawing as pictures
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    file = None if embeddings is None else Path(embeddings)
+    file = None if embeddings is None else _path(embeddings)
     settings = _settings(run)
     with _opened(settings, run, "draw", [Path(model).name]) as runtime:
         rows = pictures.run(model, texts, images, settings, runtime, embeddings=file)
@@ -206,7 +207,7 @@ def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -
     settings = _settings(run, synth={"count": count})
     return write_dataset(
         Recipe(settings.synth, settings.runtime.seed),
-        Path(directory),
+        _path(directory),
         workers=settings.runtime.threads or available_cores(),
         existing=existing(run.get("resume", False), run.get("force", False)),
         progress=open_progress(run.get("quiet", False)),
@@ -222,8 +223,8 @@ def train_vae(dataset: AnyPath, **run: Unpack[Run]) -> "TrainVaeReport":
     from origcli.training import vae
 
     settings = _settings(run)
-    with _opened(settings, run, "vae", [Path(dataset).name]) as runtime:
-        return vae.run(Path(dataset), settings, runtime, resume=run.get("resume", False))
+    with _opened(settings, run, "vae", [_path(dataset).name]) as runtime:
+        return vae.run(_path(dataset), settings, runtime, resume=run.get("resume", False))
 
 
 def train_unet(dataset: AnyPath, vae: AnyPath, **run: Unpack[Run]) -> "TrainUnetReport":
@@ -235,8 +236,8 @@ def train_unet(dataset: AnyPath, vae: AnyPath, **run: Unpack[Run]) -> "TrainUnet
     from origcli.training import unet
 
     settings = _settings(run)
-    with _opened(settings, run, "unet", [Path(dataset).name]) as runtime:
-        return unet.run(Path(dataset), Path(vae), settings, runtime, resume=run.get("resume", False))
+    with _opened(settings, run, "unet", [_path(dataset).name]) as runtime:
+        return unet.run(_path(dataset), _path(vae), settings, runtime, resume=run.get("resume", False))
 
 
 def train_detector(datasets: Paths, **run: Unpack[Run]) -> "TrainDetectorReport":
@@ -247,10 +248,14 @@ def train_detector(datasets: Paths, **run: Unpack[Run]) -> "TrainDetectorReport"
     """
     from origcli.training import detector
 
-    paths = [Path(word) for word in _words(datasets)]
+    paths = [_path(word) for word in _words(datasets)]
     settings = _settings(run)
     with _opened(settings, run, "detector", [path.name for path in paths[:1]]) as runtime:
         return detector.run(paths, settings, runtime, resume=run.get("resume", False))
+
+
+def _path(path: AnyPath) -> Path:
+    return Path(expanded(str(path)))
 
 
 def _words(paths: Paths) -> list[str]:
@@ -280,7 +285,7 @@ def _settings(run: Run, **sections: Mapping[str, Any]) -> "Settings":
         given[name] = {**given.get(name, {}), **named}
     config, preset = run.get("config"), run.get("preset")
     names = preset_names(preset) if isinstance(preset, str) else preset
-    return resolve(given, presets=names, config=None if config is None else Path(config))[0]
+    return resolve(given, presets=names, config=None if config is None else _path(config))[0]
 
 
 @contextmanager
@@ -288,7 +293,7 @@ def _opened(settings: "Settings", run: Run, command: str, names: Sequence[str]) 
     from origcli.runtime.context import open_runtime
 
     resume, force = run.get("resume", False), run.get("force", False)
-    asked = None if run.get("out") is None else Path(run["out"])
+    asked = None if run.get("out") is None else _path(run["out"])
     target = run_path(command, asked, names, resume or force)
     progress = open_progress(run.get("quiet", False))
     with (

@@ -137,7 +137,7 @@ def test_shapes_that_no_network_has_are_told(section: str, values: dict[str, Any
         resolve({section: values}, environment={})
 
 
-@pytest.mark.parametrize("content", [None, b"[score", b"\xff\xfe", b"a = " + b"[" * 50_000])
+@pytest.mark.parametrize("content", [None, b"[score", b"\xff\xfa", b"a = " + b"[" * 50_000])
 def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "origcli.toml").write_bytes(content)
@@ -150,3 +150,31 @@ def test_settings_cannot_be_changed() -> None:
     settings, _ = resolve(environment={})
     with pytest.raises(Exception, match="frozen"):
         settings.score.images = 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes("[score]\r\nimages = 7\r\n".encode(encoding))
+    assert resolve(config=path, environment={})[0].score.images == 7
+
+
+def test_empty_variables_count_as_not_set() -> None:
+    usual = resolve(environment={})[0]
+    names = [name for section, table in usual for field in type(table).model_fields
+             for name in variables_of(section, field)]  # fmt: skip
+    for text in ("", " "):
+        settings, origins = resolve(environment=dict.fromkeys([*names, "ORIGCLI_OF_TOMORROW"], text))
+        assert settings == usual and "environment" not in origins.values()
+
+
+def test_home_directories_are_found_wherever_a_path_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "mine.toml"
+    path.write_text('[score]\ndetector = "~/d"\n')
+    environment = {"ORIGCLI_SCORE_REFERENCE": "~/r.json"}
+    settings, _ = resolve({"score": {"model": "~/m"}}, config=path, environment=environment)
+    score = settings.score
+    assert (score.detector, score.reference, score.model) == ("/home/me/d", "/home/me/r.json", "/home/me/m")

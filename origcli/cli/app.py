@@ -134,5 +134,5 @@ def _is_out_of_memory(problem: BaseException) -> bool:
 
 def _stop(problem: OrigError, cause: BaseException) -> NoReturn:
     """Says what is wrong and exits; ORIGCLI_DEBUG=1 shows where it came from as well."""
-    present.error(problem, cause if os.environ.get("ORIGCLI_DEBUG") else None)
+    present.error(problem, cause if os.environ.get("ORIGCLI_DEBUG", "0") not in ("", "0") else None)
     raise SystemExit(int(problem.exit_code))

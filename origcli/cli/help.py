@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from origcli.cli import mistakes, present
 from origcli.cli.options import COMPUTE, OUTPUT, RUN
+from origcli.files import expanded
 
 WIDEST = 100
 ARGUMENTS = "Arguments"
@@ -60,7 +62,7 @@ def short_summary(command: Any) -> str:
 
 @contextmanager
 def _section(formatter: Any, name: str) -> Iterator[None]:
-    bold = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    bold = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     with formatter.section(typer.style(name, bold=True) if bold else name):
         yield
 
@@ -92,6 +94,15 @@ def _show_help(context: Any, parameter: Any, asked: bool) -> None:
         raise typer.Exit
 
 
+def _at_home(value: Any) -> Any:
+    """A value of the command line with `~` expanded, which a shell does not do in `--out=~/o`."""
+    if isinstance(value, Path):
+        return Path(expanded(str(value)))
+    if isinstance(value, list | tuple):
+        return type(value)(_at_home(each) for each in value)
+    return expanded(value) if type(value) is str else value  # members of an Enum stay what they are
+
+
 class Command(TyperCommand):
     """A command whose options are listed in groups."""
 
@@ -115,9 +126,11 @@ class Command(TyperCommand):
         return pieces
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """A mistake among the words is one of this command's."""
+        """A mistake among the words is one of this command's; `~` in any of them is a home directory."""
         with mistakes.about(ctx):
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+        ctx.params = {name: _at_home(value) for name, value in ctx.params.items()}
+        return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the groups of arguments and options."""

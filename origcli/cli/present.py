@@ -197,7 +197,7 @@ def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], titl
     console = Console(
         file=buffer,
         force_terminal=terminal,
-        no_color=not terminal or "NO_COLOR" in os.environ,
+        no_color=not terminal or bool(os.environ.get("NO_COLOR")),
         width=None if terminal else _UNBOUNDED,
     )
     if title:

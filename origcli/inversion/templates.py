@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from origcli.errors import InputError, UsageError
+from origcli.files import read_text
 
 SLOT = "{S}"
 OBJECT, ART = "object", "art"
@@ -27,12 +28,12 @@ def read_templates(name: str) -> tuple[str, ...]:
         text = resources.files("origcli.inversion.prompts").joinpath(f"{name}.txt").read_text("utf-8")
     else:
         try:
-            text = Path(name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(Path(name))
+        except InputError as problem:
             raise InputError(
-                f"{name}: cannot read the templates: {error}",
+                f"cannot read the templates: {problem.message}",
                 f"give a UTF-8 text file or one of {', '.join(LISTS)}",
-            ) from error
+            ) from problem
     lines = [line.strip() for line in text.splitlines()]
     templates = tuple(line for line in lines if line and not line.startswith("#"))
     if not templates:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import platformdirs
 
+from origcli.files import expanded
 from origcli.runtime.run_directory import make_directory, sweep
 
 _STALE = 24 * 3600.0  # seconds after which nobody still writes a file of the cache
@@ -16,7 +17,7 @@ def cache_directory(name: str = "") -> Path:
     A room is rid of what killed processes left half-written there.
     """
     root = os.environ.get("ORIGCLI_CACHE")
-    path = Path(root) if root else Path(platformdirs.user_cache_dir("origcli"))
+    path = Path(expanded(root)) if root else Path(platformdirs.user_cache_dir("origcli"))
     room = make_directory(path / name)
     if name:
         sweep(room, older_than=_STALE)

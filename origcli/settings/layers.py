@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from origcli.errors import InputError, UsageError, nearest
+from origcli.files import expanded, read_text
 from origcli.settings.sections import Section, Settings
 
 # Variables of the environment that are not settings; see `origcli --help` and the manual.
@@ -52,10 +53,9 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
         InputError: the file is missing, not UTF-8 or not TOML.
         UsageError: it names a section or a field that there is not.
     """
+    text = read_text(path)
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read the configuration file: {error}") from error
+        values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
     for section, table in values.items():
@@ -79,6 +79,8 @@ def fields_of(section: str) -> dict[str, FieldInfo]:
 def environment_values(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """`ORIGCLI_SCORE_IMAGES=8` sets `score.images`; `runtime` needs no name (`ORIGCLI_DEVICE`).
 
+    A variable that is empty counts as not set.
+
     Raises:
         UsageError: a variable starts with `ORIGCLI_` and sets nothing: a setting that is misspelt
             and ignored would be a wrong result.
@@ -89,10 +91,10 @@ def environment_values(environment: Mapping[str, str]) -> dict[str, dict[str, An
         for name, field in fields_of(section).items():
             for variable in variables_of(section, name):
                 known.add(variable)
-                if variable in environment:
+                if environment.get(variable, "").strip():
                     values.setdefault(section, {})[name] = _parse(environment[variable], field)
     for variable in environment:
-        if variable.startswith("ORIGCLI_") and variable not in known:
+        if variable.startswith("ORIGCLI_") and variable not in known and environment[variable].strip():
             raise UsageError(f"the environment variable {variable} sets nothing", nearest(variable, known))
     return values
 
@@ -146,7 +148,7 @@ def resolve(
             if section not in merged:
                 raise UsageError(f"no section is called {section!r}", nearest(section, merged))
             for field, value in table.items():
-                merged[section][field] = value
+                merged[section][field] = expanded(value) if isinstance(value, str) else value
                 origins[f"{section}.{field}"] = origin
     try:
         settings = Settings.model_validate(merged)

@@ -69,6 +69,16 @@ def test_a_variable_that_is_misspelt_is_told(tmp_path: Path) -> None:
     assert done.returncode == 2 and "did you mean 'ORIGCLI_SCORE_IMAGES'?" in done.stderr
 
 
+def test_home_directories_are_found_in_every_word(tmp_path: Path) -> None:
+    """A shell expands `~/o`, but neither `--out=~/o` nor a variable."""
+    home = {**os.environ, "HOME": str(tmp_path), "ORIGCLI_CONFIG": "~/mine.toml", "ORIGCLI_SEED": ""}
+    (tmp_path / "mine.toml").write_text("[synth]\ncount = 3\n")
+    done = run("synth", "~/data", "--preview=~/sheet.png", env=home, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "mine.toml", "sheet.png"}
+    assert done.stdout.startswith(f"3 pictures in {tmp_path}/data")
+
+
 def test_debug_shows_where_it_came_from() -> None:
     done = run("scehma", env={**os.environ, "ORIGCLI_DEBUG": "1"})
     assert done.returncode == 2 and "Traceback" in done.stderr and "Did you mean" in done.stderr

@@ -38,6 +38,13 @@ def test_file_has_one_template_a_line(tmp_path: Path) -> None:
     assert read_templates(str(path)) == ("a sketch of {S}", "été avec {S}, {x}")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_bytes("a sketch of {S}\r\n".encode(encoding))
+    assert read_templates(str(path)) == ("a sketch of {S}",)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"# only a remark\n", b"a photo of a cat\n", b"{S} and {S}\n", b"\xff{S}\n", None]
 )
