@@ -114,6 +114,16 @@ class GateError(OrigError):
     exit_code = ExitCode.GATE
 
 
+def exit_code(codes: set[str]) -> ExitCode:
+    """Of a run in which some images failed, by the codes of what went wrong.
+
+    A breakdown outweighs a file that cannot be read.
+    """
+    if NonFiniteError.code in codes:
+        return ExitCode.NON_FINITE
+    return ExitCode.INPUT if codes else ExitCode.OK
+
+
 class Interrupted(OrigError):
     """SIGINT or SIGTERM asked the run to stop; what was done is kept."""
 

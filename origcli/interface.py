@@ -11,11 +11,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from origcli.cli.options import existing, preset_names, run_path
+from origcli.cli.options import run_path
 from origcli.errors import nearest
 from origcli.files import expanded
 from origcli.runtime.distributed import alone
 from origcli.runtime.progress import load_tqdm, open_progress
+from origcli.runtime.run_directory import existing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -93,7 +94,7 @@ def score(
             error but `report.errors`.
     """
     from origcli.reports.writers import read_report
-    from origcli.runtime.cache import cache_directory
+    from origcli.runtime.cache import SCORES, cache_directory
     from origcli.scoring.run import Request
     from origcli.scoring.run import run as measure
 
@@ -107,7 +108,7 @@ def score(
     settings = _settings(run, score=words)
     inputs = _inputs(images)
     with _opened(settings, run, "score", [one.name for one in inputs]) as runtime:
-        measure(Request(inputs, cache=cache_directory("score")), settings, runtime)
+        measure(Request(inputs, cache=cache_directory(SCORES)), settings, runtime)
         return read_report(runtime.out, "score")  # type: ignore[return-value]
 
 
@@ -274,7 +275,7 @@ def _settings(run: Run, **sections: Mapping[str, Any]) -> "Settings":
     Raises:
         TypeError: a word that no function knows; ignored, it would be a wrong result.
     """
-    from origcli.settings import resolve
+    from origcli.settings import preset_names, resolve
 
     for word in run.keys() - Run.__annotations__.keys():
         raise TypeError(f"unexpected keyword argument {word!r}: {nearest(word, Run.__annotations__)}")

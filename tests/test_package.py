@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import origcli
-from origcli.settings import PRESETS
+from origcli.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -6,7 +6,8 @@ from importlib import resources
 
 import pytest
 
-from origcli.settings import PRESETS, Settings, fields_of, preset_values, resolve
+from origcli.presets import PRESETS
+from origcli.settings import Settings, fields_of, preset_values, resolve
 
 # Every number of the supplement: section, setting, value.
 SUPPLEMENT = [

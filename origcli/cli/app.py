@@ -30,6 +30,7 @@ from origcli.cli import (
     train_unet,
     train_vae,
 )
+from origcli.cli.binding import flag
 from origcli.cli.help import WIDEST, Command, Group
 from origcli.cli.mistakes import usage_error
 from origcli.errors import DeviceError, ExitCode, OrigError
@@ -92,7 +93,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, flag("--version", "Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     pass

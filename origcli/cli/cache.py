@@ -5,24 +5,25 @@ from typing import Annotated, Any
 
 import typer
 
-from origcli.cli import options, present
+from origcli.cli import present
+from origcli.cli.binding import argument
 from origcli.cli.help import Command, Group
+from origcli.cli.run import Run, command
 
 app = typer.Typer(name="cache", cls=Group, help="See and clear what is kept between runs.")
 
 COLUMNS = ("room", "files", "megabytes", "holds", "path")
-SCORE = "score"
-_HOLDS = {
-    SCORE: "learned tokens, drawings and constants of scores, by content",
-    "dreamsim": "weights of DreamSim",
-    "features": "features of training pictures",
-    "hub": "hashes of fetched models",
-    "ultralytics": "settings of ultralytics",
-    "weights": "weights of YOLOv8",
-}
+
+
+def _known() -> list[str]:
+    from origcli.runtime.cache import ROOMS
+
+    return list(ROOMS)
 
 
 def _rooms(root: Path) -> list[dict[str, Any]]:
+    from origcli.runtime.cache import ROOMS
+
     rooms = []
     for room in sorted(path for path in root.iterdir() if path.is_dir()):
         sizes = [path.stat().st_size for path in room.rglob("*") if path.is_file()]
@@ -31,7 +32,7 @@ def _rooms(root: Path) -> list[dict[str, Any]]:
                 "room": room.name,
                 "files": len(sizes),
                 "megabytes": round(sum(sizes) / 1e6, 3),
-                "holds": _HOLDS.get(room.name),
+                "holds": ROOMS.get(room.name),
                 "path": str(room),
             }
         )
@@ -39,7 +40,8 @@ def _rooms(root: Path) -> list[dict[str, Any]]:
 
 
 @app.command("show", cls=Command)
-def show(form: options.FormatOption = options.Format.table) -> None:
+@command({"form"})
+def show(*, run: Run) -> None:
     """Print what the cache holds. Models of the Hugging Face hub are in its own cache.
 
     \b
@@ -48,18 +50,14 @@ def show(form: options.FormatOption = options.Format.table) -> None:
     """
     from origcli.runtime.cache import cache_directory
 
-    present.rows(_rooms(cache_directory()), COLUMNS, form)
+    present.rows(_rooms(cache_directory()), COLUMNS, run.form)
 
 
 @app.command("clear", cls=Command)
 def clear(
     rooms: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="ROOM",
-            help="What to clear; see `origcli cache show`. [default: score]",
-            autocompletion=lambda: list(_HOLDS),
-        ),
+        argument("ROOM", "What to clear; see `origcli cache show`. [default: score]", autocompletion=_known),
     ] = None,
 ) -> None:
     """Remove results of scores, or other rooms, from the cache; what is needed again is made again.
@@ -72,14 +70,14 @@ def clear(
     import shutil
 
     from origcli.errors import UsageError, nearest
-    from origcli.runtime.cache import cache_directory
+    from origcli.runtime.cache import SCORES, cache_directory
     from origcli.runtime.run_directory import storage_error
 
     root = cache_directory()
     known = {room["room"]: room for room in _rooms(root)}
-    for name in rooms or [SCORE]:
-        if name not in known and name != SCORE:
-            raise UsageError(f"the cache has no {name!r}", nearest(name, {SCORE, *known}))
+    for name in rooms or [SCORES]:
+        if name not in known and name != SCORES:
+            raise UsageError(f"the cache has no {name!r}", nearest(name, {SCORES, *known}))
         try:
             shutil.rmtree(root / name, ignore_errors=name not in known)
         except OSError as error:

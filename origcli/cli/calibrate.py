@@ -3,55 +3,44 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from origcli.cli import options, present
+from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.run import ALL, Run, command
 
 SHOWN = ("model", "metric", "threshold", "threshold_low", "threshold_high", "ceiling", "psnr_limit")
 
 
+@command(ALL - {"resume", "dry_run"})
 def calibrate(
     pictures: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PICTURES…",
-            help="A data set that the model was not trained on; or pictures without captions.",
-            show_default=False,
-        ),
+        argument("PICTURES…", "A data set that the model was not trained on; or pictures without captions."),
     ],
     model: options.ModelOption = None,
     metric: options.MetricOption = None,
     detector: options.DetectorOption = None,
-    queries: Annotated[
-        int, typer.Option("--queries", metavar="N", help="Captioned pictures for the threshold.", min=1)
-    ] = 60,
+    queries: Annotated[int, option("--queries", "N", "Captioned pictures for the threshold.", min=1)] = 60,
     psnr_images: Annotated[
-        int, typer.Option("--psnr-images", metavar="N", help="Most pictures for the PSNR limit.", min=2)
+        int, option("--psnr-images", "N", "Most pictures for the PSNR limit.", min=2)
     ] = 500,
     images: Annotated[
-        int | None, typer.Option("--images", metavar="N", help="Drawings of a caption. [default: 20]")
+        int | None,
+        option("--images", "N", "Drawings of a caption."),
+        Sets("score.images"),
     ] = None,
     ceiling_images: Annotated[
         int | None,
-        typer.Option("--ceiling-images", metavar="N", help="Drawings for the ceiling. [default: 64]"),
+        option("--ceiling-images", "N", "Drawings for the ceiling."),
+        Sets("score.ceiling_images"),
     ] = None,
     guidance: options.GuidanceOption = None,
     steps: options.StepsOption = None,
     scheduler: options.SchedulerOption = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write the constants to the model directory's registry.json.")
+        bool, flag("--write", "Write the constants to the model directory's registry.json.")
     ] = False,
-    out: options.OutOption = None,
-    force: options.ForceOption = False,
-    preset: options.PresetOption = None,
-    config: options.ConfigOption = None,
-    seed: options.SeedOption = None,
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    threads: options.ThreadsOption = None,
-    offline: options.OfflineOption = None,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> None:
     """Measure the constants that scores of a model stand on: ceiling, PSNR limit and threshold.
 
@@ -65,32 +54,10 @@ def calibrate(
       origcli calibrate held-out --model runs/shapes/pipeline --write
       origcli calibrate photos/ --model sd15
     """
-    settings = options.load_settings(
-        preset,
-        config,
-        {
-            "score": {
-                "model": model,
-                "metric": metric,
-                "detector": detector,
-                "images": images,
-                "ceiling_images": ceiling_images,
-            },
-            "draw": {"steps": steps, "guidance": guidance, "scheduler": scheduler},
-            "runtime": {
-                "seed": seed,
-                "device": device,
-                "dtype": dtype,
-                "threads": threads,
-                "offline": offline,
-            },
-        },
-    )
-    from origcli.runtime.context import open_runtime
+    settings = run.settings
     from origcli.scoring import calibrate as calibration
 
-    target = options.run_path("calibrate", out, [Path(settings.score.model).name], force)
-    existing = options.existing(resume=False, force=force)
-    with open_runtime(settings.runtime, target, present.progress(quiet), existing) as runtime:
+    target = run.directory("calibrate", [Path(settings.score.model).name])
+    with run.open(settings, target) as runtime:
         report = calibration.run(pictures, queries, psnr_images, settings, runtime, write)
-    present.report(report, form, SHOWN)
+    present.report(report, run.form, SHOWN)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from origcli.cli import options, present
+from origcli.cli.binding import argument
+from origcli.cli.run import Run, command
 
 SHOWN = (
     *("path", "run", "tokens_needed", "originality", "originality_low", "originality_high"),
@@ -13,19 +13,14 @@ SHOWN = (
 )
 
 
+@command({"out", "force", "form", "quiet"})
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN RUN…",
-            help="Directories of score runs, or their report.json; the first is the base.",
-            show_default=False,
-        ),
+        argument("RUN RUN…", "Directories of score runs, or their report.json; the first is the base."),
     ],
-    out: options.OutOption = None,
-    force: options.ForceOption = False,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> None:
     """Compare score runs of the same images: what has a fine-tuned model learned that its base had not?
 
@@ -44,15 +39,15 @@ def compare(
     from origcli.scoring import compare as comparison
 
     report, compared = comparison.compare(runs)
-    target = options.run_path("compare", out, [compared[-1].directory.resolve().name], force)
-    with RunDirectory(target, options.existing(resume=False, force=force)):
+    target = run.directory("compare", [compared[-1].directory.resolve().name])
+    with RunDirectory(target, run.existing):
         comparison.write(target, report, compared)
-    present.report(report, form, SHOWN)
-    if form is options.Format.table and report.summary is not None:
+    present.report(report, run.form, SHOWN)
+    if run.form is options.Format.table and report.summary is not None:
         present.write("\n")
         for one in report.results if len(report.results) == 1 else ():
             for difference in one.differences:
                 present.paragraph(difference.words)
         for group in report.summary.groups:
             present.paragraph(f"{group.group}: {group.words}" if group.group else group.words)
-    present.progress(quiet).say(f"report: {target / 'report.html'}")
+    run.progress.say(f"report: {target / 'report.html'}")

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from origcli.cli import options, present
+from origcli.cli.binding import argument, flag
 from origcli.cli.help import Command, Group
+from origcli.cli.run import Run, command
 from origcli.errors import UsageError, nearest
 
 app = typer.Typer(name="config", cls=Group, help="See the settings that presets, files and variables give.")
@@ -15,17 +17,15 @@ COLUMNS = ("setting", "value", "origin", "variable")
 
 
 @app.command("show", cls=Command)
+@command({"preset", "config", "form"})
 def show(
     section: Annotated[
         str | None,
-        typer.Argument(help="Show this section alone, e.g. score.", autocompletion=lambda: _sections()),
+        argument("SECTION", "Show this section alone, e.g. score.", autocompletion=lambda: _sections()),
     ] = None,
-    toml: Annotated[
-        bool, typer.Option("--toml", help="Print a configuration file to start from (--config).")
-    ] = False,
-    preset: options.PresetOption = None,
-    config: options.ConfigOption = None,
-    form: options.FormatOption = options.Format.table,
+    toml: Annotated[bool, flag("--toml", "Print a configuration file to start from (--config).")] = False,
+    *,
+    run: Run,
 ) -> None:
     """Print every setting, where it came from, and the variable that would change it.
 
@@ -38,9 +38,9 @@ def show(
       origcli config show invert --toml > origcli.toml
       ORIGCLI_SCORE_IMAGES=8 origcli config show score --format json
     """
-    from origcli.settings import resolve, variables_of
+    from origcli.settings import preset_names, resolve, variables_of
 
-    settings, origins = resolve(presets=options.preset_names(preset), config=config)
+    settings, origins = resolve(presets=preset_names(run.preset), config=run.config)
     values = settings.model_dump(mode="json")
     if section is not None:
         if section not in values:
@@ -52,14 +52,14 @@ def show(
     rows = [
         {
             "setting": f"{name}.{field}",
-            "value": value if form in (options.Format.json, options.Format.jsonl) else _shown(value),
+            "value": value if run.form in (options.Format.json, options.Format.jsonl) else _shown(value),
             "origin": origins[f"{name}.{field}"],
             "variable": variables_of(name, field)[-1],
         }
         for name, table in values.items()
         for field, value in table.items()
     ]
-    present.rows(rows, COLUMNS, form)
+    present.rows(rows, COLUMNS, run.form)
 
 
 def _sections() -> list[str]:

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from origcli.cli import options, present
+from origcli.cli.binding import flag
+from origcli.cli.run import Run, command
 from origcli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ _ENOUGH_DISK = 10e9
 _ENOUGH_MEMORY = 4e9
 
 
+@command({"device", "form"})
 def doctor(
     model: options.ModelOption = None,
     metric: options.MetricOption = None,
     detector: options.DetectorOption = None,
-    device: options.DeviceOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    form: options.FormatOption = options.Format.table,
+    as_json: Annotated[bool, flag("--json", "The same as --format json.")] = False,
+    *,
+    run: Run,
 ) -> None:
     """Show devices, memory, versions, caches, and which models and metrics are ready.
 
@@ -38,13 +39,8 @@ def doctor(
     """
     from origcli.runtime.device import select_device
     from origcli.scoring.readiness import check_fetched, check_score, chosen_model
-    from origcli.settings import resolve
 
-    flags = {
-        "runtime": {"device": device},
-        "score": {"model": model, "metric": metric, "detector": detector},
-    }
-    settings = resolve(flags)[0]
+    settings = run.settings
     chosen = select_device(settings.runtime.device)
     score = settings.score
     needed = check_score(score.model, chosen.type, score.metric, score.detector)
@@ -59,7 +55,7 @@ def doctor(
         **_facts(),
     }
     rows = [_row(check) for check in checks]
-    present.rows(rows, COLUMNS, options.Format.json if as_json else form, whole=report)
+    present.rows(rows, COLUMNS, options.Format.json if as_json else run.form, whole=report)
     if not ready:
         raise ModelError(
             f"a score cannot run yet: {', '.join(check.name for check in missing)}",

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from origcli.cli import options, present
+from origcli.cli.binding import argument, flag, option
+from origcli.cli.run import Run, command
 from origcli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -14,35 +14,33 @@ COLUMNS = ("name", "state", "gigabytes", "variant", "what", "source", "path")
 SHOWN = tuple(name for name in COLUMNS if name != "source")  # an address fills a terminal
 
 
+@command({"offline", "form", "quiet"})
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="NAME",
-            help="sd15, sd14, bert, clip, dreamsim, dreamsim:BRANCH, yolov8n, or OWNER/NAME[@REVISION] "
+        argument(
+            "NAME",
+            "sd15, sd14, bert, clip, dreamsim, dreamsim:BRANCH, yolov8n, or OWNER/NAME[@REVISION] "
             "of the hub.",
             autocompletion=lambda: _names(),
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--list", help="List what can be fetched and what is here.")] = False,
+    show: Annotated[bool, flag("--list", "List what can be fetched and what is here.")] = False,
     verify: Annotated[
         bool,
-        typer.Option(
-            "--verify", help="Read what is here and compare it with the hashes recorded when it came."
-        ),
+        flag("--verify", "Read what is here and compare it with the hashes recorded when it came."),
     ] = False,
     variant: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--variant",
-            metavar="NAME",
-            autocompletion=lambda: ["fp16"],
-            help="fp16: weight files of half the size, for --dtype fp16. [default: the full ones]",
+            "NAME",
+            "fp16: weight files of half the size, for --dtype fp16. [default: the full ones]",
+            words=("fp16",),
         ),
     ] = None,
-    offline: options.OfflineOption = None,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> None:
     """Fetch models and metrics ahead, so that later runs need no network.
 
@@ -58,7 +56,6 @@ def fetch(
       origcli fetch --verify
       origcli fetch sd15 dreamsim --offline
     """
-    from origcli.settings import resolve
     from origcli.weights import fetching
 
     if variant not in (None, "fp16"):
@@ -67,16 +64,15 @@ def fetch(
         )
     if not names and not (show or verify):
         raise UsageError("nothing to fetch", "name what to fetch, or list it with: origcli fetch --list")
-    progress = present.progress(quiet)
-    stay = show or verify or resolve({"runtime": {"offline": offline}})[0].runtime.offline
+    stay = show or verify or run.settings.runtime.offline
     states = []
     for name in names or fetching.names():
         state = fetching.state(name, verify=verify or not stay, variant=variant)
         if not stay and (not state.ready or state.variant not in (variant, None)):
-            state = fetching.fetch(name, progress, variant=variant)
+            state = fetching.fetch(name, run.progress, variant=variant)
         states.append(state)
-    shown = SHOWN if form is options.Format.table else COLUMNS
-    present.rows([_row(state) for state in states], shown, form)
+    shown = SHOWN if run.form is options.Format.table else COLUMNS
+    present.rows([_row(state) for state in states], shown, run.form)
     _check(states, missing_is_wrong=bool(names) and not show)
 
 

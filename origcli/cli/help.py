@@ -70,7 +70,7 @@ def _section(formatter: Any, name: str) -> Iterator[None]:
 def _write_parameters(command: Any, context: Any, formatter: Any) -> None:
     for name, parameters in parameter_groups(command, context).items():
         with _section(formatter, name):
-            formatter.write_dl([_record(parameter, context) for parameter in parameters])
+            formatter.write_dl([help_record(parameter, context) for parameter in parameters])
 
 
 def argument_name(argument: Any) -> str:
@@ -78,9 +78,17 @@ def argument_name(argument: Any) -> str:
     return argument.display_name_raw.rstrip("…").upper() + ("..." if argument.nargs != 1 else "")
 
 
-def _record(parameter: Any, context: Any) -> tuple[str, str]:
+def help_record(parameter: Any, context: Any) -> tuple[str, str]:
+    """The names of an option or argument, and what is said of it: its help, then its default.
+
+    The default of an option that sets something is that of the setting (`Sets`), read from the presets.
+    """
     names, text = parameter.get_help_record(context)
-    return (argument_name(parameter) if parameter.param_type_name == "argument" else names), text
+    if parameter.param_type_name == "argument":
+        names = argument_name(parameter)
+    bound = getattr(context.command.callback, "bindings", None)
+    default = bound.default(parameter) if bound is not None else ""
+    return names, f"{text} [default: {default}]" if default else text
 
 
 def _write_commands(commands: Iterable[Any], formatter: Any, column: int) -> None:

@@ -3,144 +3,109 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from origcli.cli import options, present
-from origcli.errors import ExitCode, UsageError
+from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.run import Run, command
+from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
     from origcli.reports.schema import InvertResult
 
-LEARNING = "Learning"
 SHOWN = ("path", "m", "placeholder", "steps", "stop_reason", "l_det", "l_det_0")
 _MOST = 99
 _COUNT = re.compile("[1-9][0-9]?")  # up to _MOST
 PLAN = ("pictures", "tokens", "steps", "batch_size", "unet_samples", "tflop", "minutes", "device")
 
 
+@command()
 def invert(
     images: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGE…",
-            help="Pictures, directories, quoted globs, CSV lists, or - for stdin.",
-            show_default=False,
-        ),
+        argument("IMAGE…", "Pictures, directories, quoted globs, CSV lists, or - for stdin."),
     ],
     tokens: Annotated[
         str | None,
-        typer.Option("--tokens", "-t", metavar="COUNTS", help="Such as 1-5, 3 or 1,2,4. [default: 1-5]"),
+        option("-t --tokens", "COUNTS", "Such as 1-5, 3 or 1,2,4. [default: 1-5]"),
     ] = None,
     model: options.ModelOption = None,
     templates: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--templates",
-            metavar="LIST",
-            autocompletion=lambda: ["auto", "object", "art", "photo"],
-            help="Prompts to learn in: object (auto means that, too), art, photo (the one that is drawn "
-            "from), or a file with a {S} in each line. [default: fast photo, paper auto]",
-            rich_help_panel=LEARNING,
+            "LIST",
+            "Prompts to learn in: object (auto means that, too), art, photo (the one that is drawn "
+            "from), or a file with a {S} in each line.",
+            options.LEARNING,
+            words=("auto", "object", "art", "photo"),
         ),
+        Sets("invert.templates"),
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--init",
-            metavar="START",
-            autocompletion=lambda: ["mean"],
-            help="Start from mean (of the vocabulary), words, or an embeddings file. [default: mean]",
-            rich_help_panel=LEARNING,
+            "START",
+            "Start from mean (of the vocabulary), words, or an embeddings file.",
+            options.LEARNING,
+            words=("mean",),
         ),
+        Sets("invert.initialization"),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            "--invert-steps",
-            metavar="N",
-            help="Most steps of learning. [default: fast 250, paper 2000]",
-            rich_help_panel=LEARNING,
-        ),
-    ] = None,
+    steps: options.InvertStepsOption = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(
-            "--batch-size",
-            metavar="N",
-            help="Samples a step, for each image and number of tokens. [default: fast 6, paper 20]",
-            rich_help_panel=LEARNING,
-        ),
+        option("--batch-size", "N", "Samples a step, for each image and number of tokens.", options.LEARNING),
+        Sets("invert.batch_size"),
     ] = None,
     learning_rate: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--learning-rate",
-            metavar="RATE",
-            autocompletion=lambda: ["auto"],
-            help="Of Adam; auto: two thirds of the root mean square of the model's word vectors. "
-            "[default: fast auto, paper 5e-4]",
-            rich_help_panel=LEARNING,
+            "RATE",
+            "Of Adam; auto: two thirds of the root mean square of the model's word vectors. ",
+            options.LEARNING,
+            words=("auto",),
         ),
+        Sets("invert.learning_rate"),
     ] = None,
     early_stop: Annotated[
         bool | None,
-        typer.Option(
+        flag(
             "--early-stop/--no-early-stop",
-            help="Stop where the loss on a fixed batch has settled. [default: fast yes, paper no]",
-            rich_help_panel=LEARNING,
+            "Stop where the loss on a fixed batch has settled.",
+            options.LEARNING,
         ),
+        Sets("invert.early_stop"),
     ] = None,
     flip: Annotated[
         bool | None,
-        typer.Option(
-            "--flip/--no-flip",
-            help="Learn the mirror image too. It changes what is learned. [default: no]",
-            rich_help_panel=LEARNING,
-        ),
+        flag("--flip/--no-flip", "Learn the mirror image too. It changes what is learned.", options.LEARNING),
+        Sets("invert.flip"),
     ] = None,
     preview_every: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--preview-every",
-            metavar="N",
-            help="Draw from the current tokens every N steps, into previews/. [default: never]",
-            rich_help_panel=options.OUTPUT,
+            "N",
+            "Draw from the current tokens every N steps, into previews/; 0: never.",
+            options.OUTPUT,
         ),
+        Sets("invert.preview_every"),
     ] = None,
     crop: options.CropOption = None,
     together: Annotated[
         int | None,
-        typer.Option(
-            "--together",
-            metavar="N",
-            help="Images whose tokens are learned in one batch. [default: 1]",
-            rich_help_panel=options.COMPUTE,
-        ),
+        option("--together", "N", "Images whose tokens are learned in one batch.", options.COMPUTE),
+        Sets("score.together", unset="1"),
     ] = None,
     micro_batch: Annotated[
         int | None,
-        typer.Option(
-            "--micro-batch",
-            metavar="N",
-            help="Samples through the UNet at once. [default: what memory holds]",
-            rich_help_panel=options.COMPUTE,
-        ),
+        option("--micro-batch", "N", "Samples through the UNet at once.", options.COMPUTE),
+        Sets("invert.micro_batch", unset="what memory holds"),
     ] = None,
     follow_links: options.FollowLinksOption = False,
-    out: options.OutOption = None,
-    resume: options.ResumeOption = False,
-    force: options.ForceOption = False,
-    dry_run: options.DryRunOption = False,
-    preset: options.PresetOption = None,
-    config: options.ConfigOption = None,
-    seed: options.SeedOption = None,
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    threads: options.ThreadsOption = None,
-    compile: options.CompileOption = None,
-    offline: options.OfflineOption = None,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> int:
     """Learn the tokens that make a model redraw pictures: multi-token textual inversion.
 
@@ -157,43 +122,19 @@ def invert(
     """
     from origcli.images.inputs import find_inputs
 
-    progress = present.progress(quiet)
-    inputs = find_inputs(images, follow_links=follow_links, say=progress.say)
-    flags: dict[str, dict[str, Any]] = {
-        "score": {"model": model, "crop": crop, "together": together},
-        "invert": {
-            "templates": templates,
-            "initialization": init,
-            "steps": steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "early_stop": early_stop,
-            "flip": flip,
-            "preview_every": preview_every,
-            "micro_batch": micro_batch,
-        },
-        "runtime": {
-            "seed": seed,
-            "device": device,
-            "dtype": dtype,
-            "threads": threads,
-            "compile": compile,
-            "offline": offline,
-        },
-    }
-    settings = options.load_settings(preset, config, flags)
+    inputs = find_inputs(images, follow_links=follow_links, say=run.progress.say)
+    settings = run.settings
     counts = parse_counts(tokens or f"1-{settings.score.max_tokens}")
 
     from origcli.inversion import sweep
     from origcli.reports.schema import Failure
-    from origcli.runtime.context import open_runtime
     from origcli.runtime.run_directory import read_json
 
-    if dry_run:
-        with open_runtime(settings.runtime, None, progress) as runtime:
-            present.rows([sweep.plan(len(inputs), counts, settings, runtime)], PLAN, form)
+    if run.dry_run:
+        with run.open(settings, None) as runtime:
+            present.rows([sweep.plan(len(inputs), counts, settings, runtime)], PLAN, run.form)
         return int(ExitCode.OK)
-    target = options.run_path("invert", out, [one.name for one in inputs], resume or force)
+    target = run.directory("invert", [one.name for one in inputs])
     table: list[dict[str, Any]] = []
 
     def see(outcome: "InvertResult | Failure") -> None:
@@ -202,14 +143,14 @@ def invert(
         else:
             table.extend(outcome.rows())
 
-    with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
+    with run.open(settings, target) as runtime:
         report = sweep.run(inputs, counts, settings, runtime, see)
-    shown = SHOWN if form is options.Format.table else report.columns
-    whole = read_json(target / "report.json") if form is options.Format.json else None
-    present.rows(table, shown, form, whole=whole)
+    shown = SHOWN if run.form is options.Format.table else report.columns
+    whole = read_json(target / "report.json") if run.form is options.Format.json else None
+    present.rows(table, shown, run.form, whole=whole)
     for failure in report.errors:
-        progress.say(f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}")
-    progress.say(f"report: {target / 'report.json'}")
+        run.progress.say(f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}")
+    run.progress.say(f"report: {target / 'report.json'}")
     return exit_code({failure.code for failure in report.errors})
 
 
@@ -229,10 +170,3 @@ def parse_counts(text: str) -> list[int]:
     if not counts:
         raise UsageError(f"--tokens {text!r}: the range is empty", "write the smaller count first")
     return sorted(counts)
-
-
-def exit_code(codes: set[str]) -> int:
-    """Of a run in which some pictures failed: a breakdown outweighs a file that cannot be read."""
-    if "non-finite" in codes:
-        return int(ExitCode.NON_FINITE)
-    return int(ExitCode.INPUT if codes else ExitCode.OK)

@@ -14,7 +14,7 @@ from origcli.cli.options import Format
 from origcli.errors import OrigError, StorageError
 from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
-from origcli.runtime.progress import Progress, forgiving, one_line, open_progress
+from origcli.runtime.progress import forgiving, one_line
 
 if TYPE_CHECKING:
     from origcli.reports.envelope import Report
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 _WIDEST_PARAGRAPH = 100
 _UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
 BYTE_ORDER_MARK = "\ufeff"
-
-
-def progress(quiet: bool) -> Progress:
-    """Progress on stderr in the form that fits."""
-    return open_progress(quiet)
 
 
 def prepare_streams() -> None:

@@ -1,41 +1,34 @@
 """`origcli rarity`: does the measure rank what a model saw often, seldom and never?"""
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from origcli.cli import options, present
-from origcli.cli.score import CACHE
+from origcli.cli.binding import Sets, option
+from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode
 
 COLUMNS = ("score", "images", "common", "rare", "unseen", "in_order", "kendall_tau", "low", "high", "p_value")
 
 
+@command(ALL - {"dry_run"})
 def rarity(
     model: options.ShapesModelOption = None,
     queries: Annotated[
-        int | None, typer.Option("--queries", metavar="N", help="Pictures a category. [default: 20]")
+        int | None,
+        option("--queries", "N", "Pictures a category."),
+        Sets("rarity.queries"),
     ] = None,
     max_tokens: options.MaxTokensOption = None,
     images: Annotated[
         int | None,
-        typer.Option("--images", metavar="N", help="Drawings for each number of tokens. [default: 20]"),
+        option("--images", "N", "Drawings for each number of tokens."),
+        Sets("score.images"),
     ] = None,
     detector: options.DetectorOption = None,
     cache: options.CacheOption = True,
-    out: options.OutOption = None,
-    resume: options.ResumeOption = False,
-    force: options.ForceOption = False,
-    preset: options.PresetOption = None,
-    config: options.ConfigOption = None,
-    seed: options.SeedOption = None,
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    threads: options.ThreadsOption = None,
-    offline: options.OfflineOption = None,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> int:
     """Does the measure rank common < rare < unseen? Score pairs that a model saw often, seldom and never.
 
@@ -50,31 +43,14 @@ def rarity(
       origcli rarity --out runs/rarity --resume
       origcli rarity --model runs/unet/pipeline --detector runs/detector/detector --preset small
     """
-    flags: dict[str, dict[str, Any]] = {
-        "rarity": {"queries": queries},
-        "score": {
-            "model": model,
-            "max_tokens": max_tokens,
-            "images": images,
-            "detector": detector,
-        },
-        "runtime": {
-            "seed": seed,
-            "device": device,
-            "dtype": dtype,
-            "threads": threads,
-            "offline": offline,
-        },
-    }
-    settings = options.load_shapes_settings(preset, config, flags)
-    from origcli.runtime.cache import cache_directory
-    from origcli.runtime.context import open_runtime
-    from origcli.studies.rarity import run
+    from origcli.runtime.cache import SCORES, cache_directory
+    from origcli.studies.queries import shapes_alone
+    from origcli.studies.rarity import run as study
 
-    target = out or Path("runs") / "rarity"
-    progress = present.progress(quiet)
-    with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
-        report = run(settings, runtime, cache_directory(CACHE) if cache else None)
+    settings = shapes_alone(run.settings)
+    target = run.out or Path("runs") / "rarity"
+    with run.open(settings, target) as runtime:
+        report = study(settings, runtime, cache_directory(SCORES) if cache else None)
     rows = [
         {
             "score": test.score,
@@ -88,6 +64,6 @@ def rarity(
         }
         for test in (report.summary.tests if report.summary else ())
     ]
-    present.rows(rows, COLUMNS, form, whole=report.to_json())
-    progress.say(f"report: {target / 'report.json'}; every picture: {target / 'score' / 'report.html'}")
+    present.rows(rows, COLUMNS, run.form, whole=report.to_json())
+    run.progress.say(f"report: {target / 'report.json'}; every picture: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -5,27 +5,31 @@ from typing import Annotated
 
 import typer
 
-from origcli.cli import options, present
+from origcli.cli import present
+from origcli.cli.binding import argument, flag, option
 from origcli.cli.help import Command, Group
+from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError
 
 app = typer.Typer(name="report", cls=Group, help="Join the reports of score runs, or draw them again.")
 
-FiguresOption = Annotated[bool, typer.Option("--figures", help="Draw figures for print of every image, too.")]
+FiguresOption = Annotated[bool, flag("--figures", "Draw figures for print of every image, too.")]
 
 
 @app.command("merge", cls=Command)
+@command({"force"})
 def merge(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR…", help="Directories of finished runs.", show_default=False),
+        argument("DIR…", "Directories of finished runs."),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="DIR", help="Where the joined run goes.", show_default=False),
+        option("-o --out", "DIR", "Where the joined run goes.", show_default=False),
     ],
-    force: options.ForceOption = False,
     figures: FiguresOption = False,
+    *,
+    run: Run,
 ) -> int:
     """Join score runs, such as the shards of one, into one report: the bytes that one run would give.
 
@@ -39,7 +43,7 @@ def merge(
 
     if out.resolve() in [run.resolve() for run in runs]:
         raise UsageError(f"{out}: would be written over while it is read", "give --out another directory")
-    with RunDirectory(out, options.existing(resume=False, force=force)):
+    with RunDirectory(out, run.existing):
         report = archive.merge(runs, out, figures)
     present.write(f"{out / 'report.html'}\n")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)
@@ -47,7 +51,7 @@ def merge(
 
 @app.command("render", cls=Command)
 def render(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a finished score run.")],
+    run: Annotated[Path, argument("DIR", "Directory of a finished score run.")],
     figures: FiguresOption = False,
 ) -> None:
     """Write the reports, pages and figures of a score run anew, without computing anything.

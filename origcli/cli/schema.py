@@ -3,9 +3,8 @@
 from importlib import resources
 from typing import Annotated
 
-import typer
-
 from origcli.cli import present
+from origcli.cli.binding import argument
 from origcli.errors import UsageError, nearest
 
 
@@ -18,7 +17,7 @@ def _names() -> list[str]:
 def schema(
     command: Annotated[
         str | None,
-        typer.Argument(help="The command whose report it describes.", autocompletion=_names),
+        argument("COMMAND", "The command whose report it describes.", autocompletion=_names),
     ] = None,
 ) -> None:
     """Print the JSON Schema of a command's report; without a command, the commands that have one.

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from origcli.cli import options, present
-from origcli.cli.invert import exit_code
-from origcli.errors import ExitCode, UsageError
+from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.run import Run, command
+from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,205 +18,153 @@ if TYPE_CHECKING:
     from origcli.settings import Settings
 
 PLAN = ("stage", "count", "product", "tflop", "minutes", "batch", "gigabytes")
-CACHE = "score"  # the room of the cache
 BATCH = "Many images"
 
 
+@command()
 def score(
     images: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGE…",
-            help="Pictures, directories (folders are groups), quoted globs, CSV lists, or - for stdin.",
-            show_default=False,
+        argument(
+            "IMAGE…", "Pictures, directories (folders are groups), quoted globs, CSV lists, or - for stdin."
         ),
     ],
     model: options.ModelOption = None,
     max_tokens: options.MaxTokensOption = None,
     drawings: Annotated[
         int | None,
-        typer.Option(
-            "--images",
-            metavar="N",
-            help="Drawings for each number of tokens. [default: 20]",
-            rich_help_panel=options.MEASURE,
-        ),
+        option("--images", "N", "Drawings for each number of tokens.", options.MEASURE),
+        Sets("score.images"),
     ] = None,
     metric: options.MetricOption = None,
     detector: options.DetectorOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            "--threshold",
-            metavar="D",
-            help="Distance that counts as redrawn. [default: the registry's, if any]",
-            rich_help_panel=options.MEASURE,
-        ),
+        option("--threshold", "D", "Distance that counts as redrawn.", options.MEASURE),
+        Sets("score.threshold", unset="the registry's, if any"),
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--reference",
-            metavar="REPORT",
-            help="Score report of a reference set: gives a threshold, and each image's percentile in it.",
-            rich_help_panel=options.MEASURE,
+            "REPORT",
+            "Score report of a reference set: gives a threshold, and each image's percentile in it.",
+            options.MEASURE,
         ),
+        Sets("score.reference", str),
     ] = None,
     until_reached: Annotated[
         bool | None,
-        typer.Option(
+        flag(
             "--until-reached",
-            help="Learn one number of tokens after the other; stop at the first that suffices.",
-            rich_help_panel=options.MEASURE,
+            "Learn one number of tokens after the other; stop at the first that suffices.",
+            options.MEASURE,
         ),
+        Sets("score.until_reached"),
     ] = None,
     repeats: Annotated[
         int | None,
-        typer.Option(
-            "--repeats",
-            metavar="R",
-            help="Invert each image R times and widen the intervals by it. [default: 1]",
-            rich_help_panel=options.MEASURE,
-        ),
+        option("--repeats", "R", "Invert each image R times and widen the intervals by it.", options.MEASURE),
+        Sets("score.repeats"),
     ] = None,
     embeddings: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
             "--embeddings",
-            metavar="FILE",
-            help="Score these learned tokens; learn none. Once per number of tokens.",
-            rich_help_panel=options.MEASURE,
+            "FILE",
+            "Score these learned tokens; learn none. Once per number of tokens.",
+            options.MEASURE,
         ),
     ] = None,
     guidance: options.GuidanceOption = None,
     steps: options.StepsOption = None,
     scheduler: options.SchedulerOption = None,
-    invert_steps: Annotated[
-        int | None,
-        typer.Option(
-            "--invert-steps",
-            metavar="N",
-            help="Most steps of learning. [default: fast 250, paper 2000]",
-            rich_help_panel=options.MEASURE,
-        ),
-    ] = None,
+    invert_steps: options.InvertStepsOption = None,
     templates: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--templates",
-            metavar="LIST",
-            autocompletion=lambda: ["auto", "object", "art", "photo"],
-            help="Prompts to learn in: object, art, photo (the one that is drawn from), a file, or auto: art "
-            "for groups called art, else object. [default: fast photo, paper auto]",
-            rich_help_panel=options.MEASURE,
+            "LIST",
+            "Prompts to learn in: object, art, photo (the one that is drawn from), a file, or auto: art "
+            "for groups called art, else object.",
+            options.LEARNING,
+            words=("auto", "object", "art", "photo"),
         ),
+        Sets("invert.templates"),
     ] = None,
     edit_prompt: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--edit-prompt",
-            metavar="TEXT",
-            autocompletion=lambda: ["none"],
-            help="Of the editability test of real models; `none` leaves it out. [default: cat with {S}]",
-            rich_help_panel=options.MEASURE,
+            "TEXT",
+            "Of the editability test of real models; `none` leaves it out.",
+            options.MEASURE,
+            words=("none",),
         ),
+        Sets("score.edit_prompt"),
     ] = None,
     crop: options.CropOption = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--fail-if",
-            metavar="CONDITION",
-            help="Exit with 10 if an image meets it, e.g. 'originality<0.3'. Repeatable.",
-            rich_help_panel=BATCH,
+            "CONDITION",
+            "Exit with 10 if an image meets it, e.g. 'originality<0.3'. Repeatable.",
+            BATCH,
         ),
     ] = None,
     allow_unmeasured: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--allow-unmeasured",
-            help="Do not exit with 9 because of images that were not measured, or that a --fail-if condition "
+            "Do not exit with 9 because of images that were not measured, or that a --fail-if condition "
             "cannot judge.",
-            rich_help_panel=BATCH,
+            BATCH,
         ),
     ] = False,
     measure_anyway: Annotated[
         bool | None,
-        typer.Option(
-            "--measure-anyway",
-            help="Measure images out of the model's domain, too.",
-            rich_help_panel=options.MEASURE,
-        ),
+        flag("--measure-anyway", "Measure images out of the model's domain, too.", options.MEASURE),
+        Sets("score.measure_anyway"),
     ] = None,
     group_column: Annotated[
         str | None,
-        typer.Option(
-            "--group-column",
-            metavar="NAME",
-            help="Column of a list that holds the groups. [default: group]",
-            rich_help_panel=BATCH,
-        ),
+        option("--group-column", "NAME", "Column of a list that holds the groups. [default: group]", BATCH),
     ] = None,
     follow_links: options.FollowLinksOption = False,
     together: Annotated[
         int | None,
-        typer.Option(
-            "--together",
-            metavar="N",
-            help="Images whose tokens are learned in one batch. [default: 1, on CUDA 4]",
-            rich_help_panel=BATCH,
-        ),
+        option("--together", "N", "Images whose tokens are learned in one batch.", BATCH),
+        Sets("score.together", unset="1; on CUDA: 4"),
     ] = None,
     shard: Annotated[
         str | None,
-        typer.Option(
-            "--shard",
-            metavar="I/N",
-            help="Score the I-th of N parts; origcli report merge joins them.",
-            rich_help_panel=BATCH,
-        ),
+        option("--shard", "I/N", "Score the I-th of N parts; origcli report merge joins them.", BATCH),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--ray",
-            metavar="ADDRESS",
-            autocompletion=lambda: ["auto"],
-            help="Spread the images over a Ray cluster; auto: this machine's (origcli[ray]).",
-            rich_help_panel=BATCH,
+            "ADDRESS",
+            "Spread the images over a Ray cluster; auto: this machine's (origcli[ray]).",
+            BATCH,
+            words=("auto",),
         ),
     ] = None,
     cache: options.CacheOption = True,
     keep_images: Annotated[
         bool | None,
-        typer.Option(
-            "--keep-images",
-            help="Keep every drawing as it was measured, not a copy to look at.",
-            rich_help_panel=options.OUTPUT,
+        flag(
+            "--keep-images", "Keep every drawing as it was measured, not a copy to look at.", options.OUTPUT
         ),
+        Sets("score.keep_images"),
     ] = None,
     figures: Annotated[
         bool,
-        typer.Option(
-            "--figures",
-            help="Draw figures for print of every image, too.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        flag("--figures", "Draw figures for print of every image, too.", options.OUTPUT),
     ] = False,
-    out: options.OutOption = None,
-    resume: options.ResumeOption = False,
-    force: options.ForceOption = False,
-    dry_run: options.DryRunOption = False,
-    preset: options.PresetOption = None,
-    config: options.ConfigOption = None,
-    seed: options.SeedOption = None,
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    threads: options.ThreadsOption = None,
-    compile: options.CompileOption = None,
-    offline: options.OfflineOption = None,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> int:
     """Measure how original images are to a model: how many learned tokens it needs to redraw them.
 
@@ -248,57 +195,28 @@ def score(
     from origcli.scoring.gate import check_gates, parse_gate
 
     gates = [parse_gate(text) for text in fail_if or ()]
-    progress = present.progress(quiet)
-    inputs = find_inputs(images, group_column=group_column, follow_links=follow_links, say=progress.say)
-    flags: dict[str, dict[str, Any]] = {
-        "score": {
-            "model": model,
-            "metric": metric,
-            "detector": detector,
-            "max_tokens": max_tokens,
-            "images": drawings,
-            "threshold": threshold,
-            "reference": reference and str(reference),
-            "until_reached": until_reached,
-            "repeats": repeats,
-            "edit_prompt": edit_prompt,
-            "crop": crop,
-            "together": together,
-            "keep_images": keep_images,
-            "measure_anyway": measure_anyway,
-        },
-        "invert": {"steps": invert_steps, "templates": templates},
-        "draw": {"steps": steps, "guidance": guidance, "scheduler": scheduler},
-        "runtime": {
-            "seed": seed,
-            "device": device,
-            "dtype": dtype,
-            "threads": threads,
-            "compile": compile,
-            "offline": offline,
-        },
-    }
-    settings = options.load_settings(preset, config, flags)
+    inputs = find_inputs(images, group_column=group_column, follow_links=follow_links, say=run.progress.say)
+    settings = run.settings
     if embeddings and len(inputs) > 1:
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
-    target = options.run_path("score", out, [one.name for one in inputs], resume or force)
+    target = run.directory("score", [one.name for one in inputs])
 
-    from origcli.runtime.cache import cache_directory
-    from origcli.runtime.context import open_runtime
+    from origcli.runtime.cache import SCORES, cache_directory
     from origcli.scoring.advice import why_unmeasured
-    from origcli.scoring.run import Request, run
+    from origcli.scoring.run import Request
+    from origcli.scoring.run import run as measure
 
     given = _given(embeddings)
     check_gates(gates, settings.score, sorted(given) if given else None)
     request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, gates=gates)
-    if dry_run:
-        with open_runtime(settings.runtime, progress=progress) as runtime:
-            _print_plan(request, settings, runtime, form)
+    if run.dry_run:
+        with run.open(settings, None) as runtime:
+            _print_plan(request, settings, runtime, run.form)
         return int(ExitCode.OK)
-    output = ScoreOutput(form, gates, progress.say)
-    with open_runtime(settings.runtime, target, progress, options.existing(resume, force)) as runtime:
-        request = replace(request, cache=cache_directory(CACHE) if cache else None)
-        report = run(request, settings, runtime, output.see)
+    output = ScoreOutput(run.form, gates, run.progress.say)
+    with run.open(settings, target) as runtime:
+        request = replace(request, cache=cache_directory(SCORES) if cache else None)
+        report = measure(request, settings, runtime, output.see)
         output.end(report, target)
         output.check_caught(target)
         status = exit_code({failure.code for failure in report.errors})

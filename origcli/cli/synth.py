@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from origcli.cli import options, present
+from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.run import ALL, COMPUTING, Run, command
 
 if TYPE_CHECKING:
     from origcli.scenes.mixtures import Recipe
@@ -16,153 +16,129 @@ MIXTURE = "Mixture"
 COLUMNS = ("kind", "pictures", "share", "expected")
 
 
+def _words(given: Sequence[str]) -> tuple[str, ...]:
+    """The words of an option that takes a list: separated by commas, or the option given again."""
+    return tuple(word.strip().lower() for text in given for word in text.split(",") if word.strip())
+
+
+@command(ALL - COMPUTING - {"out"})
 def synth(
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Directory of the data set; made where it is missing.")
-    ],
+    out: Annotated[Path, argument("OUT", "Directory of the data set; made where it is missing.")],
     count: Annotated[
-        int | None, typer.Option("--count", "-n", metavar="N", help="Pictures. [default: 100000]")
+        int | None,
+        option("-n --count", "N", "Pictures."),
+        Sets("synth.count"),
     ] = None,
     resolution: Annotated[
         int | None,
-        typer.Option(
-            "--resolution", metavar="PX", help="Width and height, 32 to 1024. [default: small 64, paper 256]"
-        ),
+        option("--resolution", "PX", "Width and height, 32 to 1024."),
+        Sets("synth.resolution"),
     ] = None,
     shards: Annotated[
         int | None,
-        typer.Option("--shards", metavar="N", help="Write N WebDataset tars instead of a file a picture."),
+        option("--shards", "N", "Write N WebDataset tars instead of a file a picture."),
+        Sets("synth.shards"),
     ] = None,
     caption_order: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--caption-order",
-            metavar="ORDER",
-            autocompletion=lambda: ["fixed", "shuffled"],
-            help="Elements in captions: fixed (by class) or shuffled. [default: fixed]",
+            "ORDER",
+            "Elements in captions: fixed (by class) or shuffled.",
+            words=("fixed", "shuffled"),
         ),
+        Sets("synth.caption_order"),
     ] = None,
     preview: Annotated[
         Path | None,
-        typer.Option(
-            "--preview", metavar="FILE", help="Draw the first pictures with boxes and captions (PNG)."
-        ),
+        option("--preview", "FILE", "Draw the first pictures with boxes and captions (PNG)."),
     ] = None,
     sizes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--sizes",
-            metavar="WORDS",
-            help="big,small. [default: both; originality: big]",
-            rich_help_panel=ELEMENTS,
-        ),
+        option("--sizes", "WORDS", "big,small.", ELEMENTS),
+        Sets("synth.sizes", _words, unset="both; originality: big"),
     ] = None,
     colors: Annotated[
         list[str] | None,
-        typer.Option(
-            "--colors", metavar="WORDS", help="red,green,blue. [default: all]", rich_help_panel=ELEMENTS
-        ),
+        option("--colors", "WORDS", "red,green,blue.", ELEMENTS),
+        Sets("synth.colors", _words),
     ] = None,
     textures: Annotated[
         list[str] | None,
-        typer.Option(
-            "--textures",
-            metavar="WORDS",
-            help="full,empty. [default: both; originality: full]",
-            rich_help_panel=ELEMENTS,
-        ),
+        option("--textures", "WORDS", "full,empty.", ELEMENTS),
+        Sets("synth.textures", _words, unset="both; originality: full"),
     ] = None,
     shapes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--shapes",
-            metavar="WORDS",
-            help="circle,square,triangle,hexagon,star. [default: all]",
-            rich_help_panel=ELEMENTS,
-        ),
+        option("--shapes", "WORDS", "circle,square,triangle,hexagon,star.", ELEMENTS),
+        Sets("synth.shapes", _words),
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--hold-out",
-            metavar="WORDS",
-            help='Leave out all that matches, e.g. "blue circle"; may be given again.',
-            rich_help_panel=ELEMENTS,
+            "WORDS",
+            'Leave out all that matches, e.g. "blue circle"; may be given again.',
+            ELEMENTS,
         ),
+        Sets("synth.hold_out", tuple),
     ] = None,
     mixture: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--mixture",
-            metavar="NAME",
-            autocompletion=lambda: ["uniform", "originality"],
-            help="uniform, or originality: common and rare pairs, all big and full. [default: uniform]",
-            rich_help_panel=MIXTURE,
+            "NAME",
+            "uniform, or originality: common and rare pairs, all big and full.",
+            MIXTURE,
+            words=("uniform", "originality"),
         ),
+        Sets("synth.mixture"),
     ] = None,
     category: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--category",
-            metavar="NAME",
-            autocompletion=lambda: ["common", "rare", "unseen", "rest"],
-            help="A query set of one kind: common, rare, unseen or rest, drawn apart from all training sets.",
-            rich_help_panel=MIXTURE,
+            "NAME",
+            "A query set of one kind: common, rare, unseen or rest, drawn apart from all training sets.",
+            MIXTURE,
+            words=("common", "rare", "unseen", "rest"),
         ),
+        Sets("synth.category"),
     ] = None,
     max_elements: Annotated[
         int | None,
-        typer.Option(
-            "--max-elements",
-            metavar="N",
-            help="Most elements a picture. [default: 4]",
-            rich_help_panel=MIXTURE,
-        ),
+        option("--max-elements", "N", "Most elements a picture.", MIXTURE),
+        Sets("synth.max_elements"),
     ] = None,
     empty: Annotated[
         float | None,
-        typer.Option(
-            "--empty",
-            metavar="SHARE",
-            help="Pictures without elements. [default: 0.1]",
-            rich_help_panel=MIXTURE,
-        ),
+        option("--empty", "SHARE", "Pictures without elements.", MIXTURE),
+        Sets("synth.empty"),
     ] = None,
     no_overlap: Annotated[
         bool | None,
-        typer.Option(
-            "--no-overlap/--overlap",
-            help="Keep elements apart from each other. [default: overlap]",
-            rich_help_panel=MIXTURE,
-        ),
+        flag("--no-overlap/--overlap", "Keep elements apart from each other.", MIXTURE),
+        Sets("synth.no_overlap"),
     ] = None,
     fixed_location: Annotated[
         bool | None,
-        typer.Option(
-            "--fixed-location/--free-location",
-            help="Each element of a common pair at its own one place. [default: free]",
-            rich_help_panel=MIXTURE,
+        flag(
+            "--fixed-location/--free-location", "Each element of a common pair at its own one place.", MIXTURE
         ),
+        Sets("synth.fixed_location"),
     ] = None,
-    seed: options.SeedOption = None,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers",
-            "-j",
-            metavar="N",
+        option(
+            "-j --workers",
+            "N",
+            "Processes; the files do not depend on it. [default: one a core]",
+            options.COMPUTE,
             min=1,
-            help="Processes; the files do not depend on it. [default: one a core]",
-            rich_help_panel=options.COMPUTE,
         ),
     ] = None,
-    resume: options.ResumeOption = False,
-    force: options.ForceOption = False,
-    dry_run: options.DryRunOption = False,
-    preset: options.PresetOption = None,
-    config: options.ConfigOption = None,
-    form: options.FormatOption = options.Format.table,
-    quiet: options.QuietOption = False,
+    *,
+    run: Run,
 ) -> None:
     """Make a data set of coloured shapes: pictures, captions, boxes and labels.
 
@@ -177,32 +153,12 @@ def synth(
       origcli synth data/four --shapes circle,square --colors red,blue --sizes big --textures full
       origcli synth data/large --shards 64 --count 1000000 --resolution 256
     """
-    flags: dict[str, dict[str, Any]] = {
-        "runtime": {"seed": seed},
-        "synth": {
-            "count": count,
-            "resolution": resolution,
-            "shards": shards,
-            "caption_order": caption_order,
-            "sizes": _words(sizes),
-            "colors": _words(colors),
-            "textures": _words(textures),
-            "shapes": _words(shapes),
-            "hold_out": tuple(hold_out) if hold_out else None,
-            "mixture": mixture,
-            "category": category,
-            "max_elements": max_elements,
-            "empty": empty,
-            "no_overlap": no_overlap,
-            "fixed_location": fixed_location,
-        },
-    }
-    settings = options.load_settings(preset, config, flags)
+    settings = run.settings
     from origcli.scenes.mixtures import Recipe
 
     recipe = Recipe(settings.synth, settings.runtime.seed)
-    if dry_run:
-        _present_plan(recipe, form)
+    if run.dry_run:
+        _present_plan(recipe, run.form)
         return
     from origcli.runtime.workers import available_cores
     from origcli.scenes.writing import write_dataset
@@ -211,22 +167,17 @@ def synth(
         recipe,
         out,
         workers=workers or settings.runtime.threads or available_cores(),
-        existing=options.existing(resume, force),
-        progress=present.progress(quiet),
+        existing=run.existing,
+        progress=run.progress,
     )
     if preview is not None:
         from origcli.scenes.preview import write_preview
 
         write_preview(dataset, preview)
     kinds = dataset.facts["frequencies"]["kinds"]
-    present.rows(_rows(kinds), COLUMNS, form, title=f"{len(dataset)} pictures in {out}", whole=dataset.facts)
-
-
-def _words(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The words of an option that takes a list: separated by commas, or the option given again."""
-    if not given:
-        return None
-    return tuple(word.strip().lower() for text in given for word in text.split(",") if word.strip())
+    present.rows(
+        _rows(kinds), COLUMNS, run.form, title=f"{len(dataset)} pictures in {out}", whole=dataset.facts
+    )
 
 
 def _rows(kinds: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

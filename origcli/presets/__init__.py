@@ -1,1 +1,4 @@
-"""The presets: paper.toml (complete), small.toml and fast.toml (layered on it)."""
+"""The presets: paper.toml (complete), and those that are layered on it."""
+
+PRESETS = ("paper", "small", "fast", "many")
+DEFAULT_PRESETS = ("small", "fast")

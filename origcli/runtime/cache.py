@@ -8,6 +8,15 @@ import platformdirs
 from origcli.files import expanded
 from origcli.runtime.run_directory import make_directory, sweep
 
+SCORES = "score"
+ROOMS = {
+    SCORES: "learned tokens, drawings and constants of scores, by content",
+    "dreamsim": "weights of DreamSim",
+    "features": "features of training pictures",
+    "hub": "hashes of fetched models",
+    "ultralytics": "settings of ultralytics",
+    "weights": "weights of YOLOv8",
+}
 _STALE = 24 * 3600.0  # seconds after which nobody still writes a file of the cache
 
 

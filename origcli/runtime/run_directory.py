@@ -46,6 +46,11 @@ _HINTS = {
 }
 
 
+def existing(resume: bool, force: bool) -> Existing:
+    """What a run does with a directory that holds something."""
+    return "use" if resume else "replace" if force else "refuse"
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Names the path and the remedy of an operating-system error."""
     return StorageError(f"{path}: cannot write: {error.strerror or error}", _HINTS.get(error.errno or 0, ""))

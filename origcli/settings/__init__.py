@@ -1,13 +1,12 @@
 """Every setting of every command: the sections, and the layers that fill them."""
 
 from origcli.settings.layers import (
-    DEFAULT_PRESETS,
-    PRESETS,
     VARIABLES,
     Origins,
     config_values,
     environment_values,
     fields_of,
+    preset_names,
     preset_values,
     resolve,
     variables_of,
@@ -33,8 +32,6 @@ from origcli.settings.sections import (
 )
 
 __all__ = [
-    "DEFAULT_PRESETS",
-    "PRESETS",
     "VARIABLES",
     "DetectSettings",
     "DetectorSettings",
@@ -57,6 +54,7 @@ __all__ = [
     "config_values",
     "environment_values",
     "fields_of",
+    "preset_names",
     "preset_values",
     "resolve",
     "variables_of",

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from origcli.errors import InputError, UsageError, nearest
 from origcli.files import expanded, read_text
+from origcli.presets import DEFAULT_PRESETS, PRESETS
 from origcli.settings.sections import Section, Settings
 
 # Variables of the environment that are not settings; see `origcli --help` and the manual.
@@ -29,12 +30,15 @@ VARIABLES = {
     "ORIGCLI_MIRROR": "address that serves published weights in place of their publishers",
     "ORIGCLI_PRESET": "the --preset",
 }
-PRESETS = ("paper", "small", "fast", "many")
-DEFAULT_PRESETS = ("small", "fast")
 
 
 class Origins(dict[str, str]):
     """Where each effective value came from: `section.field` -> "preset paper", "environment", "flag" …"""
+
+
+def preset_names(text: str | None) -> tuple[str, ...] | None:
+    """The presets that `small,fast` names; `None` names none."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 @cache

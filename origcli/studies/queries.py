@@ -41,6 +41,13 @@ class Measured:
     results: tuple[ScoreResult, ...]
 
 
+def shapes_alone(settings: Settings) -> Settings:
+    """The settings of a study of shapes: `auto` is the bundled model, and the metric is `elements`."""
+    model = "shapes" if settings.score.model == "auto" else settings.score.model
+    score = settings.score.model_copy(update={"model": model, "metric": "elements"})
+    return settings.model_copy(update={"score": score})
+
+
 def make_queries(
     directory: Path, name: str, synth: SynthSettings, seed: int, runtime: Runtime
 ) -> tuple[Dataset, list[Input]]:

@@ -1,14 +1,14 @@
 """Every command and every option says what it is; shared options say the same everywhere."""
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from origcli.cli import options
-from origcli.cli.help import WIDEST
-from origcli.settings import fields_of, resolve
+from origcli.cli.binding import Sets, bindings
+from origcli.cli.help import WIDEST, help_record
+from origcli.presets import DEFAULT_PRESETS
+from origcli.settings import Settings, fields_of, resolve
 from tests.cli.command_line import commands, origcli
 
 COMMANDS = commands()
@@ -37,7 +37,7 @@ def test_every_option_says_its_default_and_its_unit(words: Sequence[str]) -> Non
     for parameter in command.params:
         if parameter.param_type_name == "argument" or parameter.is_flag or parameter.required:
             continue
-        text = parameter.get_help_record(context)[1]
+        text = help_record(parameter, context)[1]
         assert "[default: " in text or parameter.name in WITHOUT_IT_NOTHING, f"{parameter.name}: {text}"
 
 
@@ -108,75 +108,52 @@ TAKE_SOMETHING_ELSE = {
 }
 
 
+def _bound(words: Sequence[str]) -> Iterator[tuple[Any, Sets]]:
+    """The options of a command that set something, with what they set."""
+    sets = getattr(COMMANDS[words].callback, "bindings", NOTHING).sets
+    return ((option, sets[option.name]) for option in COMMANDS[words].params if option.name in sets)
+
+
+NOTHING = bindings(())
+
+
 @EACH
-def test_defaults_that_help_tells_are_the_settings(words: Sequence[str]) -> None:
-    for option in COMMANDS[words].params:
-        told = re.search(r"\[default: ([^\];]*)", option.help or "")
-        field = FIELDS.get(option.name, option.name)
-        section = next((s for s in SECTIONS.get(words[-1], ()) if field in fields_of(s)), None)
-        if not told or section is None or option.name in ("seed", "model"):  # no field of these sections
-            continue
-        for presets, text in _by_presets(told[1]):
-            named = options.for_many_models(",".join(presets)) if words[-1] == "generalize" else presets
-            names = options.preset_names(named) if isinstance(named, str) else named
-            value = getattr(getattr(resolve(presets=names, environment={})[0], section), field)
-            if value is not None:  # chosen when the command runs, e.g. by the model
-                assert _means(text, value), f"{option.name}: help says {text}, {presets} say {value}"
+def test_options_set_fields_that_there_are(words: Sequence[str]) -> None:
+    for _, sets in _bound(words):
+        section, field = sets.path
+        assert field in fields_of(section)
 
 
-USUAL, PAPER = ("small", "fast"), ("paper",)
-# Where the values of a command's options go: the first section that has such a field.
-SECTIONS = {
-    "score": ("score", "draw"),
-    "invert": ("invert", "score"),
-    "draw": ("draw",),
-    "detect": ("detect",),
-    "calibrate": ("score", "draw"),
-    "synth": ("synth",),
-    "train-vae": ("vae",),
-    "train-unet": ("unet",),
-    "train-detector": ("detector",),
-    "generalize": ("generalize", "synth", "draw"),
-    "rarity": ("rarity", "score"),
-    "fixed-location": ("fixed_location", "synth", "unet"),
-    "popularity": ("popularity", "score"),
-}
-FIELDS = {"drawings": "images"}
+@EACH
+def test_the_default_that_help_tells_can_be_typed_and_changes_nothing(words: Sequence[str]) -> None:
+    command = COMMANDS[words]
+    for option, sets in _bound(words):
+        assert "[default" not in option.help, f"{option.name}: its default is the preset's, not written here"
+        usual, _, paper = command.callback.bindings.default(option).partition("; paper: ")
+        for presets, text in ((DEFAULT_PRESETS, usual), (("paper",), paper or usual)):
+            known = command.callback.bindings.presets(presets)
+            value = _setting(resolve(presets=known, environment={})[0], sets)
+            if value in (None, ()) or option.default is not None or (option.is_flag and not text):
+                continue  # chosen when the command runs, said by Typer, or a flag that is simply not given
+            typed = [f"--{text}"] if option.is_flag else [max(option.opts, key=len), text]
+            given = command.make_context(words[-1], typed, resilient_parsing=True).params[option.name]
+            section, field = sets.path
+            flags = {section: {field: sets.value(given)}}
+            assert _setting(resolve(flags, presets=known, environment={})[0], sets) == value, option.name
 
 
-def _by_presets(told: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Presets, and the value that holds with them, of `20` or `fast 250, paper 2000`."""
-    for part in told.split(", "):
-        match part.split(" ", 1):
-            case ["paper", text]:
-                yield PAPER, text
-            case ["small" | "fast", text]:
-                yield USUAL, text
-            case _:
-                yield USUAL, part
-                yield PAPER, part
-
-
-def _means(text: str, value: Any) -> bool:
-    """Whether a word of the help is this value."""
-    match value:
-        case bool():
-            return (text == "yes") is value
-        case int() | float():
-            return (0 if text == "never" else float(text)) == value
-        case str():
-            return text == value
-    return text in ("both", "all") or text == ",".join(map(str, value))
+def _setting(settings: Settings, sets: Sets) -> Any:
+    section, field = sets.path
+    return getattr(getattr(settings, section), field)
 
 
 @EACH
 def test_words_of_which_a_setting_is_one_are_completed(words: Sequence[str]) -> None:
     command = COMMANDS[words]
     context = command.make_context(words[-1], [], resilient_parsing=True)
-    sections = [fields_of(section) for section in (*SECTIONS.get(words[-1], ()), "runtime")]
-    for option in command.params:
-        field = FIELDS.get(option.name, option.name)
-        kind = next((fields[field].annotation for fields in sections if field in fields), None)
+    for option, sets in _bound(words):
+        section, field = sets.path
+        kind = fields_of(section)[field].annotation
         expected = {word for literal in (kind, *get_args(kind)) for word in _words(literal)}
         offered = {item.value for item in option.shell_complete(context, "")}
         assert expected <= offered, f"{option.name}: TAB offers {offered or 'nothing'}"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from origcli.cli.invert import exit_code, parse_counts
-from origcli.errors import UsageError
+from origcli.cli.invert import parse_counts
+from origcli.errors import UsageError, exit_code
 from tests.cli.command_line import origcli
 
 QUICK = ("--invert-steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 import origcli
-from origcli.cli.help import argument_name, command_groups, parameter_groups, summary
+from origcli.cli.help import argument_name, command_groups, help_record, parameter_groups, summary
 from origcli.cli.shipped import roff
 from origcli.errors import ExitCode
 from origcli.settings import VARIABLES
@@ -160,7 +160,7 @@ def _options(command: Any, context: Any, nested: bool = False) -> str:
 
 def _entry(parameter: Any, context: Any) -> tuple[str, str]:
     """The tag and the text of an option or argument; the text is what `--help` says of it."""
-    _, text = parameter.get_help_record(context)
+    _, text = help_record(parameter, context)
     if parameter.param_type_name == "argument":
         return roff.italic(argument_name(parameter)), text
     names = sorted(parameter.opts, key=len) + parameter.secondary_opts
