@@ -32,6 +32,14 @@ def own_clusters() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def tiny_detector_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector with random weights. Do not write into it."""
+    from tests.detection.tiny import write_tiny_detector
+
+    return write_tiny_detector(tmp_path_factory.mktemp("detector") / "tiny")
+
+
+@pytest.fixture(scope="session")
 def tiny_bert_pipeline_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline directory with a BERT text encoder and v-prediction. Do not write into it."""
     from tests.tiny_models import write_tiny_pipeline

@@ -28,8 +28,9 @@ def doctor(
 ) -> None:
     """Show devices, memory, versions, caches, and which models and metrics are ready.
 
-    Asks no network. Exits with 0 if a score could run now, also without a network; with 4 if a model or
-    metric that it needs is not on this disk.
+    Asks no network. Checks the files of the model, opens the metric, and says in one line whether this
+    machine can measure photos and run the bundled demo. Exits with 0 if a score could run now, also without
+    a network; with 4 if a model or metric that it needs is missing or damaged.
 
     \b
     Examples:
@@ -38,24 +39,29 @@ def doctor(
       origcli doctor --json
     """
     from origcli.runtime.device import select_device
-    from origcli.scoring.readiness import check_fetched, check_score, chosen_model
+    from origcli.scoring.readiness import check_fetched, check_score, chosen_model, in_one_line
 
     settings = run.settings
     chosen = select_device(settings.runtime.device)
-    score = settings.score
-    needed = check_score(score.model, chosen.type, score.metric, score.detector)
+    needed = check_score(settings, chosen.type)
+    summary = in_one_line(settings, chosen.type, needed)
     checks = [*_machine(str(chosen)), *_caches(), check_fetched(), *needed]
     missing = [check for check in needed if check.state == "missing"]
     ready = not missing
     report = {
         "score_ready": ready,
+        "summary": summary,
         "model": chosen_model(settings.score.model, chosen.type),
         "device": str(chosen),
         "checks": [vars(check) for check in checks],
         **_facts(),
     }
     rows = [_row(check) for check in checks]
-    present.rows(rows, COLUMNS, options.Format.json if as_json else run.form, whole=report)
+    form = options.Format.json if as_json else run.form
+    present.rows(rows, COLUMNS, form, whole=report)
+    if form is options.Format.table:
+        present.write("\n")
+        present.paragraph(summary)
     if not ready:
         raise ModelError(
             f"a score cannot run yet: {', '.join(check.name for check in missing)}",

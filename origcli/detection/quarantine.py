@@ -14,11 +14,11 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import PIL.Image
 import torch
 
+from origcli.errors import ModelError
 from origcli.runtime.network import no_network
 
 # Read by ultralytics while it is imported, and never again.
@@ -47,6 +47,22 @@ def quarantine(config_directory: Path) -> Iterator[None]:
         yield
 
 
+def _opencv() -> Any:
+    """OpenCV, which ultralytics imports.
+
+    Raises:
+        ModelError: it cannot be imported, as where a library of the system is missing.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ModelError(
+            f"OpenCV, which the detector needs, cannot be imported: {error}",
+            "pip install --force-reinstall opencv-python-headless (and no opencv-python beside it)",
+        ) from error
+    return cv2
+
+
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
@@ -62,6 +78,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def _functions() -> Iterator[None]:
     """Functions of other libraries that ultralytics replaces by its own."""
+    cv2 = _opencv()
     owners: list[tuple[Any, str]] = [
         (PIL.Image, "open"),
         (torch, "save"),
@@ -81,6 +98,7 @@ def _functions() -> Iterator[None]:
 @contextmanager
 def _switches() -> Iterator[None]:
     """Settings of numpy, torch and OpenCV that hold for the whole process."""
+    cv2 = _opencv()
     numpy_options = np.get_printoptions()
     tensor_options = dict(vars(torch._tensor_str.PRINT_OPTS))
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()

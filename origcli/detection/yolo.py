@@ -42,13 +42,23 @@ def _quarantine() -> AbstractContextManager[None]:
 
 @cache
 def _ultralytics() -> SimpleNamespace:
-    """The parts of ultralytics that are used here, imported once."""
-    with _quarantine():
-        from ultralytics.engine.validator import BaseValidator
-        from ultralytics.nn.tasks import DetectionModel, torch_safe_load, yaml_model_load
-        from ultralytics.utils import IterableSimpleNamespace
-        from ultralytics.utils.loss import v8DetectionLoss
-        from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
+    """The parts of ultralytics that are used here, imported once.
+
+    Raises:
+        ModelError: it cannot be imported.
+    """
+    try:
+        with _quarantine():
+            from ultralytics.engine.validator import BaseValidator
+            from ultralytics.nn.tasks import DetectionModel, torch_safe_load, yaml_model_load
+            from ultralytics.utils import IterableSimpleNamespace
+            from ultralytics.utils.loss import v8DetectionLoss
+            from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
+    except ImportError as error:
+        raise ModelError(
+            f"ultralytics, which the detector needs, cannot be imported: {error}",
+            "pip install --force-reinstall ultralytics-opencv-headless",
+        ) from error
     return SimpleNamespace(
         BaseValidator=BaseValidator,
         ConfusionMatrix=ConfusionMatrix,

@@ -1,12 +1,21 @@
 """Whether a score could run here and now, without a network: what it needs, and what of it is missing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from origcli.errors import OrigError, UsageError
+from origcli.errors import ModelError
+from origcli.perception.distance import check_metric, open_metric
+from origcli.runtime.context import Runtime
+from origcli.scoring.choices import chosen_detector, chosen_metric
+from origcli.settings import Settings
 from origcli.weights import registry
 from origcli.weights.fetching import names, state
+from origcli.weights.hashing import check_pipeline
+
+_PHOTOS = "sd15"
+_FETCH = "origcli fetch "
 
 
 @dataclass(frozen=True)
@@ -33,28 +42,73 @@ def chosen_model(name: str, device: str) -> str:
     return "sd15" if device in ("cuda", "mps") else registry.BUNDLED
 
 
-def check_score(name: str, device: str, metric: str = "auto", detector: str | None = None) -> list[Check]:
-    """Looks for the model and the metric that a score on a kind of device would take.
+def check_score(settings: Settings, device: str) -> list[Check]:
+    """Goes through the door that a score on a kind of device takes, up to the weights of the model.
+
+    The model is found and its files are checked, with their hash where one is recorded; the metric is opened
+    as a score opens it, so that what it imports and reads is there.
 
     Args:
-        name, metric, detector: as `--model`, `--metric` and `--detector` take them.
+        settings: name the model, the metric and the detector.
         device: `cuda`, `mps` or `cpu`.
 
     Raises:
         UsageError: not a model's or a metric's name.
     """
-    name = chosen_model(name, device)
-    if name == registry.BUNDLED:
-        return _check_directory(name, registry.bundled_directory(), metric, detector)
-    if Path(name).is_dir():
-        return _check_directory(name, Path(name), metric, detector)
-    if registry.looks_like_path(name):
-        return [
-            Check(f"model {name}", "missing", "no such directory", "give a directory that diffusers wrote")
-        ]
-    base, _, revision = name.partition("@")
-    registry.hub_model(base, revision)
-    return [_check_fetched(f"model {name}", name), *_check_metric(metric, detector)]
+    if settings.score.metric != "auto":
+        check_metric(settings.score.metric)
+    runtime = Runtime(offline=True)
+    name = chosen_model(settings.score.model, device)
+    entry, model = _check_model(name, runtime)
+    if entry is None:
+        metric = "dreamsim" if settings.score.metric == "auto" else settings.score.metric
+        return [model, *(_check_downloads(metric) if _is_hub_name(name) else [])]
+    detector = chosen_detector(entry, settings)
+    return [model, *_check_metric(chosen_metric(entry, detector, settings), detector, settings, runtime)]
+
+
+def in_one_line(settings: Settings, device: str, asked: Sequence[Check]) -> str:
+    """Whether this machine can measure photos, and the bundled demo, in words for everybody.
+
+    Args:
+        settings: those of `asked`.
+        device: `cuda`, `mps` or `cpu`.
+        asked: what `check_score` found for them.
+    """
+    name = chosen_model(settings.score.model, device)
+    shapes = asked if name == registry.BUNDLED else check_score(_usual(settings, registry.BUNDLED), device)
+    of_photos = name != registry.BUNDLED and not any(check.name == "metric elements" for check in asked)
+    model = name if of_photos else _PHOTOS
+    photos = asked if of_photos else check_score(_usual(settings, model), device)
+    return _sentence(_is_ready(shapes), model, photos, device)
+
+
+def _sentence(demo: bool, model: str, photos: Sequence[Check], device: str) -> str:
+    runs = "can run the bundled demo" if demo else "cannot run the bundled demo"
+    if not _is_ready(photos):
+        measures = "but cannot measure photos yet" if demo else "nor can it measure photos yet"
+        return f"This machine {runs}, {measures}; first: {_commands(photos)}"
+    time = f", slowly without a GPU (how long: origcli score PHOTO --model {model} --dry-run)"
+    measures = "and measure" if demo else "but can measure"
+    return f"This machine {runs} {measures} photos with {model}{time if device == 'cpu' else '.'}"
+
+
+def _usual(settings: Settings, model: str) -> Settings:
+    """The settings with a model and what it usually goes with."""
+    score = settings.score.model_copy(update={"model": model, "metric": "auto", "detector": None})
+    return settings.model_copy(update={"score": score})
+
+
+def _is_ready(checks: Sequence[Check]) -> bool:
+    return all(check.state != "missing" for check in checks)
+
+
+def _commands(checks: Sequence[Check]) -> str:
+    """What to do about what is missing, with all fetching in one command."""
+    remedies = list(dict.fromkeys(check.remedy for check in checks if check.state == "missing"))
+    fetched = [remedy.removeprefix(_FETCH) for remedy in remedies if remedy.startswith(_FETCH)]
+    others = [remedy for remedy in remedies if remedy and not remedy.startswith(_FETCH)]
+    return "; ".join([*([_FETCH + " ".join(fetched)] if fetched else []), *others])
 
 
 def check_fetched() -> Check:
@@ -63,38 +117,46 @@ def check_fetched() -> Check:
     return Check("fetched", "ok", ", ".join(here) or "nothing", "" if here else "see origcli fetch --list")
 
 
-def _check_directory(name: str, directory: Path, metric: str, detector: str | None) -> list[Check]:
-    """A pipeline directory, its files against the hash that it was published with, and its metric."""
-    from origcli.weights.hashing import hash_pipeline
-
-    remedy = "install origcli again" if name == registry.BUNDLED else "give a directory that diffusers wrote"
-    if not (directory / "model_index.json").is_file():
-        return [Check(f"model {name}", "missing", f"{directory} has no model_index.json", remedy)]
+def _check_model(name: str, runtime: Runtime) -> tuple[registry.ModelEntry | None, Check]:
+    """The model if it can be opened, and what was found."""
+    label = f"model {name}"
+    if _is_hub_name(name):
+        registry.hub_model(*name.partition("@")[::2])
     try:
-        values = registry.read_registry(directory)
-    except OrigError as error:
-        return [Check(f"model {name}", "missing", error.message, error.hint)]
-    found = hash_pipeline(directory)
-    if values.weights_hash not in (None, found):
-        return [Check(f"model {name}", "missing", "its files are not those that were published", remedy)]
-    model = Check(f"model {name}", "ok", f"{directory}, weights {found[:12]}")
-    own = directory / registry.DETECTOR
-    detector = detector or (str(own) if own.is_dir() else None)
-    if metric == "auto" and detector is None:
-        metric = values.metric
-    return [model, *_check_metric(metric, detector)]
+        if _is_hub_name(name) and state(name).path is None:
+            return None, _check_fetched(label, name)
+        entry = registry.resolve(name, runtime)
+        _, found = check_pipeline(entry.path, entry.variant, entry.weights_hash, entry.remedy)
+    except ModelError as error:
+        return None, Check(label, "missing", error.message, error.hint)
+    known = "" if entry.weights_hash else ", not compared: no hash of them is recorded"
+    where = entry.source if entry.source.startswith("hub:") else str(entry.path)
+    return entry, Check(label, "ok", f"{where}, weights {found[:12]}{known}")
 
 
-def _check_metric(metric: str, detector: str | None) -> list[Check]:
-    """The distance, and for models of the real world CLIP, which the test of editability alone needs."""
-    if metric == "auto":
-        metric = "dreamsim" if detector is None else "elements"
+def _is_hub_name(name: str) -> bool:
+    local = name == registry.BUNDLED or Path(name).is_dir() or registry.looks_like_path(name)
+    return not local
+
+
+def _check_metric(metric: str, detector: Path | None, settings: Settings, runtime: Runtime) -> list[Check]:
+    """The distance, opened as a score opens it, and what is fetched for it."""
+    downloads = _check_downloads(metric)
+    if downloads and downloads[0].state == "missing":
+        return downloads
+    label = f"metric {metric}"
+    try:
+        opened = open_metric(metric, runtime, detector=detector, settings=settings.detect)
+    except ModelError as error:
+        return [Check(label, "missing", error.message, error.hint)]
+    detail = f"detector in {detector}" if detector is not None and metric == "elements" else opened.version
+    return [Check(label, "ok", detail), *downloads[1:]]
+
+
+def _check_downloads(metric: str) -> list[Check]:
+    """What is fetched for a metric: its weights, and CLIP for the test of editability."""
     if metric == "elements":
-        if detector is not None and Path(detector).is_dir():
-            return [Check("metric elements", "ok", f"detector in {detector}")]
-        return [Check("metric elements", "missing", "this model has no detector", "give --detector DIR")]
-    if metric.partition(":")[0] != "dreamsim":
-        raise UsageError(f"no metric is called {metric!r}", "choose dreamsim, dreamsim:BRANCH or elements")
+        return []
     clip = _check_fetched("clip", "clip")
     if clip.state != "ok":
         remedy = f"{clip.remedy}; without it the test is left out"

@@ -22,6 +22,7 @@ from origcli.runtime.run_directory import read_json
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring.baseline import draw_undirected, drawing_facts
 from origcli.scoring.batches import Batch
+from origcli.scoring.choices import chosen_detector, chosen_metric
 from origcli.scoring.drawing import Drawer
 from origcli.scoring.learning import Learner
 from origcli.scoring.models import Models
@@ -46,11 +47,8 @@ def open_models(settings: Settings, runtime: Runtime) -> Models:
     """
     check_names(settings)
     entry, model = open_model(settings.score.model, runtime)
-    named = settings.score.detector
-    detector = entry.detector if named is None else _detector(named)
-    name = settings.score.metric
-    if name == "auto":
-        name = entry.metric if detector is None else "elements"
+    detector = chosen_detector(entry, settings)
+    name = chosen_metric(entry, detector, settings)
     metric = open_metric(name, runtime, detector=detector, settings=settings.detect)
     return Models(entry, model, metric, (entry.note,) if entry.note else ())
 
@@ -96,13 +94,6 @@ def check_tokens(
     for templates in {batch.templates for batch in batches}:
         make_lanes(model, read_templates(templates), settings.invert.initialization, counts[-1:], 1)
     check_placeholders(model.tokenizer, [one.name for batch in batches for one in batch.inputs], counts)
-
-
-def _detector(name: str) -> Path:
-    # With it come torchvision's operators and two seconds, which the model's own detector can do without.
-    from origcli.detection.survey import detector_directory
-
-    return detector_directory(name)
 
 
 def open_scorer(

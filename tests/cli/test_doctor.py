@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from huggingface_hub import constants
 
 from origcli.cli.app import main
+from origcli.scoring import readiness
+from origcli.settings import resolve
 from origcli.weights import registry
 from origcli.weights.hashing import hash_pipeline
 from origcli.weights.registry import RegistryValues, write_registry
@@ -31,11 +34,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.fixture
-def bundled(tiny_bert_pipeline_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundled(
+    tiny_bert_pipeline_dir: Path, tiny_detector_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A bundled model as the package has it."""
     directory = tmp_path / "shapes"
     shutil.copytree(tiny_bert_pipeline_dir, directory)
-    (directory / "detector").mkdir()
+    shutil.copytree(tiny_detector_dir, directory / "detector")
     write_registry(directory, RegistryValues(metric="elements", weights_hash=hash_pipeline(directory)))
     monkeypatch.setattr(registry, "bundled_directory", lambda: directory)
     return directory
@@ -66,7 +71,7 @@ def test_a_damaged_bundle(run: Run, bundled: Path) -> None:
 
 
 def test_a_model_without_its_detector(run: Run, bundled: Path) -> None:
-    (bundled / "detector").rmdir()
+    shutil.rmtree(bundled / "detector")
     status, _, err = run("--device", "cpu")
     assert status == 4 and "metric elements" in err
 
@@ -107,3 +112,61 @@ def test_what_a_gpu_would_need(run: Run) -> None:
     status, out, _ = run("--model", "./gone", "--device", "cpu")
     assert status == 4 and "no such directory" in out
     assert run("--device", "gpu")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"_class_name": "StableDiffusionXLPipeline"}, "StableDiffusionXLPipeline"),
+        ({"_class_name": "FluxInpaintPipeline"}, "an inpainting model"),
+        ({"scheduler": ["diffusers", "LCMScheduler"]}, "step-distilled model"),
+    ],
+)
+@pytest.mark.fault(40, "doctor refuses what score refuses, in the same words")
+def test_a_kind_that_score_refuses(run: Run, bundled: Path, change: dict[str, object], words: str) -> None:
+    index = bundled / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_bytes()), **change}))
+    status, out, err = run("--model", str(bundled), "--device", "cpu", "--json")
+    report = json.loads(out)
+    assert status == 4 and not report["score_ready"] and "supported are" in err
+    assert words in next(c for c in report["checks"] if c["name"] == f"model {bundled}")["detail"]
+
+
+@pytest.mark.fault(42, "doctor names the file that score would miss")
+def test_a_part_without_its_file(run: Run, bundled: Path) -> None:
+    (bundled / "tokenizer" / "tokenizer.json").unlink()
+    status, out, _ = run("--device", "cpu")
+    assert status == 4 and "tokenizer.json: missing" in " ".join(out.split())
+
+
+@pytest.mark.fault(45, "doctor imports what it vouches for, and names what cannot be imported")
+def test_a_detector_that_cannot_be_imported(run: Run, bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as where libGL is missing
+    status, out, err = run("--device", "cpu", "--json")
+    assert status == 4 and "opencv-python-headless" in err
+    assert "cannot run the bundled demo" in json.loads(out)["summary"]
+
+
+def test_a_damaged_detector(run: Run, bundled: Path) -> None:
+    (bundled / "detector" / "detector.safetensors").write_bytes(b"")
+    status, out, _ = run("--device", "cpu", "--json")
+    assert status == 4 and "metric elements" in json.loads(out)["checks"][-1]["name"]
+
+
+def test_the_last_line_is_for_everybody(run: Run, bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def last(*words: str) -> str:
+        return run(*words)[1].splitlines()[-1]
+
+    assert last("--device", "cpu") == (
+        "This machine can run the bundled demo, but cannot measure photos yet; "
+        "first: origcli fetch sd15 dreamsim"
+    )
+    shutil.rmtree(bundled / "detector")
+    assert "cannot run the bundled demo, nor can it measure photos" in last("--device", "cpu")
+    found = readiness.Check("all", "ok", "here")
+    monkeypatch.setattr(readiness, "check_score", lambda settings, device: [found])
+    assert last("--model", "sd15", "--device", "cpu").startswith(
+        "This machine can run the bundled demo and measure photos with sd15, slowly without a GPU"
+    )
+    settings = resolve({}, environment={})[0]
+    assert readiness.in_one_line(settings, "cuda", [found]).endswith("measure photos with sd15.")
