@@ -37,45 +37,8 @@ format: $(DEVELOPED) ## formats the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-model: $(INSTALLED) ## trains the bundled model anew into runs/shapes (hours); a stopped run goes on
-	$(BIN)/origcli synth data/shapes --mixture originality --count 100000 --resolution 64 --resume
-	$(BIN)/origcli synth data/held-out --mixture originality --count 500 --resolution 64 --seed 1 --resume
-	$(BIN)/origcli train-vae data/shapes --epochs 0.3 --batch-size 16 --out runs/shapes-vae-1 --resume
-	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-1/vae --freeze-encoder --epochs 0.3 \
-	  --batch-size 16 --learning-rate 1.5e-3 --out runs/shapes-vae-2 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-2 --epochs 1.45 --out runs/shapes-unet-1 --resume
-	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-2/vae --epochs 0.8 \
-	  --batch-size 16 --learning-rate 1.8e-3 --out runs/shapes-vae-3 --resume
-	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-3/vae --freeze-encoder --epochs 0.6 \
-	  --batch-size 16 --learning-rate 1.2e-3 --out runs/shapes-vae-4 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-4 --init-from runs/shapes-unet-1/pipeline \
-	  --text-encoder runs/shapes-unet-1/pipeline --epochs 1.35 --batch-size 32 --learning-rate 8e-4 \
-	  --ema-decay 0.999 --out runs/shapes-unet-2 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-4 --init-from runs/shapes-unet-2/pipeline \
-	  --text-encoder runs/shapes-unet-2/pipeline --epochs 1.6 --batch-size 32 --learning-rate 8e-4 \
-	  --ema-decay 0.999 --out runs/shapes-unet-3 --resume
-	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-4/vae --freeze-encoder --epochs 1.6 \
-	  --batch-size 16 --learning-rate 1.2e-3 --out runs/shapes-vae-5 --resume
-	$(BIN)/origcli train-vae data/shapes --init-from runs/shapes-vae-5/vae --freeze-encoder --epochs 0.9 \
-	  --batch-size 16 --learning-rate 1e-3 --out runs/shapes-vae-6 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-3/pipeline \
-	  --text-encoder runs/shapes-unet-3/pipeline --epochs 1.75 --batch-size 32 --learning-rate 1e-3 \
-	  --ema-decay 0.999 --out runs/shapes-unet-4 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-4/pipeline \
-	  --text-encoder runs/shapes-unet-4/pipeline --epochs 1.8 --batch-size 32 --learning-rate 1e-3 \
-	  --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-5 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-5/pipeline \
-	  --text-encoder runs/shapes-unet-5/pipeline --epochs 3 --batch-size 32 --learning-rate 1e-3 \
-	  --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-6 --resume
-	$(BIN)/origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-unet-6/pipeline \
-	  --text-encoder runs/shapes-unet-6/pipeline --epochs 2.5 --batch-size 32 --learning-rate 8e-4 \
-	  --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-7 --resume
-	$(BIN)/python -m origcli.models.half runs/shapes-unet-7/pipeline runs/shapes
-	$(BIN)/origcli synth data/uniform --count 60000 --resolution 64 --seed 11 --resume
-	$(BIN)/origcli train-detector data/uniform --epochs 4 --out runs/shapes-detector --resume
-	cp -r runs/shapes-detector/detector runs/shapes/
-	$(BIN)/origcli calibrate data/held-out --model runs/shapes --detector runs/shapes/detector --guidance 2 --queries 40 \
-	  --write --out runs/shapes-calibrate --force
+model: $(INSTALLED) ## trains the bundled model again into runs/shapes (hours); a stopped run resumes
+	PATH="$(abspath $(BIN)):$$PATH" sh origcli/assets/train-shapes.sh
 
 docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)
 	$(BIN)/python -m tests.docs.remake
