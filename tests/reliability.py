@@ -57,6 +57,7 @@ FAULTS = {
     51: "a --fail-if condition cannot be met, or cannot be judged",
     52: "a setting takes the calibrated threshold away",
     53: "a report of others is damaged or made up",
+    54: "report.html is lost",
 }
 
 

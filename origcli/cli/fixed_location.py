@@ -72,7 +72,8 @@ def fixed_location(
 
     Trains a model on `synth --mixture originality --fixed-location`, learns one token for each of some
     common pairs, and measures how far their elements are from their places in the drawings, against
-    uniform places. Writes report.json, report.csv and a figure to --out.
+    uniform places. Writes report.html, report.json, report.csv and a
+    figure to --out.
 
     \b
     Examples:
@@ -94,5 +95,5 @@ def fixed_location(
     if report.summary is not None and report.summary.distance.value is not None:
         distance, chance = report.summary.distance.value, report.summary.chance.value or 0.0
         run.progress.say(f"distance from their places: {distance:.3f}; of uniform places: {chance:.3f}")
-    run.progress.say(f"report: {target / 'report.json'}; every picture: {target / 'score' / 'report.html'}")
+    run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -44,7 +44,8 @@ def popularity(
 
     Takes common pictures out of the model's own data set, makes fresh ones by the same recipe, learns one
     token for each into OUT/score, and says whether their distances are equivalent: whether the 90 %
-    interval of the difference lies within the margin. Writes report.json and report.csv to --out.
+    interval of the difference lies within the margin. Writes report.html, report.json and
+    report.csv to --out.
 
     \b
     Examples:
@@ -64,5 +65,5 @@ def popularity(
         difference = report.summary.difference
         if difference.value is not None:
             present.paragraph(f"fresh less trained: {difference.value:+.3f}. {report.summary.words}")
-    run.progress.say(f"report: {target / 'report.json'}; every picture: {target / 'score' / 'report.html'}")
+    run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -34,8 +34,8 @@ def rarity(
 
     For a model trained on `synth --mixture originality` (the bundled one is). Makes query pictures of the
     three kinds from seeds of their own, scores them into OUT/score, and tests the order of originality,
-    tokens needed, distance and loss: Kendall's tau, ROC-AUC, permutation tests. Writes report.json,
-    report.csv and the categories' curves to --out.
+    tokens needed, distance and loss: Kendall's tau, ROC-AUC, permutation tests. Writes report.html,
+    report.json, report.csv and the categories' curves to --out.
 
     \b
     Examples:
@@ -65,5 +65,5 @@ def rarity(
         for test in (report.summary.tests if report.summary else ())
     ]
     present.rows(rows, COLUMNS, run.form, whole=report.to_json())
-    run.progress.say(f"report: {target / 'report.json'}; every picture: {target / 'score' / 'report.html'}")
+    run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

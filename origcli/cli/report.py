@@ -51,19 +51,27 @@ def merge(
 
 @app.command("render", cls=Command)
 def render(
-    run: Annotated[Path, argument("DIR", "Directory of a finished score run.")],
+    run: Annotated[Path, argument("DIR", "Directory of a finished run.")],
     figures: FiguresOption = False,
 ) -> None:
-    """Write the reports, pages and figures of a score run anew, without computing anything.
+    """Write the reports and pages of a finished run again, without computing anything.
+
+    Of a score run, its figures, too. Of rarity, popularity, fixed-location and generalize, report.html,
+    report.json and report.csv.
 
     \b
     Examples:
       origcli report render runs/score-photo
       origcli report render runs/score-photo --figures
+      origcli report render runs/rarity
     """
+    from origcli.reports.study_page import render_study
     from origcli.runtime.run_directory import RunDirectory
     from origcli.scoring import run_archive as archive
 
     with RunDirectory(run):
-        archive.render(run, figures)
+        if (run / archive.RESULTS).is_file():
+            archive.render(run, figures)
+        else:
+            render_study(run)
     present.write(f"{run / 'report.html'}\n")

@@ -20,7 +20,7 @@ from origcli.reports import numerals, views
 from origcli.reports.envelope import Provenance
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
-from origcli.reports.verdict import LIMITS
+from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS
 from origcli.runtime.run_directory import make_directory, write_text
 
 ROWS = 1000
@@ -37,7 +37,8 @@ def page_html(directory: Path, result: ScoreResult, provenance: Provenance, home
         home: the overview's address, relative to the page.
     """
     view = views.page_view(directory, result, provenance)
-    return render("page", {**view, "provenance": provenance, "home": home, "limits": LIMITS})
+    limits = LIMITS if result.curve else UNMEASURED_LIMITS
+    return render("page", {**view, "provenance": provenance, "home": home, "limits": limits})
 
 
 def write_page(directory: Path, result: ScoreResult, provenance: Provenance) -> str:
@@ -64,13 +65,15 @@ def overview_html(directory: Path, report: ScoreReport, results: Iterable[ScoreR
     for total, result in enumerate(report.results if results is None else results, 1):
         if total <= ROWS:
             rows.append(views.overview_row(directory, result))
+    measured = any(row["most"] for row in rows)
     context = {
         **views.overview_view(report, rows),
+        "measured": measured,
         "total": total,
         "provenance": report.provenance,
         "errors": report.errors[:ERRORS],
         "more_errors": max(0, len(report.errors) - ERRORS),
-        "limits": LIMITS,
+        "limits": LIMITS if measured else UNMEASURED_LIMITS,
     }
     return render("overview", context)
 

@@ -18,6 +18,7 @@ from origcli.reports.envelope import (
 )
 
 NO_THRESHOLD = "no threshold"  # where images are counted by tokens needed
+GIVEN = "given"  # the stop reason of tokens that were learned before
 
 
 class CurvePoint(Record):

@@ -8,14 +8,24 @@ from collections.abc import Sequence
 from origcli.reports.envelope import Estimate
 from origcli.reports.score import CurvePoint, DomainCheck, Threshold, TokensNeeded, Verdict, VerdictKind
 
+_ONE_MODEL = (
+    "It speaks of one model. Another model, trained on other pictures, may know this image better or worse."
+)
+_NO_SOURCES = (
+    "It does not tell whether this image, or one like it, was in the training data, and it finds no sources."
+)
+_OUT_OF_DOMAIN = (
+    "A picture that the model cannot show at all is reported as out of its domain, not as original."
+)
 LIMITS = (
-    "It speaks of one model. Another model, trained on other pictures, may know this image better or worse.",
-    "It does not tell whether this image, or one like it, was in the training data, and it finds no sources.",
+    _ONE_MODEL,
+    _NO_SOURCES,
     "It is a measurement, not a legal finding: originality in law has its own tests, "
     "and this number decides none of them.",
     "The intervals hold for the tokens that were learned; learning them again gives slightly other ones.",
-    "A picture that the model cannot show at all is reported as out of its domain, not as original.",
+    _OUT_OF_DOMAIN,
 )
+UNMEASURED_LIMITS = (_ONE_MODEL, _NO_SOURCES, _OUT_OF_DOMAIN)  # where there is no number
 
 
 def decide(

@@ -16,6 +16,7 @@ from origcli.reports.numerals import number
 from origcli.reports.pictures import FORMATS, SUFFIXES, contained
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import (
+    GIVEN,
     NO_THRESHOLD,
     GroupSummary,
     ScoreReport,
@@ -101,6 +102,8 @@ def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> d
         "round_trip": inlined(directory, files.round_trip if files else None),
         "scale": charts.originality_scale(result.originality),
         "prompt": _prompt(provenance),
+        "shapes_only": bool(provenance.metric and provenance.metric.name == "elements"),
+        "given": all(reason == GIVEN for point in result.curve for reason in point.stop_reason),
         "image_rows": list(image_rows(result)),
         "rows": [],
         "edits": [inlined(directory, name) for name in test.drawings] if test else [],
@@ -261,22 +264,23 @@ def provenance_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
             yield label, ", ".join([facts.name, *(part for part in parts if part)])
     drawn = [provenance.scheduler, provenance.guidance is not None and f"guidance {provenance.guidance:g}"]
     if any(drawn):
-        yield "Drawn by", ", ".join(str(part) for part in drawn if part)
+        yield "Sampler", ", ".join(str(part) for part in drawn if part)
     yield "Seed", str(provenance.seed)
     computed = " ".join(filter(None, (provenance.device, provenance.dtype)))
     if computed:
         yield "Computed on", computed
-    yield "Versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    # In the order of the file, so that a page made again from report.json has equal bytes.
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in sorted(provenance.versions.items()))
     yield "SHA-256 of the settings", provenance.settings_hash
     for note in provenance.notes:
         yield "Note", note
 
 
 def setting_rows(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Settings as `section.field` and their values."""
-    for section, table in settings.items():
+    """Settings as `section.field` and their values, in the order of the file."""
+    for section, table in sorted(settings.items()):
         if isinstance(table, Mapping):
-            for name, value in table.items():
+            for name, value in sorted(table.items()):
                 yield f"{section}.{name}", _plain(value)
         else:
             yield section, _plain(table)

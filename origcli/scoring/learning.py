@@ -13,6 +13,7 @@ from origcli.inversion.embeddings import start_facts
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.inversion.templates import LISTS, read_templates
 from origcli.models.pipeline import DiffusionModel
+from origcli.reports.score import GIVEN
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.seeding import derive_seed
@@ -61,7 +62,7 @@ class Learner:
     def _learn(self, queries: Sequence[Query], counts: Sequence[int], settings: InvertSettings) -> None:
         if self.given is not None:
             for query in queries:
-                query.learned.update({(0, m): Learned(self.given[m], None, None, 0, "given") for m in counts})
+                query.learned.update({(0, m): Learned(self.given[m], None, None, 0, GIVEN) for m in counts})
             return
         for repeat in range(self.repeats):
             lanes = [(repeat, m) for m in counts]

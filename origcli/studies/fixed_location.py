@@ -18,6 +18,7 @@ from origcli.reports.figures import picture_grid
 from origcli.reports.pictures import read_picture
 from origcli.reports.schema import Estimate, ScoreResult
 from origcli.reports.studies import FixedLocationReport, FixedLocationResult, FixedLocationSummary
+from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import from_here, path_text
@@ -144,6 +145,7 @@ def run(
         figures=_write_figure(runtime.out, measured),
     )
     write_report(runtime.out, report)
+    write_study_html(runtime.out, report)
     return report
 
 

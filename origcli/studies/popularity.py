@@ -14,6 +14,7 @@ from origcli.errors import InputError
 from origcli.images.inputs import Input
 from origcli.reports.schema import Estimate, ScoreResult, VerdictKind
 from origcli.reports.studies import PopularityReport, PopularityResult, PopularitySummary
+from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.plan import record_plan
@@ -37,7 +38,7 @@ _NINETY = (0.05, 0.95)
 
 
 def run(data: Path, settings: Settings, runtime: Runtime, cache: Path | None = None) -> PopularityReport:
-    """Measures both groups with one token; writes report.json and report.csv.
+    """Measures both groups with one token; writes the reports.
 
     Args:
         data: the data set that the model was trained on: its directory, or its `dataset.json` alone, for
@@ -91,6 +92,7 @@ def run(data: Path, settings: Settings, runtime: Runtime, cache: Path | None = N
         summary=compare(distances, samples, own.margin),
     )
     write_report(runtime.out, report)
+    write_study_html(runtime.out, report)
     return report
 
 

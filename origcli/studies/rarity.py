@@ -16,6 +16,7 @@ from origcli.images.inputs import Input
 from origcli.reports.figures import group_curves
 from origcli.reports.schema import Estimate, GroupSummary, ScoreResult, VerdictKind
 from origcli.reports.studies import OrderTest, PairTest, RarityReport, RarityResult, RaritySummary
+from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.run_directory import make_directory, write_bytes
@@ -42,7 +43,7 @@ Scores = Mapping[Category, Sequence[float]]
 
 
 def run(settings: Settings, runtime: Runtime, cache: Path | None = None) -> RarityReport:
-    """Makes the query sets, scores them and tests their order; writes report.json, report.csv and a figure.
+    """Makes the query sets, scores them and tests their order; writes the reports and a figure.
 
     Args:
         cache: directory of results kept by content.
@@ -76,6 +77,7 @@ def run(settings: Settings, runtime: Runtime, cache: Path | None = None) -> Rari
         figures=tuple(_write_figures(runtime.out, measured)),
     )
     write_report(runtime.out, report)
+    write_study_html(runtime.out, report)
     return report
 
 

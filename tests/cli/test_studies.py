@@ -19,7 +19,7 @@ TOY = {
     "ORIGCLI_DRAW_STEPS": "2",
     "ORIGCLI_SCORE_CEILING_IMAGES": "4",
     "ORIGCLI_SCORE_BOOTSTRAP": "30",
-    "ORIGCLI_SCORE_FORCE": "true",
+    "ORIGCLI_SCORE_MEASURE_ANYWAY": "true",
 }
 QUICK = ("--device", "cpu", "--threads", "1", "--format", "json")
 

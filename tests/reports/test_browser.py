@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from origcli.reports import gallery
-from tests.reports import samples
+from origcli.reports.study_page import write_study_html
+from tests.reports import samples, test_study_page
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 FLAGS = (
@@ -130,6 +131,19 @@ def test_nothing_is_cut_off_and_nothing_complains(
     )
     assert browser.run(smallest) >= 11, "the charts' text stays legible"
     assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", test_study_page.STUDIES)
+def test_the_page_of_a_study_fits_a_desktop_and_a_phone(
+    name: str, scheme: str, browser: Browser, tmp_path: Path
+) -> None:
+    write_study_html(tmp_path, test_study_page.STUDIES[name](tmp_path))
+    for size in (DESKTOP, PHONE):
+        browser.open(tmp_path / "report.html", size, scheme)
+        assert browser.run("document.documentElement.scrollWidth") <= size[0]
+        assert browser.complaints() == []
+    assert browser.driver.title != "run"
 
 
 def test_text_stands_out_from_its_ground_in_light_and_dark(browser: Browser, one: Path) -> None:

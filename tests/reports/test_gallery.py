@@ -111,6 +111,9 @@ def test_pictures_that_are_gone_leave_a_page(tmp_path: Path) -> None:
 def test_out_of_domain_has_no_curve_and_says_why(tmp_path: Path) -> None:
     page = Page(gallery.page_html(tmp_path, samples.result(tmp_path, outside=True), samples.provenance()))
     assert "Outside what this model can show" in page.text and "14.2 dB is under" in page.text
+    assert "no tokens were learned" in page.text and "no samples of it were generated" in page.text
+    for claim in ("asked to learn", "Then it drew", "tokens that were learned"):
+        assert claim not in page.text, "a page states only what happened"
     assert "What the model draws" not in page.text
 
 
@@ -184,6 +187,24 @@ def test_groups_without_a_threshold_have_no_columns_of_tokens_needed() -> None:
         summary = report.summary.model_copy(update={"groups": groups})
         page = Page(gallery.overview_html(Path(), report.model_copy(update={"summary": summary})))
         assert ("Images by tokens needed" in page.text) == shown and "no threshold" not in page.text
+
+
+def test_a_page_of_given_tokens_says_that_none_were_learned_here(tmp_path: Path) -> None:
+    learned = samples.result(tmp_path)
+    curve = tuple(point.model_copy(update={"stop_reason": ("given",)}) for point in learned.curve)
+    given = learned.model_copy(update={"curve": curve})
+    for result, words in ((learned, "was asked to learn"), (given, "was given tokens")):
+        page = Page(gallery.page_html(tmp_path, result, samples.provenance()))
+        assert words in page.text and "Then it drew" in page.text
+    assert "asked to learn" not in page.text
+
+
+def test_an_overview_claims_no_work_that_was_not_done() -> None:
+    outside = [samples.result(None, f"photo-{i}", outside=True) for i in range(2)]
+    nothing = Page(gallery.overview_html(Path(), samples.report(*outside)))
+    assert "No image was measured" in nothing.text and "drawings a token count" not in nothing.text
+    some = Page(gallery.overview_html(Path(), samples.report(*outside, samples.result(None))))
+    assert "No image was measured" not in some.text and "20 drawings a token count" in some.text
 
 
 def test_equal_reports_are_equal_pages(scored: tuple[Path, ScoreReport]) -> None:

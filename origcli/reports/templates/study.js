@@ -1,0 +1,2 @@
+"use strict";
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
