@@ -131,8 +131,10 @@ def invert(
     from origcli.runtime.run_directory import read_json
 
     if run.dry_run:
+        from origcli.scoring.dry_run import plan_invert
+
         with run.open(settings, None) as runtime:
-            present.rows([sweep.plan(len(inputs), counts, settings, runtime)], PLAN, run.form)
+            present.rows([plan_invert(len(inputs), counts, settings, runtime)], PLAN, run.form)
         return int(ExitCode.OK)
     target = run.directory("invert", [one.name for one in inputs])
     table: list[dict[str, Any]] = []

@@ -230,13 +230,13 @@ def _print_plan(request: "Request", settings: "Settings", runtime: "Runtime", fo
     """What the run, or this shard of it, would do and cost, at most."""
     from dataclasses import asdict
 
-    from origcli.scoring.dry_run import plan
+    from origcli.scoring.dry_run import plan_score
     from origcli.scoring.run import planned
     from origcli.scoring.setup import open_models
 
     images = len(planned(request, settings, runtime)[1])
     models = open_models(settings, runtime)
-    stages = [asdict(stage) for stage in plan(images, models, settings, runtime, request.given)]
+    stages = [asdict(stage) for stage in plan_score(images, models, settings, runtime, request.given)]
     scored = "1 image" if images == 1 else f"{images} images"
     whole = {"stage": "all", "count": None, "product": f"{scored} on {runtime.device}"}
     sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}

@@ -1,6 +1,7 @@
-"""What inversion costs: samples through the UNet, floating-point operations, time.
+"""What learning and drawing cost, before they run: samples, floating-point operations, memory, time.
 
-Operations are counted, not timed: the modules run on PyTorch's meta device, which computes nothing.
+Nothing of a model is computed. Operations are counted on PyTorch's meta device, memory on tensors without
+data, and time is the operations at the speed of a convolution here.
 """
 
 import time
@@ -13,9 +14,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from origcli.models.pipeline import DiffusionModel
+from origcli.runtime.context import Runtime
+from origcli.runtime.footprint import PeakMemory, pretended
 from origcli.settings import InvertSettings
 
-TIMED_BATCH = 8
+_CHANNELS, _SIDE, _TIMES = 320, 64, 3
+_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -108,22 +112,113 @@ def _count(run: Callable[[], Any]) -> tuple[int, int]:
     return forward.get_total_flops(), backward.get_total_flops()
 
 
-def sample_seconds(model: DiffusionModel, batch: int) -> float:
-    """Seconds for a sample forward and back through the UNet, measured on the second of two batches."""
-    device, dtype = model.device, model.dtype
-    latents = torch.randn(batch, *model.latent_shape, device=device, dtype=dtype)
-    timesteps = torch.randint(1000, (batch,), device=device)
-    width = model.unet.config.cross_attention_dim
-    states = torch.randn(batch, model.max_length, width, device=device, dtype=dtype, requires_grad=True)
-    began = 0.0
-    for _ in range(2):
-        _wait(device)
-        began = time.perf_counter()
-        model.unet(latents, timesteps, states).sample.float().square().mean().backward()
-    _wait(device)
-    return (time.perf_counter() - began) / batch
+def decoding_flops(model: DiffusionModel) -> int:
+    """Operations for decoding one picture."""
+    with torch.device("meta"):
+        vae = type(model.vae).from_config(model.vae.config)
+        latents = torch.zeros(1, *model.latent_shape)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        vae.decode(latents)
+    return int(counter.get_total_flops())
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+@dataclass(frozen=True)
+class Peak:
+    """Bytes at the peak of one kind of work: `fixed + each · batch`; the weights come on top."""
+
+    fixed: int
+    each: int
+
+    def bytes(self, batch: int) -> int:
+        """For a batch of samples or pictures."""
+        return self.fixed + self.each * batch
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a model takes, in its dtype.
+
+    Attributes:
+        weights: bytes of VAE, UNet and text encoder.
+        learning: of a sample forward and back through the UNet.
+        drawing: of a picture in a denoising step, guided (two samples).
+        decoding: of a picture through the VAE's decoder.
+    """
+
+    weights: int
+    learning: Peak
+    drawing: Peak
+    decoding: Peak
+
+    def fitting(self, kind: Peak, free: int) -> int:
+        """The largest batch of some work that fits into free bytes beside the weights; 0 if none."""
+        return max(0, (free - self.weights - kind.fixed) // kind.each)
+
+
+def count_footprint(model: DiffusionModel) -> Footprint:
+    """Counts a model's memory from its configuration."""
+    channels, height, width = model.latent_shape
+    weights = sum(
+        parameter.nbytes
+        for module in (model.vae, model.unet, model.text_encoder)
+        for parameter in module.parameters()
+    )
+    # The pretended device is the CPU: its fused attention keeps what CUDA's keeps.
+    with pretended("cpu", model.dtype):
+        unet = type(model.unet).from_config(model.unet.config).requires_grad_(False)
+        vae = type(model.vae).from_config(model.vae.config).requires_grad_(False)
+        length, wide = model.max_length, model.unet.config.cross_attention_dim
+
+        def denoise(batch: int, learn: bool) -> None:
+            latents, timesteps = (
+                torch.zeros(batch, channels, height, width),
+                torch.zeros(batch, dtype=torch.long),
+            )
+            states = torch.zeros(batch, length, wide, requires_grad=learn)
+            with torch.set_grad_enabled(learn):
+                predicted = unet(latents, timesteps, states).sample
+                if learn:
+                    predicted.float().square().mean().backward()
+
+        def decode(batch: int) -> None:
+            with torch.no_grad():
+                vae.decode(torch.zeros(batch, channels, height, width))
+
+        return Footprint(
+            weights=weights,
+            learning=_peak(lambda batch: denoise(batch, learn=True)),
+            drawing=_peak(lambda batch: denoise(2 * batch, learn=False)),
+            decoding=_peak(decode),
+        )
+
+
+def _peak(run: Callable[[int], Any]) -> Peak:
+    """The line through the peaks of batches of one and of three."""
+    peaks = []
+    for batch in (1, 3):
+        with PeakMemory() as memory:
+            run(batch)
+        peaks.append(memory.peak)
+    each = (peaks[1] - peaks[0]) // 2
+    return Peak(peaks[0] - each, each)
+
+
+def measured_rate(runtime: Runtime) -> float:
+    """Floating-point operations a second at which a large UNet runs here.
+
+    The fastest of a few convolutions is measured, the most common one of Stable Diffusion's UNet. A UNet as a
+    whole reaches `_SHARE` of that: on one core, UNets of its shape reached 0.34 to 0.41.
+    """
+    device = runtime.device
+    pixels = torch.ones(2, _CHANNELS, _SIDE, _SIDE, device=device, dtype=runtime.dtype)
+    weights = torch.ones(_CHANNELS, _CHANNELS, 3, 3, device=device, dtype=runtime.dtype)
+    fastest = float("inf")
+    with torch.inference_mode():
+        for _ in range(1 + _TIMES):  # the first warms up
+            began = time.perf_counter()
+            torch.nn.functional.conv2d(pixels, weights, padding=1)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            fastest = min(fastest, time.perf_counter() - began)
+    operations = 2 * 9 * _CHANNELS**2 * _SIDE**2 * len(pixels)
+    return _SHARE * operations / fastest

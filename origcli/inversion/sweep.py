@@ -16,7 +16,6 @@ from PIL import Image
 from origcli.errors import InputError, NonFiniteError
 from origcli.images.inputs import Input
 from origcli.images.reading import read_image
-from origcli.inversion import cost
 from origcli.inversion.embeddings import save_embeddings, start_facts
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.inversion.placeholders import check_placeholders, placeholder
@@ -94,7 +93,7 @@ def run(
     """
     entry, model = open_model(settings.score.model, runtime)
     check_placeholders(model.tokenizer, [picture.name for picture in inputs], counts)
-    _check_words(model, counts, settings)
+    check_words(model, counts, settings)
 
     made_by = _provenance(entry, model, settings, runtime)
     record_plan(runtime.out, _record(inputs, counts, settings, made_by))
@@ -128,38 +127,7 @@ def run(
     return report
 
 
-def plan(pictures: int, counts: Sequence[int], settings: Settings, runtime: Runtime) -> dict[str, Any]:
-    """What a run would do and take; learns nothing, but times a few samples on the device.
-
-    Raises:
-        UsageError: the templates with the most tokens are too long, or the initial words unknown.
-        ModelError: as loading raises it.
-    """
-    _, model = open_model(settings.score.model, runtime)
-    invert_settings = settings.invert
-    templates = _check_words(model, counts, settings)
-
-    amount = cost.work(invert_settings, len(counts), len(templates))
-    flops = cost.count_flops(model)
-    operations = cost.total_flops(flops, amount)  # for one picture
-
-    # In samples' worth of UNet forward and back, which is what is timed.
-    worth = operations / (flops.unet + flops.unet_backward)
-    batch = min(invert_settings.batch_size, invert_settings.micro_batch or cost.TIMED_BATCH)
-    seconds = worth * cost.sample_seconds(model, batch)
-    return {
-        "pictures": pictures,
-        "tokens": ",".join(map(str, counts)),
-        "steps": invert_settings.steps,
-        "batch_size": invert_settings.batch_size,
-        "unet_samples": pictures * amount.samples,
-        "tflop": pictures * operations / 1e12,
-        "minutes": pictures * seconds / 60,
-        "device": model.device.type,
-    }
-
-
-def _check_words(model: DiffusionModel, counts: Sequence[int], settings: Settings) -> tuple[str, ...]:
+def check_words(model: DiffusionModel, counts: Sequence[int], settings: Settings) -> tuple[str, ...]:
     """The templates, which fit the text encoder with the most tokens, as the initial words do.
 
     Raises:

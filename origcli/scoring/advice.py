@@ -1,11 +1,8 @@
 """What to do about images that a model cannot measure: which model can, and how long it would take here."""
 
-import time
 from collections.abc import Sequence
 
-import torch
-
-from origcli.inversion.cost import SampleFlops, total_flops, work
+from origcli.inversion.cost import SampleFlops, measured_rate, total_flops, work
 from origcli.inversion.templates import read_templates
 from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import Provenance
@@ -23,8 +20,6 @@ SD15 = SampleFlops(
     text_backward=13_517_070_336,
 )
 SD15_DECODING = 2_514_518_933_504
-# The measured convolution is the most common one of that UNet.
-_CHANNELS, _SIDE, _TIMES = 320, 64, 3
 
 
 def why_unmeasured(made_by: Provenance, images: int, settings: Settings, runtime: Runtime) -> tuple[str, str]:
@@ -62,23 +57,6 @@ def photo_flops(settings: Settings) -> float:
     )
     drawing = pictures * (2 * settings.draw.steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
     return score.repeats * total_flops(SD15, amount) + drawing
-
-
-def measured_rate(runtime: Runtime) -> float:
-    """Floating-point operations a second of this device, from a convolution: the fastest of a few."""
-    device = runtime.device
-    pixels = torch.ones(2, _CHANNELS, _SIDE, _SIDE, device=device, dtype=runtime.dtype)
-    weights = torch.ones(_CHANNELS, _CHANNELS, 3, 3, device=device, dtype=runtime.dtype)
-    fastest = float("inf")
-    with torch.inference_mode():
-        for _ in range(1 + _TIMES):  # the first warms up
-            began = time.perf_counter()
-            torch.nn.functional.conv2d(pixels, weights, padding=1)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            fastest = min(fastest, time.perf_counter() - began)
-    operations = 2 * 9 * _CHANNELS**2 * _SIDE**2 * len(pixels)
-    return operations / fastest
 
 
 def in_words(seconds: float) -> str:

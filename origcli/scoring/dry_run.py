@@ -1,29 +1,30 @@
-"""What a score run will cost, before it runs: samples through the networks, FLOPs, and time on this device.
+"""What a run of `score` or `invert` will cost, before it runs: samples, operations, memory, and time here.
 
-FLOPs are counted on torch's meta device; the time is that of three steps measured here, carried forward.
+All of it is counted (`inversion.cost`); no network runs, forward or back.
 """
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from origcli.generation.sampling import DECODING_BATCH, draw, guidance_scale, prompt_states
-from origcli.inversion.cost import TIMED_BATCH, count_flops, sample_seconds, total_flops, work
+from origcli.generation.sampling import DECODING_BATCH, guidance_scale
+from origcli.inversion.cost import (
+    Peak,
+    count_flops,
+    count_footprint,
+    decoding_flops,
+    measured_rate,
+    total_flops,
+    work,
+)
+from origcli.inversion.sweep import check_words
 from origcli.inversion.templates import read_templates
-from origcli.models.pipeline import DiffusionModel
+from origcli.models.opening import open_model
 from origcli.runtime.context import Runtime
 from origcli.runtime.machine import usable_bytes
-from origcli.runtime.progress import SilentProgress
-from origcli.scoring.footprint import Peak, count_footprint
 from origcli.scoring.models import Models
-from origcli.scoring.setup import drawing_seeds, wants_edits
+from origcli.scoring.setup import wants_edits
 from origcli.settings import Settings
-
-MEASURED_STEPS = 3
-_CPU_BATCH = 2  # a CPU is as fast with few pictures at a time, and the answer comes sooner
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Stage:
     gigabytes: float
 
 
-def plan(
+def plan_score(
     images: int, models: Models, settings: Settings, runtime: Runtime, given: Collection[int] | None = None
 ) -> list[Stage]:
     """The stages of scoring a number of images, at most: early stopping makes learning shorter.
@@ -64,26 +65,31 @@ def plan(
     pictures = inversions * tokens * score.images + edits + once
     flops = count_flops(model)
     forwards = pictures * drawing.steps * passes
-    batch = _CPU_BATCH if model.device.type == "cpu" else drawing.batch_size
-    step_seconds, decode_seconds = drawing_seconds(model, settings, batch, runtime)
     footprint = count_footprint(model)
     room = footprint.weights + usable_bytes(model.device)  # the weights are loaded by now
+    rate = measured_rate(runtime)
 
     def memory(kind: Peak, wanted: int) -> tuple[int, float]:
         size = max(1, min(wanted, footprint.fitting(kind, room)))
-        return size, (footprint.weights + kind.bytes(size)) / 1e9
+        needed = footprint.weights + kind.bytes(size)
+        if needed > room:
+            runtime.progress.say(
+                f"one sample needs {needed / 1e9:.1f} GB, and {model.device} has {room / 1e9:.1f} GB for it: "
+                "this run would end in out of memory; choose a smaller model or --dtype"
+            )
+        return size, needed / 1e9
 
     def learning() -> Stage:
         invert = settings.invert
         amount = work(invert, tokens, len(read_templates(invert.templates)))
-        seconds = sample_seconds(model, min(TIMED_BATCH, invert.batch_size))
+        operations = inversions * total_flops(flops, amount)
         return Stage(
             "learn",
             inversions * amount.samples,
             f"{inversions} × {tokens} token counts × {invert.steps} steps × {invert.batch_size} samples, "
             "and L_det",
-            inversions * total_flops(flops, amount) / 1e12,
-            inversions * amount.samples * seconds / 60,
+            operations / 1e12,
+            operations / rate / 60,
             *memory(footprint.learning, invert.micro_batch or invert.batch_size * tokens),
         )
 
@@ -96,7 +102,7 @@ def plan(
             f"({inversions} × {tokens} token counts × {score.images} drawings{edited} + {once} for the "
             f"scale) × {drawing.steps} steps × {passes}",
             forwards * flops.unet / 1e12,
-            forwards * step_seconds / passes / 60,
+            forwards * flops.unet / rate / 60,
             *memory(footprint.drawing, drawing.batch_size),
         ),
         Stage(
@@ -104,43 +110,33 @@ def plan(
             pictures,
             "drawings",
             pictures * decoding_flops(model) / 1e12,
-            pictures * decode_seconds / 60,
+            pictures * decoding_flops(model) / rate / 60,
             *memory(footprint.decoding, min(DECODING_BATCH, drawing.batch_size)),
         ),
     ]
 
 
-def drawing_seconds(
-    model: DiffusionModel, settings: Settings, batch: int, runtime: Runtime
-) -> tuple[float, float]:
-    """Seconds for one step of one picture, and for decoding it, from drawing with one step and with four."""
-    quiet = Runtime(device=runtime.device, dtype=runtime.dtype, progress=SilentProgress())
-    states = prompt_states(model, [""])[0]
-    seeds = drawing_seeds(0, batch)
+def plan_invert(images: int, counts: Sequence[int], settings: Settings, runtime: Runtime) -> dict[str, Any]:
+    """What `invert` would do and take for a number of images, at most.
 
-    def sample(steps: int) -> None:
-        short = settings.draw.model_copy(update={"steps": steps, "batch_size": batch})
-        draw(model, states, states, seeds, short, quiet)
+    Args:
+        counts: the values of m.
 
-    sample(1)  # warms up
-    less, more = _timed(sample, 1, model.device), _timed(sample, 1 + MEASURED_STEPS, model.device)
-    step = max(0.0, more - less) / MEASURED_STEPS
-    return step / batch, max(0.0, less - step) / batch
-
-
-def _timed(run: Callable[[int], None], steps: int, device: torch.device) -> float:
-    began = time.perf_counter()
-    run(steps)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def decoding_flops(model: DiffusionModel) -> int:
-    """Operations for decoding one picture."""
-    with torch.device("meta"):
-        vae = type(model.vae).from_config(model.vae.config)
-        latents = torch.zeros(1, *model.latent_shape)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        vae.decode(latents)
-    return int(counter.get_total_flops())
+    Raises:
+        UsageError: the templates with the most tokens are too long, or the initial words unknown.
+        ModelError: as loading raises it.
+    """
+    _, model = open_model(settings.score.model, runtime)
+    invert = settings.invert
+    amount = work(invert, len(counts), len(check_words(model, counts, settings)))
+    operations = images * total_flops(count_flops(model), amount)
+    return {
+        "pictures": images,
+        "tokens": ",".join(map(str, counts)),
+        "steps": invert.steps,
+        "batch_size": invert.batch_size,
+        "unet_samples": images * amount.samples,
+        "tflop": operations / 1e12,
+        "minutes": operations / measured_rate(runtime) / 60,
+        "device": model.device.type,
+    }

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cost_model import petaflops, stable_diffusion
-from origcli.inversion.cost import count_flops
+from origcli.inversion.cost import count_flops, decoding_flops
 from origcli.models.pipeline import DiffusionModel
-from origcli.scoring.dry_run import decoding_flops
 from origcli.settings import resolve
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"

@@ -249,13 +249,3 @@ def test_clashes_are_found_before_any_picture_is_learned(
     with pytest.raises(UsageError, match="share the placeholder"):
         run(tmp_path / "run", same, settings_for(tiny_bert_pipeline_dir))
     assert not (tmp_path / "run" / "embeddings").exists()
-
-
-def test_the_plan_counts_and_learns_nothing(
-    tmp_path: Path, tiny_bert_pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep, "invert", None)
-    plan = sweep.plan(7, [1, 2, 3], settings_for(tiny_bert_pipeline_dir), Runtime())
-    assert (plan["pictures"], plan["tokens"], plan["steps"], plan["batch_size"]) == (7, "1,2,3", 4, 4)
-    assert plan["unet_samples"] == 7 * (4 * 4 * 3 + (2 * 3 + 1) * 4)
-    assert plan["tflop"] > 0 and plan["minutes"] > 0

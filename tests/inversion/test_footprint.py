@@ -8,11 +8,11 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
+from origcli.inversion.cost import Footprint, Peak, count_footprint
 from origcli.inversion.preparation import saved_bytes
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.runtime.footprint import PeakMemory, pretended
-from origcli.scoring.footprint import Footprint, Peak, count_footprint
 from tests.stable_diffusion import UNET, VAE
 
 MIB = 1 << 20

@@ -1,0 +1,57 @@
+"""Plans count: no network of a model runs, forward or back, and what does not fit is said."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from origcli.runtime.context import Runtime
+from origcli.runtime.progress import PlainProgress
+from origcli.scoring import dry_run
+from origcli.scoring.dry_run import plan_invert, plan_score
+from origcli.scoring.setup import open_models
+from origcli.settings import Settings
+
+Make = Callable[..., Settings]
+
+
+@pytest.fixture
+def no_passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module that is called with data fails: those on tensors without data only count."""
+    call = torch.nn.Module.__call__
+
+    def checked(module: torch.nn.Module, *words: object, **named: object) -> object:
+        given = [value for value in (*words, *named.values()) if isinstance(value, torch.Tensor)]
+        fake = torch._subclasses.FakeTensor
+        assert all(value.is_meta or isinstance(value, fake) for value in given), type(module)
+        return call(module, *words, **named)
+
+    monkeypatch.setattr(torch.nn.Module, "__call__", checked)
+    yield
+
+
+@pytest.mark.fault(14, "--dry-run counts: nothing of a model runs, however large it is")
+def test_a_plan_of_invert_runs_no_network(tiny_settings: Make, no_passes: None) -> None:
+    plan = plan_invert(7, [1, 2, 3], tiny_settings(), Runtime())
+    assert (plan["pictures"], plan["tokens"], plan["steps"], plan["batch_size"]) == (7, "1,2,3", 3, 2)
+    assert plan["unet_samples"] == 7 * (3 * 2 * 3 + (2 * 3 + 1) * 2)
+    assert plan["tflop"] > 0 and plan["minutes"] > 0
+
+
+def test_a_plan_of_score_runs_no_network_and_says_what_does_not_fit(
+    tiny_settings: Make, pixel_metric: None, no_passes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = io.StringIO()
+    runtime = Runtime(progress=PlainProgress(said))
+    models = open_models(tiny_settings(), runtime)
+    said.truncate(0)
+    stages = {stage.stage: stage for stage in plan_score(3, models, tiny_settings(), runtime)}
+    assert set(stages) == {"learn", "draw", "decode"} and "out of memory" not in said.getvalue()
+    assert all(stage.tflop > 0 and stage.minutes > 0 for stage in stages.values())
+
+    monkeypatch.setattr(dry_run, "usable_bytes", lambda device: 1000)
+    small: dict[str, Any] = {one.stage: one for one in plan_score(3, models, tiny_settings(), runtime)}
+    assert small["learn"].batch == 1 and small["learn"].gigabytes > 0
+    assert "one sample needs" in said.getvalue() and "out of memory" in said.getvalue()
