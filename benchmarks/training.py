@@ -46,9 +46,9 @@ from origcli.models.pipeline import text_states, tokenize
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler
 from origcli.models.vae import load_vae
+from origcli.runtime.atomic import make_directory
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.device import autocast, learning_kernels
-from origcli.runtime.run_directory import make_directory
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset

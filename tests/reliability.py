@@ -58,6 +58,9 @@ FAULTS = {
     52: "a setting takes the calibrated threshold away",
     53: "a report of others is damaged or made up",
     54: "report.html is lost",
+    60: "a run directory is removed or moved under a run",
+    61: "a command would remove files of others",
+    62: "a file system has no fsync of directories, or no locks",
 }
 
 

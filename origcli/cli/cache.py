@@ -70,8 +70,8 @@ def clear(
     import shutil
 
     from origcli.errors import UsageError, nearest
+    from origcli.runtime.atomic import storage_error
     from origcli.runtime.cache import SCORES, cache_directory
-    from origcli.runtime.run_directory import storage_error
 
     root = cache_directory()
     known = {room["room"]: room for room in _rooms(root)}

@@ -128,7 +128,7 @@ def invert(
 
     from origcli.inversion import sweep
     from origcli.reports.schema import Failure
-    from origcli.runtime.run_directory import read_json
+    from origcli.runtime.atomic import read_json
 
     if run.dry_run:
         from origcli.scoring.dry_run import plan_invert

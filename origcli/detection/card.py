@@ -16,8 +16,8 @@ from torch import Tensor
 from origcli.detection.architecture import problem
 from origcli.errors import ModelError, UsageError
 from origcli.models.checkpoints import load_tensors
+from origcli.runtime.atomic import make_directory, write_bytes, write_text
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import make_directory, write_bytes, write_text
 from origcli.scenes.elements import Element
 
 CARD, WEIGHTS = "detector.yaml", "detector.safetensors"

@@ -24,10 +24,10 @@ from origcli.reports.schema import (
     DetectSummary,
 )
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import atomic_file, make_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
 from origcli.runtime.provenance import hash_value, package_versions
-from origcli.runtime.run_directory import atomic_file, make_directory
 from origcli.scenes.dataset import read_dataset
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.records import scene_of

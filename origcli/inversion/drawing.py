@@ -13,8 +13,8 @@ from origcli.inversion.embeddings import load_embeddings, states
 from origcli.inversion.templates import SLOT
 from origcli.models.opening import open_model
 from origcli.reports.sheets import sheet
+from origcli.runtime.atomic import atomic_file
 from origcli.runtime.context import Runtime
-from origcli.runtime.run_directory import atomic_file
 from origcli.settings import Settings
 
 _SHEET_CELL, _SHEET_COLUMNS = 128, 8

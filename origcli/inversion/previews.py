@@ -12,8 +12,8 @@ from origcli.generation.sampling import draw, prompt_states
 from origcli.inversion.embeddings import states
 from origcli.models.pipeline import DiffusionModel
 from origcli.reports.sheets import sheet
+from origcli.runtime.atomic import atomic_file, make_directory
 from origcli.runtime.context import Runtime
-from origcli.runtime.run_directory import atomic_file, make_directory
 from origcli.settings import DrawSettings
 
 DRAWINGS = 2

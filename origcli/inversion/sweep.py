@@ -37,11 +37,11 @@ from origcli.reports.schema import (
     Status,
 )
 from origcli.reports.writers import ResultLog, csv_text, write_report
+from origcli.runtime.atomic import make_directory, write_text
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import path_text
 from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_file, hash_value, package_versions
-from origcli.runtime.run_directory import make_directory, write_text
 from origcli.settings import Settings
 from origcli.weights.registry import ModelEntry
 

@@ -6,7 +6,6 @@ only then are older ones removed. A run that is killed at any moment leaves the 
 
 import json
 import logging
-import secrets
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,15 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from origcli.errors import InputError, ModelError, StorageError
+from origcli.errors import InputError, ModelError
+from origcli.runtime.atomic import atomic_directory, make_directory, write_bytes, write_json
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import (
-    PARTIAL_SUFFIX,
-    make_directory,
-    storage_error,
-    write_bytes,
-    write_json,
-)
 
 _PREFIX = "step-"
 _STATE, _TENSORS = "state.json", "tensors.safetensors"
@@ -60,28 +53,17 @@ def save_checkpoint(
     """Saves `tensors` and `state` (JSON) under `directory/step-N` and then drops all but `keep`."""
     make_directory(directory)
     target = directory / f"{_PREFIX}{step:08d}"
-    partial = directory / f".{target.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}d"
-    try:
-        partial.mkdir()
+    with atomic_directory(target) as partial:
         save_tensors(partial / _TENSORS, tensors)
         digest = hash_file(partial / _TENSORS)
         write_json(partial / _STATE, {**state, "step": step, "tensors_sha256": digest})
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except OSError as error:
-        raise storage_error(target, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     for old in checkpoints(directory)[:-keep]:
         shutil.rmtree(old)
     return target
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """Whole checkpoints, oldest first. Sweeps what a killed run left half-written."""
-    for left in directory.glob(f".{_PREFIX}*{PARTIAL_SUFFIX}d"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Whole checkpoints, oldest first."""
     return sorted(path for path in directory.glob(f"{_PREFIX}*") if (path / _STATE).is_file())
 
 
@@ -102,36 +84,6 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not tensors.is_file() or hash_file(tensors) != state.get("tensors_sha256"):
         raise ModelError(f"{tensors}: damaged", f"remove {path} to go on from the checkpoint before it")
     return load_tensors(tensors), state
-
-
-@contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
-    """A directory to write into that appears under `target` whole or not at all.
-
-    Raises:
-        StorageError: the disk is full or the directory cannot be written; nothing is left behind.
-    """
-    partial = target.with_name(f".{target.name}{PARTIAL_SUFFIX}")
-    for left in (partial, *target.parent.glob(f".{target.name}.*.old")):  # of a killed run
-        shutil.rmtree(left, ignore_errors=True)
-    try:
-        yield partial
-        publish_directory(partial, target)
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError):
-            raise storage_error(target, error) from error
-        raise StorageError(f"{target}: cannot write: {error}", "free some space and --resume") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def publish_directory(partial: Path, target: Path) -> None:
-    """Moves a finished directory to its name, replacing one of an earlier run."""
-    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -11,8 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from origcli.models.checkpoints import atomic_directory
 from origcli.models.pipeline import load_pipeline, save_pipeline
+from origcli.runtime.atomic import atomic_directory
 from origcli.runtime.context import Runtime
 from origcli.weights.registry import REGISTRY_FILE
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from origcli.errors import ModelError, UsageError
 from origcli.models.checkpoints import quiet_loading
+from origcli.runtime.atomic import write_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.footprint import PeakMemory
 from origcli.runtime.network import no_network
-from origcli.runtime.run_directory import write_json
 from origcli.weights.hashing import check_pipeline
 from origcli.weights.pipelines import Pipeline
 

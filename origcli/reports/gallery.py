@@ -21,7 +21,7 @@ from origcli.reports.envelope import Provenance
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
 from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS
-from origcli.runtime.run_directory import make_directory, write_text
+from origcli.runtime.atomic import make_directory, write_text
 
 ROWS = 1000
 ERRORS = 100

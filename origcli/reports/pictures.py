@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from origcli.reports.score import PictureFiles
-from origcli.runtime.run_directory import make_directory, storage_error
+from origcli.runtime.atomic import claim_directory, write_unsynced
 
 Picture = Image.Image | bytes  # bytes: of a PNG or WebP file, kept as they are
 
@@ -66,22 +66,24 @@ def save_pictures(
     Raises:
         StorageError: the disk is full or the directory cannot be written.
     """
+    # Their files are not synced, for there are a hundred an image: what a killed run left torn is written
+    # again, since the result that names the files is recorded after them.
     folder = f"pictures/{name}"
-    make_directory(directory / folder)
+    claim_directory(directory / folder)
 
     def save(image: Picture, stem: str, size: int) -> str:
         if isinstance(image, bytes):
             suffix, data = ("png" if image.startswith(b"\x89PNG") else "webp"), image
         else:
             suffix, data = encoded(image, None if full else size)
-        _write(directory / f"{folder}/{stem}.{suffix}", data)
+        write_unsynced(directory / f"{folder}/{stem}.{suffix}", data)
         return f"{folder}/{stem}.{suffix}"
 
     def save_all(images: Sequence[Picture], stem: str) -> tuple[str, ...]:
         return tuple(save(image, f"{stem}-{i:02d}", DRAWING) for i, image in enumerate(images))
 
     thumbnail = f"{folder}/thumbnail.webp"
-    _write(directory / thumbnail, _webp(_shrunk(query, THUMBNAIL), 80))
+    write_unsynced(directory / thumbnail, _webp(_shrunk(query, THUMBNAIL), 80))
     return SavedPictures(
         files=PictureFiles(
             query=save(query, "query", QUERY),
@@ -92,15 +94,6 @@ def save_pictures(
         drawings={m: save_all(images, f"m{m}") for m, images in (drawings or {}).items()},
         edits=save_all(edits, "edit"),
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    # Not atomic and not synced, for there are a hundred an image: what a killed run left torn is written
-    # anew, since the result that names the files is recorded after them.
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def encoded(image: Image.Image, size: int | None) -> tuple[str, bytes]:

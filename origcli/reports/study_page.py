@@ -16,7 +16,7 @@ from origcli.reports.score import GroupSummary
 from origcli.reports.studies import FixedLocationReport, PopularityReport, RarityReport
 from origcli.reports.views import Inlined, inlined, named
 from origcli.reports.writers import read_report, write_report
-from origcli.runtime.run_directory import write_text
+from origcli.runtime.atomic import write_text
 
 SCORES = {
     "originality": "originality",

@@ -11,15 +11,16 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from origcli.errors import InputError
+from origcli.files import open_file
 from origcli.reports.envelope import Record, Report, Result
 from origcli.reports.schema import SCHEMAS
 from origcli.reports.spreadsheet import csv_text as csv_text
-from origcli.runtime.run_directory import atomic_file, read_json, storage_error
+from origcli.runtime.atomic import append_line, atomic_file, read_json
 
 _NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]")
 
@@ -123,59 +124,62 @@ def _validated(kind: type[R], value: Any, where: str) -> R:
 class ResultLog(Generic[R]):
     """Results appended to a JSON Lines file as they come, each on the disk before the next begins.
 
-    A process that is killed leaves a torn last line at most; opening the log cuts it off.
+    A process that is killed leaves a torn last line at most: it is not read, and the next one replaces it.
 
     Args:
         path: the file; it need not exist.
         kind: the type of its records.
 
     Raises:
-        StorageError: it cannot be written.
+        InputError: it is no plain file.
     """
 
     def __init__(self, path: Path, kind: type[R]) -> None:
         self.path, self.kind = path, kind
-        if path.exists():
-            self._cut(_whole_length(path))
+        self._length = _whole_length(path) if os.path.lexists(path) else 0
 
     def append(self, record: R) -> str:
-        """Adds a record and returns its line, newline included."""
+        """Adds a record and returns its line, newline included.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         line = json.dumps(record.to_json(), sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-        length = self.path.stat().st_size if self.path.exists() else 0
-        try:
-            with self.path.open("ab") as file:
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            self._cut(length)
-            raise storage_error(self.path, error) from error
+        data = line.encode()
+        append_line(self.path, data, self._length)
+        self._length += len(data)
         return line
 
     def __iter__(self) -> Iterator[R]:
         """The records, one in memory at a time.
 
         Raises:
-            InputError: a line is not such a record.
+            InputError: a line is not such a record, or the file is shorter than what was written to it.
         """
-        if not self.path.exists():
+        left, number = self._length, 0
+        if not left:
             return
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with _opened(self.path) as file:
+            while left > 0:
+                line, number = file.readline(), number + 1
+                left -= len(line)
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise InputError(f"{self.path}: line {number}: not valid JSON: {error}") from error
                 yield _validated(self.kind, value, f"{self.path}: line {number}")
 
-    def _cut(self, length: int) -> None:
-        if self.path.exists() and self.path.stat().st_size > length:
-            os.truncate(self.path, length)
+
+def _opened(path: Path) -> BinaryIO:
+    """A log of results, which may come from others: a link would lead elsewhere."""
+    if path.is_symlink():
+        raise InputError(f"{path}: cannot read: a link, where runs have none")
+    return open_file(path)
 
 
 def _whole_length(path: Path) -> int:
     """The length of a file up to and with its last newline, read from its end."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:
             start = max(0, end - 65536)

@@ -6,7 +6,7 @@ from pathlib import Path
 import platformdirs
 
 from origcli.files import expanded
-from origcli.runtime.run_directory import make_directory, sweep
+from origcli.runtime.atomic import make_directory, sweep
 
 SCORES = "score"
 ROOMS = {

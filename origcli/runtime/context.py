@@ -1,6 +1,5 @@
 """The runtime that every command that computes opens: device, dtype, seed, progress, directory."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -8,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-from origcli.errors import InputError, ModelError, UsageError
-from origcli.runtime import interrupts, provenance
+from origcli.runtime import interrupts
 from origcli.runtime.device import backends, select_device, select_dtype
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.network import no_network
 from origcli.runtime.progress import Progress, SilentProgress
-from origcli.runtime.run_directory import RUN_NAME, Existing, RunDirectory, write_json
+from origcli.runtime.run_directory import Existing, RunDirectory
 from origcli.settings import RuntimeSettings
 
 
@@ -68,7 +66,6 @@ def open_runtime(
         StorageError: `out` cannot be written; found before any model is loaded.
         UsageError: `out` holds something and `existing` says no.
     """
-    began = time.monotonic()
     device = select_device(settings.device)
     with ExitStack() as stack:
         directory = None if out is None else stack.enter_context(_directory(out, existing, device))
@@ -85,8 +82,6 @@ def open_runtime(
             offline=settings.offline,
             compile=settings.compile,
         )
-        if directory is not None and is_main():
-            write_json(directory / RUN_NAME, provenance.run_facts(time.monotonic() - began))
 
 
 @contextmanager
@@ -98,10 +93,6 @@ def _directory(out: Path, existing: Existing, device: torch.device) -> Iterator[
         yield directory
         return
     with directory:
-        write_json(directory / RUN_NAME, provenance.run_facts(None))
+        directory.begin()
         wait_for_all(device)
-        try:
-            yield directory
-        except (UsageError, InputError, ModelError):
-            directory.forget_if_nothing_came()
-            raise
+        yield directory

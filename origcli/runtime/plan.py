@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from origcli.errors import UsageError
-from origcli.runtime.run_directory import read_json, write_json
+from origcli.runtime.atomic import read_json, sweep, write_json
 
 PLAN_NAME = "plan.json"
 
@@ -21,6 +21,7 @@ def record_plan(directory: Path, plan: dict[str, Any]) -> None:
         UsageError: the directory holds another run's; names the first difference.
     """
     check_plan(directory, plan)
+    sweep(directory)
     if not (directory / PLAN_NAME).exists():
         write_json(directory / PLAN_NAME, plan)
 

@@ -15,6 +15,7 @@ from typing import Any
 import origcli
 from origcli.runtime.paths import path_text
 
+RUN_SCHEMA = "origcli.run/1"
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "dreamsim", "ultralytics", "numpy", "pillow")
 _DISTRIBUTIONS = {"ultralytics": "ultralytics-opencv-headless"}  # where a package comes under another name
 
@@ -51,13 +52,16 @@ def hash_value(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def run_facts(seconds: float | None) -> dict[str, Any]:
+def run_facts(seconds: float | None, request: str | None = None) -> dict[str, Any]:
     """What differs between two equal runs, for `run.json`: when, where, how long, which words.
 
     Args:
         seconds: what the run took; `None` while it is under way or after it was stopped.
+        request: hash of what was asked for.
     """
     return {
+        "schema": RUN_SCHEMA,
+        "request": request,
         "state": "begun" if seconds is None else "finished",
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": None if seconds is None else round(seconds, 3),

@@ -1,154 +1,48 @@
-"""Directories that a run owns: a lock, atomic writes, and a sweep of what a killed run left.
-
-A write goes to a `.NAME.RANDOM.partial` file beside its target, is flushed to the disk, and takes
-the target's name in one rename: a reader, and a run that is killed at any moment, sees the old
-file or the new one.
-"""
+"""The directory of a run: one process owns it at a time, and --force removes from it only what runs wrote."""
 
 import contextlib
-import errno
-import json
 import os
 import platform
-import re
-import secrets
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from origcli.errors import InputError, LockedError, StorageError, UsageError
-from origcli.files import read_file
-
-LOCK_NAME = ".lock"
-OWNER_NAME = ".lock.owner"
-RUN_NAME = "run.json"
-PARTIAL_SUFFIX = ".partial"
-_PARTIAL = re.compile(r"\..*[0-9a-f]{8}\.partial")
-_LONGEST_STEM = 40  # characters; file systems take 255 bytes, and a character may be four
+from origcli.errors import InputError, LockedError, UsageError
+from origcli.runtime.atomic import claim_directory, read_json, storage_error, sweep, write_json, write_text
+from origcli.runtime.locks import locked
+from origcli.runtime.owned import (
+    LOCK_NAMES,
+    RUN_NAME,
+    WRITTEN_NAME,
+    is_partial,
+    owned,
+    remove_written,
+    settle_written,
+    without_link,
+)
+from origcli.runtime.provenance import RUN_SCHEMA, run_facts
 
 Existing = Literal["use", "refuse", "replace"]
-
-_HINTS = {
-    errno.ENOSPC: "free some space or choose another --out",
-    errno.EDQUOT: "your quota is used up; free some space or choose another --out",
-    errno.EFBIG: "the file would be larger than this process may write (ulimit -f)",
-    errno.EACCES: "choose an --out that you may write to",
-    errno.EPERM: "choose an --out that you may write to",
-    errno.EROFS: "the file system is read-only; choose another --out",
-    errno.ENOTDIR: "a part of the path is a file; choose another --out",
-    errno.EEXIST: "there is a file of that name; choose another --out",
-}
+_LOCK, _OWNER = LOCK_NAMES
+_OWN = {*LOCK_NAMES, WRITTEN_NAME}
 
 
 def existing(resume: bool, force: bool) -> Existing:
-    """What a run does with a directory that holds something."""
+    """What a command does with an --out that holds something."""
     return "use" if resume else "replace" if force else "refuse"
 
 
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """Names the path and the remedy of an operating-system error."""
-    return StorageError(f"{path}: cannot write: {error.strerror or error}", _HINTS.get(error.errno or 0, ""))
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under `path` whole or not at all. A symlink's target is what is written.
-
-    Raises:
-        StorageError: the disk is full or the directory cannot be written; nothing is left behind.
-    """
-    path = Path(os.path.realpath(path))
-    partial = path.with_name(f".{path.name[:_LONGEST_STEM]}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+def run_record(directory: Path) -> dict[str, Any] | None:
+    """The `run.json` of a directory, if it is one of origcli's."""
     try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_directory(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise storage_error(path, error) from error
-        raise
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes a rename last through a power cut; Windows has no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file in one step."""
-    with atomic_file(path) as file:
-        file.write(data)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file in one step."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes strict JSON (no NaN) with sorted keys, so that equal values are equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        InputError: the file is missing, a pipe or a device, or not JSON.
-    """
-    data = read_file(path)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
-
-
-def make_directory(path: Path) -> Path:
-    """Makes a directory and its parents, and proves that it can be written.
-
-    Raises:
-        StorageError: before any work is done, where it cannot.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise storage_error(path, error) from error
-    return path
-
-
-def sweep(directory: Path, older_than: float = 0.0) -> None:
-    """Removes the partial files that a killed run left.
-
-    Args:
-        older_than: seconds that a file must have been left alone. 0 is for who holds the lock; in a directory
-            that several processes write at once, a younger file may be at work.
-    """
-    latest = time.time() - older_than
-    for path in directory.rglob(f".*{PARTIAL_SUFFIX}"):
-        if _PARTIAL.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # another process may have swept it
-                if not older_than or path.stat().st_mtime < latest:
-                    path.unlink()
+        record = read_json(directory / RUN_NAME)
+    except InputError:
+        return None
+    return record if isinstance(record, dict) and record.get("schema") == RUN_SCHEMA else None
 
 
 class RunDirectory:
@@ -156,92 +50,112 @@ class RunDirectory:
 
     Args:
         path: it is made where it is missing, with its parents.
-        existing: what to do with a directory that holds something. "use" leaves it as it is,
-            "refuse" is for a command that starts a run, "replace" empties it first, if a run of
-            ours made it.
+        existing: what to do with a directory that holds something. "use" goes on with a run of ours,
+            "refuse" is for a command that starts a run, "replace" first removes what a run of ours wrote.
 
     Raises:
         LockedError: another process owns it; names that process.
-        StorageError: it cannot be made or written.
-        UsageError: it holds something and `existing` says no.
+        StorageError: it cannot be made or written, or was removed while it was owned.
+        UsageError: it holds something and `existing` says no; then nothing is touched.
     """
 
     def __init__(self, path: Path, existing: Existing = "use") -> None:
-        self.path = make_directory(Path(path).absolute())
+        self.path = Path(path).absolute()
         self._existing = existing
-        self._lock = FileLock(self.path / LOCK_NAME)
+        self._began: float | None = None
+        self._request: str | None = None
 
     def __enter__(self) -> Self:
-        owner = self.path / OWNER_NAME
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise LockedError(
-                f"{self.path}: {_read_owner(owner)} is at work here", "wait for it, or choose another --out"
-            ) from error
-        except OSError as error:
-            raise storage_error(self.path / LOCK_NAME, error) from error
-        try:
-            sweep(self.path)
+        self._refuse_others()
+        self._is_new = not self.path.exists()
+        claim_directory(self.path)
+        with ExitStack() as stack:
+            stack.callback(self._forget_if_nothing_came)
+            self._handle = stack.enter_context(owned(self.path))
+            without_link(_LOCK, self._handle)
+            try:
+                stack.enter_context(locked(self.path / _LOCK, timeout=0))
+            except Timeout as error:
+                raise LockedError(
+                    f"{self.path}: in use by {self._owner()}", "wait for it, or choose another --out"
+                ) from error
+            # The lock file goes while the lock is held: whoever opened it before that finds, with the
+            # lock in hand, that it has no name any more, and starts over.
+            stack.callback(self._remove_lock_files)
             self._settle_existing()
-            write_text(owner, f"process {os.getpid()} on {platform.node()}\n")
-        except BaseException:
-            self._let_go()
-            raise
+            write_text(self.path / _OWNER, f"process {os.getpid()} on {platform.node()}\n")
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._let_go()
+        with self._stack:
+            if kind is None and self._began is not None:
+                write_json(self / RUN_NAME, run_facts(time.monotonic() - self._began, self._request))
+            elif self._names() == {RUN_NAME}:
+                # Nothing came of it: once the fault is mended, the same words work.
+                remove_written(self._handle)
+            with contextlib.suppress(OSError):
+                settle_written(self._handle)
 
-    def forget_if_nothing_came(self) -> None:
-        """Leaves nothing of a run that failed before it wrote anything: mended, the same words work."""
-        found = {entry.name for entry in self.path.iterdir()} - {LOCK_NAME, OWNER_NAME}
-        if found == {RUN_NAME}:
-            (self / RUN_NAME).unlink()
+    def begin(self, request: str | None = None) -> None:
+        """Marks the directory as a run's; when the context is left without an error, the run is finished.
+
+        Args:
+            request: hash of what was asked for, by which a run is found again.
+        """
+        self._began, self._request = time.monotonic(), request
+        write_json(self / RUN_NAME, run_facts(None, request))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def _let_go(self) -> None:
-        # The lock file goes while the lock is held: whoever opened it before that finds, with the
-        # lock in hand, that it has no name any more, and starts over.
-        for name in (OWNER_NAME, LOCK_NAME):
-            with contextlib.suppress(OSError):
-                (self.path / name).unlink(missing_ok=True)
-        self._lock.release()
+    def _names(self) -> set[str]:
+        """What the directory holds, but for what every run has."""
+        try:
+            found = {entry.name for entry in self.path.iterdir()}
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        return {name for name in found - _OWN if not is_partial(name)}
 
-    def _settle_existing(self) -> None:
-        found = [entry for entry in self.path.iterdir() if entry.name not in (LOCK_NAME, OWNER_NAME)]
-        if not found or self._existing == "use":
-            return
-        if self._existing == "refuse":
-            raise UsageError(
-                f"{self.path}: not empty",
-                "--force starts over; --resume, where a command has it, goes on with a stopped run",
-            )
-        if not (self.path / RUN_NAME).exists():
+    def _refuse_others(self) -> None:
+        """Refuses a directory that is no run's before anything is written to it."""
+        if self._names() and run_record(self.path) is None:
             raise UsageError(
                 f"{self.path}: not empty, and no run of origcli made it",
                 "choose another --out, or empty it yourself",
             )
-        for entry in found:
-            _remove(entry)
 
+    def _settle_existing(self) -> None:
+        if not self._names():
+            return
+        if self._existing == "refuse":
+            raise UsageError(
+                f"{self.path}: not empty", "--resume goes on with a stopped run, --force starts over"
+            )
+        if self._existing == "replace":
+            try:
+                remove_written(self._handle)
+            except OSError as error:
+                raise storage_error(self.path, error) from error
+            sweep(self.path)
 
-def _read_owner(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").strip() or "another process"
-    except OSError:
-        return "another process"
+    def _owner(self) -> str:
+        try:
+            return (self.path / _OWNER).read_text("utf-8").strip() or "another process"
+        except OSError:
+            return "another process"
 
+    def _remove_lock_files(self) -> None:
+        for name in (_OWNER, _LOCK):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._handle)
 
-def _remove(path: Path) -> None:
-    try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    except OSError as error:
-        raise storage_error(path, error) from error
+    def _forget_if_nothing_came(self) -> None:
+        """Removes a directory that was made for this run and is empty."""
+        if self._is_new:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from origcli.errors import InputError
 from origcli.files import open_file, read_file
-from origcli.runtime.run_directory import read_json
+from origcli.runtime.atomic import read_json
 from origcli.scenes.png import Pixels, decode_png, png_size
 
 FACTS_NAME = "dataset.json"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
-from origcli.runtime.run_directory import make_directory, write_bytes
+from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.scenes.png import Pixels
 
 _CELL = 256

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from origcli.runtime.run_directory import atomic_file
+from origcli.runtime.atomic import atomic_file, make_directory
 from origcli.scenes.pictures import Picture
 from origcli.scenes.records import record_line
 
@@ -22,7 +22,7 @@ def open_shard(directory: Path, number: int) -> Iterator[Callable[[Picture], str
         place of the PNG file in it.
     """
     name = f"{FOLDER}/{number:05d}.tar"
-    (directory / FOLDER).mkdir(exist_ok=True)
+    make_directory(directory / FOLDER)
     with (
         atomic_file(directory / name) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,

@@ -4,9 +4,9 @@ A unit is a folder of a thousand pictures, or a shard. Its part of the metadata 
 unit with a part is done. `dataset.json` is written after all else and says that the set is finished.
 """
 
+import errno
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,18 +18,20 @@ from typing import Any
 from origcli import __version__
 from origcli.errors import InputError, UsageError
 from origcli.runtime import interrupts
-from origcli.runtime.progress import Progress, SilentProgress
-from origcli.runtime.provenance import hash_value, run_facts
-from origcli.runtime.run_directory import (
-    RUN_NAME,
-    Existing,
-    RunDirectory,
+from origcli.runtime.atomic import (
     atomic_file,
+    claim_directory,
     read_json,
+    remove,
     storage_error,
+    sweep,
     write_json,
     write_text,
 )
+from origcli.runtime.owned import RUN_NAME, WRITTEN_NAME, open_folder, owned, without_link
+from origcli.runtime.progress import Progress, SilentProgress
+from origcli.runtime.provenance import hash_value
+from origcli.runtime.run_directory import Existing, RunDirectory
 from origcli.runtime.workers import Check, run_units
 from origcli.scenes import shards
 from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, read_dataset
@@ -85,7 +87,8 @@ def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
     opened = _open_folder if recipe.settings.shards is None else shards.open_shard
     counts: Tally = Counter()
     try:
-        with atomic_file(_part(directory, unit, "jsonl")) as part:
+        # A worker process makes the directory its own, too.
+        with owned(directory), atomic_file(_part(directory, unit, "jsonl")) as part:
             with opened(directory, unit.number) as add:
                 for picture in make_pictures(recipe, range(unit.start, unit.stop), check):
                     part.write(add(picture).encode())
@@ -114,17 +117,20 @@ def _open_folder(directory: Path, number: int) -> Iterator[Callable[[Picture], s
 @contextmanager
 def _entered(folder: Path) -> Iterator[int]:
     """A folder, made where it is missing, in which files can be made without finding the way again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    with open_folder(claim_directory(folder)) as handle:
+        yield handle
+
+
+def write_file(name: str, data: bytes, folder: int) -> None:
+    """Writes a file in few system calls. It need not be atomic: a unit that is cut short is made again."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def write_file(name: str, data: bytes, folder: int | None = None) -> None:
-    """Writes a file in three system calls. It need not be atomic: a unit that is cut short is made again."""
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666, dir_fd=folder)
+        descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        without_link(name, folder)
+        descriptor = os.open(name, flags, 0o666, dir_fd=folder)
     try:
         written = os.write(descriptor, data)
         while written < len(data):
@@ -158,13 +164,12 @@ def write_dataset(
         StorageError: the disk is full or cannot be written.
         Interrupted: a signal came; what was finished is kept.
     """
-    began = time.monotonic()
     with RunDirectory(path, existing) as run, interrupts.handled():
         if not _is_finished(recipe, run.path):
-            write_json(run / RUN_NAME, run_facts(None))
+            run.begin()
+            sweep(run.path)
             write_json(run / PLAN_NAME, recipe_facts(recipe))
             _make(recipe, run.path, workers, progress or SilentProgress())
-            write_json(run / RUN_NAME, run_facts(time.monotonic() - began))
     return read_dataset(path)
 
 
@@ -180,7 +185,7 @@ def _is_finished(recipe: Recipe, directory: Path) -> bool:
     if found is None:
         # A run that was killed at once left its mark alone; other commands leave that, too, beside their own.
         foreign = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".lock")}
-        if foreign - {RUN_NAME}:
+        if foreign - {RUN_NAME, WRITTEN_NAME}:
             raise UsageError(f"{directory}: not empty, and no data set", "choose another directory")
         return False
     held = read_json(found)
@@ -197,7 +202,7 @@ def _is_finished(recipe: Recipe, directory: Path) -> bool:
 
 
 def _make(recipe: Recipe, directory: Path, workers: int, progress: Progress) -> None:
-    (directory / PARTS_NAME).mkdir(exist_ok=True)
+    claim_directory(directory / PARTS_NAME)
     units = units_of(recipe.settings.count, recipe.settings.shards)
     missing = [unit for unit in units if not _part(directory, unit, "jsonl").exists()]
     done = recipe.settings.count - sum(map(len, missing))
@@ -228,5 +233,5 @@ def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:
         "origcli": __version__,
     }
     write_json(directory / FACTS_NAME, facts)
-    shutil.rmtree(directory / PARTS_NAME)
-    (directory / PLAN_NAME).unlink()
+    remove(directory / PARTS_NAME)
+    remove(directory / PLAN_NAME)

@@ -29,8 +29,8 @@ from origcli.reports.envelope import Estimate, Provenance, Status
 from origcli.reports.score import ScoreReport, ScoreResult, TokensNeeded
 from origcli.reports.verdict import tokens
 from origcli.reports.writers import read_report, write_report
+from origcli.runtime.atomic import write_text
 from origcli.runtime.provenance import hash_value, package_versions
-from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring import measure
 from origcli.scoring.measure import Array, Interval

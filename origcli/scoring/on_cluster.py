@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from origcli.reports.schema import Provenance
+from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.cluster import ray_cluster, ray_map
-from origcli.runtime.run_directory import make_directory, write_bytes
 from origcli.scoring.batches import Batch
 from origcli.scoring.scorer import Outcome
 from origcli.settings import Settings

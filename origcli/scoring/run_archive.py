@@ -23,10 +23,7 @@ from origcli.inversion.templates import read_templates
 from origcli.reports.gallery import write_html, write_page
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
 from origcli.reports.writers import ResultLog, write_report
-from origcli.runtime.paths import path_text
-from origcli.runtime.plan import first_difference, record_plan
-from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import (
+from origcli.runtime.atomic import (
     make_directory,
     read_json,
     storage_error,
@@ -34,6 +31,9 @@ from origcli.runtime.run_directory import (
     write_json,
     write_text,
 )
+from origcli.runtime.paths import path_text
+from origcli.runtime.plan import first_difference, record_plan
+from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring.batches import Batch
 from origcli.scoring.summary import Tally

@@ -22,7 +22,7 @@ from origcli.reports.schema import (
 )
 from origcli.reports.verdict import decide
 from origcli.runtime import interrupts
-from origcli.runtime.run_directory import make_directory
+from origcli.runtime.atomic import make_directory
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scoring.assessment import Assessment, Scale, assess

@@ -16,9 +16,9 @@ from origcli.perception.distance import Distance, check_metric, open_metric
 from origcli.perception.editability import TextSimilarity, edit_words
 from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import ModelFacts, Provenance
+from origcli.runtime.atomic import read_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
-from origcli.runtime.run_directory import read_json
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring.baseline import draw_undirected, drawing_facts
 from origcli.scoring.batches import Batch

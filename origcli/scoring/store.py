@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from origcli.reports.pictures import DRAWING, encoded
+from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import storage_error, write_bytes
 
 _SUFFIX = ".safetensors"
 _FACTS = "facts"
@@ -140,8 +140,5 @@ def _packed(entry: Entry) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    make_directory(path.parent)
     write_bytes(path, data)

@@ -20,11 +20,11 @@ from origcli.reports.schema import Estimate, ScoreResult
 from origcli.reports.studies import FixedLocationReport, FixedLocationResult, FixedLocationSummary
 from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
+from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import from_here, path_text
 from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_files
-from origcli.runtime.run_directory import make_directory, write_bytes
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.elements import Element

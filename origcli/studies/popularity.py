@@ -16,9 +16,9 @@ from origcli.reports.schema import Estimate, ScoreResult, VerdictKind
 from origcli.reports.studies import PopularityReport, PopularityResult, PopularitySummary
 from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
+from origcli.runtime.atomic import make_directory, read_json, write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.plan import record_plan
-from origcli.runtime.run_directory import make_directory, read_json, write_bytes
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.dataset import FACTS_NAME
 from origcli.scenes.mixtures import Recipe, Sampler

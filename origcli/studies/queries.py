@@ -9,9 +9,9 @@ from origcli.errors import InputError, ModelError
 from origcli.images.inputs import Input
 from origcli.reports.schema import Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
+from origcli.runtime.atomic import read_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_file, hash_value
-from origcli.runtime.run_directory import read_json
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset

@@ -18,8 +18,8 @@ from origcli.reports.schema import Estimate, GroupSummary, ScoreResult, VerdictK
 from origcli.reports.studies import OrderTest, PairTest, RarityReport, RarityResult, RaritySummary
 from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
+from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.context import Runtime
-from origcli.runtime.run_directory import make_directory, write_bytes
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring.measure import Interval
 from origcli.scoring.statistics import permutation_p_value, resampled, roc_auc

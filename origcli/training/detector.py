@@ -38,11 +38,11 @@ from origcli.reports.envelope import Status
 from origcli.reports.schema import TrainDetectorReport
 from origcli.reports.writers import write_report
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.memory import slices
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import write_bytes
 from origcli.runtime.seeding import derive_seed, generator
 from origcli.scenes import dataset as datasets
 from origcli.scenes.elements import ALL_ELEMENTS

@@ -7,7 +7,6 @@ that a later one could take for complete.
 import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from torch import nn
 from origcli.models.pipeline import text_states, tokenize
 from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import storage_error
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import autocast
 from origcli.runtime.distributed import main_first
 from origcli.runtime.memory import BatchSize
+from origcli.runtime.owned import partial_name
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import PARTIAL_SUFFIX, storage_error
 from origcli.scenes.dataset import Dataset
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
@@ -99,7 +99,7 @@ def _computed_once(
     path = cache_directory("features") / f"{key}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # what is missing or damaged is made anew
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    partial = path.with_name(partial_name(path.name))
     batch = BatchSize(_ENCODE_BATCH, runtime.progress.say)
     try:
         _fill(name, partial, size, compute, batch, runtime)

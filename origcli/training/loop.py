@@ -29,11 +29,11 @@ from origcli.models.checkpoints import (
     save_checkpoint,
 )
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import sweep, write_text
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import learning_kernels
 from origcli.runtime.distributed import is_main
 from origcli.runtime.memory import BatchSize, slices
-from origcli.runtime.run_directory import write_text
 from origcli.runtime.seeding import derive_seed, generator
 from origcli.settings import OptimizerSettings
 from origcli.training.identity import computing, refuse_changes
@@ -107,6 +107,8 @@ def train(
     """
     trainer = _Trainer(job, settings, steps, runtime, directory or runtime.out, track)
     start = trainer.restore() if resume else 0
+    if is_main():
+        sweep(trainer.directory)
     batches, began = _batches(trainer, start, workers), monotonic()
 
     with runtime.progress.task(job.name, steps, start) as bar:

@@ -13,10 +13,10 @@ from origcli.reports.envelope import Estimate, Provenance
 from origcli.reports.schema import LossPoint, Report, TrainResult
 from origcli.reports.sheets import sheet
 from origcli.reports.writers import read_report
+from origcli.runtime.atomic import write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.provenance import hash_value, package_versions
-from origcli.runtime.run_directory import write_bytes
 from origcli.settings import Section
 
 R = TypeVar("R", bound=Report[Any])

@@ -26,12 +26,12 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from origcli.inversion.templates import SLOT
-from origcli.models.checkpoints import atomic_directory, quiet_loading
+from origcli.models.checkpoints import quiet_loading
 from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
+from origcli.runtime.atomic import atomic_directory, make_directory, read_json, write_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import make_directory, read_json, write_json
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.captions import JOINT
 from origcli.settings import OptimizerSettings, TextEncoderSettings

@@ -10,7 +10,6 @@ import torch
 from origcli.errors import ModelError
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
-from origcli.models.checkpoints import atomic_directory
 from origcli.models.pipeline import DiffusionModel, save_pipeline
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler, build_unet, load_unet
@@ -18,6 +17,7 @@ from origcli.models.vae import load_vae
 from origcli.reports.envelope import Status
 from origcli.reports.schema import TrainUnetReport
 from origcli.reports.writers import write_report
+from origcli.runtime.atomic import atomic_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from origcli.errors import InputError, ModelError, UsageError
-from origcli.models.checkpoints import atomic_directory, quiet_loading
+from origcli.models.checkpoints import quiet_loading
 from origcli.models.pipeline import forget_origin
 from origcli.models.vae import (
     build_vae,
@@ -26,6 +26,7 @@ from origcli.models.vae import (
 from origcli.reports.envelope import Status
 from origcli.reports.schema import TrainVaeReport
 from origcli.reports.writers import write_report
+from origcli.runtime.atomic import atomic_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.provenance import hash_files

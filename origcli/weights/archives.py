@@ -1,6 +1,5 @@
 """Zip archives from the network, unpacked into a directory that appears whole or not at all."""
 
-import secrets
 import shutil
 import stat
 import zipfile
@@ -8,7 +7,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from origcli.errors import ModelError, StorageError
-from origcli.runtime.run_directory import PARTIAL_SUFFIX, make_directory, storage_error
+from origcli.runtime.atomic import atomic_directory, make_directory
 
 MAX_FILES = 10_000
 MAX_BYTES = 16 << 30
@@ -30,15 +29,18 @@ def unpack(archive: Path, directory: Path) -> None:
         StorageError: no room.
     """
     make_directory(directory.parent)
-    staging = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    with atomic_directory(directory) as staging:
+        _extract(archive, staging)
+
+
+def _extract(archive: Path, staging: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as file:
             members = [member for member in file.infolist() if not member.is_dir()]
             _check(archive, members)
-            _check_room(directory.parent, sum(member.file_size for member in members))
+            _check_room(staging.parent, sum(member.file_size for member in members))
             for member in members:
                 _write(file, member, staging / member.filename)
-        staging.rename(directory)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, IndexError) as error:
         # NotImplementedError is zipfile's, for a compression that it does not know.
         raise ModelError(f"{archive}: damaged archive: {error}", "fetch it again") from error
@@ -46,10 +48,6 @@ def unpack(archive: Path, directory: Path) -> None:
         raise ModelError(
             f"{archive}: damaged archive: a file is also a directory", "fetch it again"
         ) from error
-    except OSError as error:
-        raise storage_error(directory, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:

@@ -22,9 +22,9 @@ from filelock import FileLock
 
 from origcli.errors import ModelError, StorageError
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import make_directory, storage_error
 from origcli.runtime.progress import Progress, Task
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import make_directory, storage_error
 
 ATTEMPTS = 5
 TIMEOUT_S = 30.0

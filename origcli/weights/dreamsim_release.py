@@ -13,10 +13,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from origcli.errors import InputError, ModelError, UsageError
+from origcli.runtime.atomic import read_json, write_json
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file, hash_value
-from origcli.runtime.run_directory import read_json, write_json
 from origcli.weights.archives import unpack
 from origcli.weights.downloads import RemoteFile, announced_size, download
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from origcli.errors import InputError, ModelError, UsageError
+from origcli.runtime.atomic import read_json, write_json
 from origcli.runtime.cache import cache_directory
 from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import read_json, write_json
 from origcli.weights.downloads import RemoteFile, download
 from origcli.weights.hub_answers import tried
 from origcli.weights.pipelines import (

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from origcli.errors import ModelError, OrigError
+from origcli.runtime.atomic import storage_error
 from origcli.runtime.progress import Progress
-from origcli.runtime.run_directory import storage_error
 from origcli.weights.repository import HubModel
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from origcli.errors import InputError, ModelError, UsageError
-from origcli.runtime.run_directory import read_json, write_json
+from origcli.runtime.atomic import read_json, write_json
 from origcli.weights import hub
 from origcli.weights.pipelines import (
     INDEX,

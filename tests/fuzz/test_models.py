@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from origcli.models.pipeline import load_pipeline
+from origcli.runtime.atomic import write_json
 from origcli.runtime.context import Runtime
-from origcli.runtime.run_directory import write_json
 from origcli.scoring.run_archive import IMAGES, PROVENANCE, RESULTS, read_saved
 from origcli.weights.registry import resolve
 from tests.fuzz.reading import damaged, folder, json_bytes, share, survives

@@ -8,6 +8,7 @@ import torch
 
 from origcli.errors import DeviceError, InputError, Interrupted, LockedError, UsageError
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import write_json, write_text
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.progress import PlainProgress, SilentProgress
 from origcli.settings import RuntimeSettings
@@ -25,7 +26,7 @@ def test_it_hands_down_what_was_asked_for(tmp_path: Path) -> None:
         assert json.loads((runtime.out / "run.json").read_text())["state"] == "begun"
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["state"] == "finished" and record["seconds"] >= 0
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", ".written"}
 
 
 def test_without_a_directory_it_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +37,8 @@ def test_without_a_directory_it_writes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_run_that_stops_says_so_and_lets_go(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted), open_runtime(CPU, tmp_path):
+    with pytest.raises(Interrupted), open_runtime(CPU, tmp_path) as runtime:
+        write_json(runtime.out / "plan.json", {})
         raise Interrupted(15)
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "begun"
     with open_runtime(CPU, tmp_path):
@@ -48,10 +50,10 @@ def test_a_run_that_failed_before_it_wrote_anything_is_no_run(tmp_path: Path) ->
     with pytest.raises(InputError), open_runtime(CPU, tmp_path, existing="refuse"):
         raise InputError("no such data set")
     with open_runtime(CPU, tmp_path, existing="refuse") as runtime:
-        (runtime.out / "report.json").touch()
+        write_json(runtime.out / "report.json", {})
     with pytest.raises(InputError), open_runtime(CPU, tmp_path):
         raise InputError("no such data set")
-    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "run.json", ".written"}
 
 
 def test_a_device_that_is_not_there_is_found_before_the_directory_is_made(
@@ -70,7 +72,7 @@ def test_one_directory_has_one_runtime(tmp_path: Path) -> None:
 
 def test_a_run_can_be_started_over(tmp_path: Path) -> None:
     with open_runtime(CPU, tmp_path) as runtime:
-        (runtime.out / "old.txt").write_text("")
+        write_text(runtime.out / "old.txt", "")
     with pytest.raises(UsageError), open_runtime(CPU, tmp_path, existing="refuse"):
         pass
     with open_runtime(CPU, tmp_path, existing="replace") as runtime:

@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 
 from origcli.errors import InputError, LockedError, StorageError, UsageError
-from origcli.runtime import run_directory
-from origcli.runtime.cache import cache_directory
-from origcli.runtime.run_directory import (
-    RunDirectory,
+from origcli.runtime.atomic import (
     atomic_file,
     make_directory,
     read_json,
@@ -24,6 +21,8 @@ from origcli.runtime.run_directory import (
     write_json,
     write_text,
 )
+from origcli.runtime.cache import cache_directory
+from origcli.runtime.run_directory import RunDirectory
 
 
 def python(code: str, *words: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -60,12 +59,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, pro
     assert names(tmp_path) == {"a.bin"}
 
 
-def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link.txt").symlink_to(tmp_path / "real" / "file.txt")
+def test_a_link_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("real")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
     write_text(tmp_path / "link.txt", "é")
-    assert (tmp_path / "link.txt").is_symlink()
-    assert (tmp_path / "real" / "file.txt").read_text("utf-8") == "é"
+    assert not (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "link.txt").read_text("utf-8") == "é"
+    assert (tmp_path / "real.txt").read_text() == "real"
 
 
 def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from origcli.errors import StorageError
-from origcli.runtime.run_directory import write_bytes
+from origcli.runtime.atomic import write_bytes
 target = Path(sys.argv[1])
 write_bytes(target, b"old")
 if len(sys.argv) > 2:
@@ -163,7 +163,8 @@ from pathlib import Path
 from origcli.errors import StorageError
 from origcli.runtime.run_directory import RunDirectory
 try:
-    RunDirectory(Path(sys.argv[1]) / "out")
+    with RunDirectory(Path(sys.argv[1]) / "out"):
+        pass
 except StorageError as error:
     print(error.message, "|", error.hint)
 """
@@ -186,26 +187,27 @@ def test_a_directory_that_cannot_be_written_is_found_at_once(tmp_path: Path) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from origcli.runtime import run_directory
+from origcli.runtime import atomic, run_directory
 
 def die(*words, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 target, moment = Path(sys.argv[1]), sys.argv[2]
 with run_directory.RunDirectory(target.parent):
-    run_directory.write_bytes(target, b"old")
+    atomic.write_bytes(target, b"old")
     if moment == "write":
-        with run_directory.atomic_file(target) as file:
+        with atomic.atomic_file(target) as file:
             file.write(b"half")
             file.flush()
             die()
     elif moment == "flush":
         os.fsync = die
     elif moment == "rename":
-        Path.replace = die
+        os.replace = die
     elif moment == "directory":
-        run_directory._sync_directory = die
-    run_directory.write_bytes(target, b"new")
+        real, seen = os.fsync, []
+        os.fsync = lambda descriptor: die() if seen else seen.append(real(descriptor))
+    atomic.write_bytes(target, b"new")
 """
 
 
@@ -217,9 +219,8 @@ def test_a_killed_run_leaves_the_old_file_or_the_new(tmp_path: Path, moment: str
     target = tmp_path / "a.bin"
     assert python(KILLED, str(target), moment).returncode == -9
     assert target.read_bytes() == expected
-    with RunDirectory(tmp_path):  # the lock died with its process
-        assert not [name for name in names(tmp_path) if name.endswith(".partial")]
-    assert names(tmp_path) == {"a.bin"}
+    sweep(tmp_path)
+    assert names(tmp_path) == {"a.bin", ".lock", ".lock.owner", ".written"}
 
 
 def test_the_sweep_takes_our_partial_files_only(tmp_path: Path) -> None:
@@ -274,24 +275,21 @@ def test_a_path_joins_on(tmp_path: Path) -> None:
 
 
 def test_what_is_there_can_be_used_refused_or_replaced(tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text("{}")
-    with RunDirectory(tmp_path, "use"):
-        assert (tmp_path / "report.json").exists()
-    with pytest.raises(UsageError, match="not empty"), RunDirectory(tmp_path, "refuse"):
-        pass
-    with pytest.raises(UsageError, match="no run of origcli made it"), RunDirectory(tmp_path, "replace"):
-        pass
-    assert names(tmp_path) == {"report.json"}, "a refusal must leave no lock and take nothing away"
-    (tmp_path / "run.json").write_text("{}")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "0.png").write_text("")
-    (tmp_path / "elsewhere").symlink_to(tmp_path.parent)
-    with RunDirectory(tmp_path, "replace"):
-        assert names(tmp_path) == {run_directory.LOCK_NAME, run_directory.OWNER_NAME}
-    assert tmp_path.parent.exists()
+    with RunDirectory(tmp_path) as run:
+        run.begin()
+        write_text(run / "report.json", "{}")
+    for existing in ("use", "refuse", "replace"):
+        kept = names(tmp_path)
+        if existing == "refuse":
+            with pytest.raises(UsageError, match="not empty"), RunDirectory(tmp_path, existing):
+                pass
+            assert names(tmp_path) == kept, "a refusal must leave no lock and take nothing away"
+        else:
+            with RunDirectory(tmp_path, existing):
+                assert (tmp_path / "report.json").exists() == (existing == "use")
 
 
 def test_an_empty_directory_is_refused_to_nobody(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "new" / "run", "refuse") as directory:
-        write_json(directory / "run.json", {})
-    assert json.loads((tmp_path / "new" / "run" / "run.json").read_text()) == {}
+        write_json(directory / "report.json", {})
+    assert json.loads((tmp_path / "new" / "run" / "report.json").read_text()) == {}

@@ -17,6 +17,8 @@ import pytest
 
 from origcli.errors import DeviceError, InputError, Interrupted, StorageError, UsageError
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import write_json, write_text
+from origcli.runtime.run_directory import RunDirectory
 from origcli.runtime.workers import run_units
 from origcli.scenes import writing
 from origcli.scenes.captions import parse_caption
@@ -55,6 +57,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_set_holds_what_it_should(small: Path) -> None:
     assert sorted(path.name for path in small.iterdir()) == [
+        ".written",
         "data.yaml",
         "dataset.json",
         "images",
@@ -95,7 +98,7 @@ def test_the_number_of_workers_changes_no_byte(small: Path, tmp_path: Path, work
 def test_a_longer_set_begins_with_the_shorter(small: Path, tmp_path: Path) -> None:
     write_dataset(recipe(count=2 * COUNT), tmp_path / "set")
     longer, shorter = digest(tmp_path / "set"), digest(small)
-    told = {"dataset.json", "metadata.jsonl"}
+    told = {"dataset.json", "metadata.jsonl", ".written"}
     assert {k: v for k, v in longer.items() if k in shorter and k not in told} == {
         k: v for k, v in shorter.items() if k not in told
     }
@@ -197,11 +200,12 @@ def test_a_finished_set_is_kept_unless_forced(small: Path, tmp_path: Path) -> No
 
 def test_the_directory_of_another_run_is_left_alone(tmp_path: Path) -> None:
     """Every command leaves run.json: beside other files it is no sign of a data set."""
-    for name in ("run.json", "report.json"):
-        (tmp_path / name).write_text("{}")
+    with RunDirectory(tmp_path) as run:
+        run.begin()
+        write_json(run / "report.json", {})
     with pytest.raises(UsageError, match="no data set"):
         write_dataset(recipe(count=COUNT), tmp_path, existing="use")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".written", "report.json", "run.json"]
     (tmp_path / "report.json").unlink()
     assert len(write_dataset(recipe(count=COUNT), tmp_path, existing="use")) == COUNT
 
@@ -209,7 +213,9 @@ def test_the_directory_of_another_run_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["dataset.json", ".synth.json"])
 @pytest.mark.parametrize("text", ["{}", "[]", '{"recipe": 3}'])
 def test_damaged_facts_are_named(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    with RunDirectory(tmp_path) as run:
+        run.begin()
+        write_text(run / name, text)
     with pytest.raises(InputError, match=name) as caught:
         write_dataset(recipe(count=COUNT), tmp_path, existing="use")
     assert "--force" in caught.value.hint

@@ -21,8 +21,8 @@ from origcli.images.inputs import Input
 from origcli.inversion.optimisation import invert
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.reports.writers import read_report
+from origcli.runtime.atomic import make_directory
 from origcli.runtime.context import Runtime
-from origcli.runtime.run_directory import make_directory
 from origcli.settings import resolve
 from origcli.weights.registry import bundled_directory
 from tests.measuring import TINY, PixelDistance

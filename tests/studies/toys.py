@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from origcli.runtime.atomic import make_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import Settings, resolve
@@ -52,7 +53,7 @@ def toy_settings(detector: Path, **changes: Any) -> Settings:
 
 def toy_runtime(directory: Path, seed: int = 0) -> Runtime:
     """A runtime with a run directory that nobody locks."""
-    return replace(Runtime(seed=seed), directory=RunDirectory(directory))
+    return replace(Runtime(seed=seed), directory=RunDirectory(make_directory(directory)))
 
 
 def toml_of(settings: Settings) -> str:

@@ -104,6 +104,7 @@ def run(
     stop.calls = 0
     changes.setdefault("randoms", stop)
     with RunDirectory(directory) as owned:
+        owned.begin()
         runtime = Runtime(seed=1, directory=owned, **of_the_runtime)
         work = job(module, **changes)
         try:

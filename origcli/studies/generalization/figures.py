@@ -11,7 +11,7 @@ from origcli.detection.detector import Detection
 from origcli.reports.figures import frequency_curves
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.sheets import block_sheet, sheet
-from origcli.runtime.run_directory import make_directory, write_bytes
+from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.studies.generalization.diversity import Experiment
 from origcli.studies.generalization.stages import CONDITIONS, Condition, Found, read_drawings
 

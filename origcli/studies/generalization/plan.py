@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from origcli.errors import UsageError
+from origcli.runtime.atomic import make_directory, read_json, write_json
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import make_directory, read_json, write_json
 from origcli.settings import Settings
 from origcli.studies.generalization.diversity import Experiment, plan
 

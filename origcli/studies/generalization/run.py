@@ -28,11 +28,11 @@ from origcli.reports.schema import (
     Trend,
 )
 from origcli.reports.writers import write_report
+from origcli.runtime.atomic import make_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import from_here
 from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_value, package_versions
-from origcli.runtime.run_directory import make_directory
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.elements import Element
 from origcli.settings import Settings

@@ -9,7 +9,6 @@ experiments/NAME/plan.json       what it is; another experiment of this name is 
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,16 +27,10 @@ from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import load_pipeline
 from origcli.reports.writers import read_report
 from origcli.runtime import interrupts
+from origcli.runtime.atomic import make_directory, read_json, remove, storage_error, write_bytes, write_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
-from origcli.runtime.run_directory import (
-    RunDirectory,
-    make_directory,
-    read_json,
-    storage_error,
-    write_bytes,
-    write_json,
-)
+from origcli.runtime.run_directory import RunDirectory
 from origcli.runtime.seeding import derive_seed
 from origcli.runtime.workers import available_cores
 from origcli.scenes.elements import ALL_ELEMENTS
@@ -163,25 +156,25 @@ def _clean(directory: Path, settings: Settings) -> None:
     if not settings.generalize.keep_data:
         # The data can be made again from the recipe; checkpoints are of no use to a trained model.
         for name in ("data", "vae/checkpoints", "unet/checkpoints"):
-            remove(directory / name)
+            _remove(directory / name)
 
 
 @contextmanager
 def inner(runtime: Runtime, directory: Path) -> Iterator[Runtime]:
     """A runtime with a directory of its own."""
     with RunDirectory(directory) as run:
+        run.begin()
         yield replace(runtime, directory=run)
 
 
-def remove(path: Path) -> None:
+def _remove(path: Path) -> None:
     """Removes a directory, if it is there.
 
     Raises:
         StorageError: it cannot be removed.
     """
     try:
-        if path.exists():
-            shutil.rmtree(path)
+        remove(path)
     except OSError as error:
         raise storage_error(path, error) from error
 
@@ -224,7 +217,7 @@ def draw_all(bench: Bench) -> None:
     directory, seeds = bench.directory, drawing_seeds(bench)
     facts, known = drawing_facts(bench), directory / "drawings" / "drawings.json"
     if known.parent.exists() and _kept(known) != facts:
-        remove(known.parent)
+        _remove(known.parent)
     write_json(make_directory(known.parent) / known.name, facts)
     parts = [
         (condition, part)
