@@ -245,9 +245,7 @@ def loop(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The `loop` command."""
     settings = small_settings(arguments)
     bundled = bundled_directory()
-    encoder, tokenizer = load_bert(
-        str(bundled / "text_encoder"), 512, offline=True, tokenizer=str(bundled / "tokenizer")
-    )
+    encoder, tokenizer = load_bert(bundled / "text_encoder", 512, tokenizer=bundled / "tokenizer")
     encoders = {"bundled": (encoder.float(), arguments.steps)}
     if arguments.base_steps:
         encoders["bert-base"] = (random_bert_base(tokenizer.model_max_length), arguments.base_steps)

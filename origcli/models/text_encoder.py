@@ -1,4 +1,4 @@
-"""Text encoders: BERT from the hub or a directory, or a small one with a vocabulary of captions."""
+"""Text encoders: BERT from a directory, or a small one with a vocabulary of captions."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any
 
 from origcli.errors import ModelError
 from origcli.models.checkpoints import quiet_loading
+from origcli.runtime.network import no_network
 from origcli.settings import TextEncoderSettings
+from origcli.weights.pipelines import check_part, part_files
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PUNCTUATION = ",.-'!?:;()"
@@ -50,10 +52,8 @@ def build_bert_config(settings: TextEncoderSettings, vocabulary_size: int) -> An
     )
 
 
-def load_bert(
-    source: str, max_length: int, *, offline: bool = False, tokenizer: str | None = None
-) -> tuple[Any, Any]:
-    """A frozen BERT in fp32 and its tokenizer, from a hub id or a directory, or from one directory each.
+def load_bert(source: Path, max_length: int, *, tokenizer: Path | None = None) -> tuple[Any, Any]:
+    """A frozen BERT in fp32 and its tokenizer, from a directory, or from one directory each.
 
     Raises:
         ModelError: it is not there, not BERT, not in safetensors, or incomplete.
@@ -61,18 +61,20 @@ def load_bert(
     import torch
     from transformers import BertModel, BertTokenizer
 
-    local = offline or Path(source).is_dir()
+    words_at = tokenizer or source
+    check_part(source, part_files("", "BertModel"))
+    check_part(words_at, part_files("", "BertTokenizer"))
     try:
-        with quiet_loading():
+        with no_network(), quiet_loading():
             encoder, info = BertModel.from_pretrained(
                 source,
                 dtype=torch.float32,  # not as it is stored: autocast wants its weights whole
                 use_safetensors=True,
-                local_files_only=local,
+                local_files_only=True,
                 output_loading_info=True,
             )
-            words = BertTokenizer.from_pretrained(tokenizer or source, local_files_only=local)
-    except Exception as error:  # the hub client raises many kinds
+            words = BertTokenizer.from_pretrained(words_at, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{source}: cannot load this text encoder: {reason}",

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from origcli.errors import ModelError, UsageError
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
+from origcli.runtime.network import no_network
 
 PLACEHOLDER = "{S}"
 _BATCH = 32
@@ -49,7 +50,7 @@ class TextSimilarity:
         from origcli.models.checkpoints import quiet_loading
 
         try:
-            with quiet_loading():
+            with no_network(), quiet_loading():
                 loaded: Any = CLIPModel.from_pretrained(
                     directory,
                     dtype=torch.float32,  # as its pixels are, however it is stored

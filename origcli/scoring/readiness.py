@@ -8,6 +8,7 @@ from typing import Literal
 from origcli.errors import ModelError
 from origcli.perception.distance import check_metric, open_metric
 from origcli.runtime.context import Runtime
+from origcli.runtime.network import no_network
 from origcli.scoring.choices import chosen_detector, chosen_metric
 from origcli.settings import Settings
 from origcli.weights import registry
@@ -57,7 +58,11 @@ def check_score(settings: Settings, device: str) -> list[Check]:
     """
     if settings.score.metric != "auto":
         check_metric(settings.score.metric)
-    runtime = Runtime(offline=True)
+    with no_network():
+        return _check_score(settings, device, Runtime(offline=True))
+
+
+def _check_score(settings: Settings, device: str, runtime: Runtime) -> list[Check]:
     name = chosen_model(settings.score.model, device)
     entry, model = _check_model(name, runtime)
     if entry is None:
@@ -123,15 +128,15 @@ def _check_model(name: str, runtime: Runtime) -> tuple[registry.ModelEntry | Non
     if _is_hub_name(name):
         registry.hub_model(*name.partition("@")[::2])
     try:
-        if _is_hub_name(name) and state(name).path is None:
+        if _is_hub_name(name) and (found := state(name)).path is None and not found.problem:
             return None, _check_fetched(label, name)
         entry = registry.resolve(name, runtime)
-        _, found = check_pipeline(entry.path, entry.variant, entry.weights_hash, entry.remedy)
+        _, weights = check_pipeline(entry.path, entry.variant, entry.weights_hash, entry.remedy)
     except ModelError as error:
         return None, Check(label, "missing", error.message, error.hint)
     known = "" if entry.weights_hash else ", not compared: no hash of them is recorded"
     where = entry.source if entry.source.startswith("hub:") else str(entry.path)
-    return entry, Check(label, "ok", f"{where}, weights {found[:12]}{known}")
+    return entry, Check(label, "ok", f"{where}, weights {weights[:12]}{known}")
 
 
 def _is_hub_name(name: str) -> bool:

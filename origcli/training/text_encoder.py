@@ -299,8 +299,7 @@ def accuracies(means: Mapping[str, float]) -> dict[str, float]:
 
 def _read(directory: Path, settings: TextEncoderSettings) -> tuple[Any, Any]:
     """The text encoder and the tokenizer that a run left."""
-    encoder, tokenizer = (str(directory / name) for name in ("text_encoder", "tokenizer"))
-    return load_bert(encoder, settings.max_length, offline=True, tokenizer=tokenizer)
+    return load_bert(directory / "text_encoder", settings.max_length, tokenizer=directory / "tokenizer")
 
 
 def _with_pooler(bert: Any, seed: int) -> Any:

@@ -46,7 +46,7 @@ from origcli.training.schedule import steps_in
 from origcli.training.text_encoder import pretrain
 from origcli.training.vae import held_out_indices, latent_side
 from origcli.weights.hashing import hash_pipeline
-from origcli.weights.registry import BUNDLED, COMPANIONS, bert_directory, bundled_directory
+from origcli.weights.registry import BUNDLED, bert_directory, bundled_directory
 
 _SAMPLE_STEPS, _SAMPLE_GUIDANCE = 25, 2.0
 _READS_TEXT = re.compile(r"\.attn2\.to_[kv]\.weight$")
@@ -184,10 +184,8 @@ def open_text_encoder(
     given = bundled_directory() if own.source == BUNDLED else Path(own.source)
     source = given / "text_encoder"
     if source.is_dir():  # a run or a pipeline: the tokenizer lies beside it
-        return load_bert(str(source), own.max_length, offline=True, tokenizer=str(given / "tokenizer"))
-    if own.source in ("bert", COMPANIONS["bert"].id):  # at the pinned commit, its files checked
-        return load_bert(str(bert_directory(runtime)), own.max_length, offline=True)
-    return load_bert(own.source, own.max_length, offline=runtime.offline)
+        return load_bert(source, own.max_length, tokenizer=given / "tokenizer")
+    return load_bert(bert_directory(own.source, runtime), own.max_length)
 
 
 def initial_unet(

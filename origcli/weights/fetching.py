@@ -136,10 +136,13 @@ def _hub_model(name: str) -> HubModel:
 
 def _hub_state(name: str, verify: bool, variants: hub.Variants) -> State:
     model = _hub_model(name)
-    found = hub.find(model, variants)
-    what = _WHAT.get(name, "a model of the hub")
+    what, source = _WHAT.get(name, "a model of the hub"), f"{model.id}@{model.revision}"
+    try:
+        found = hub.find(model, variants)
+    except ModelError as error:  # of another kind, or damaged
+        return State(name, what, source, None, problem=error.message)
     if found is None:
-        return State(name, what, f"{model.id}@{model.revision}", None)
+        return State(name, what, source, None)
     files = [path for path in found.path.rglob("*") if path.is_file()]
     return State(
         name=name,

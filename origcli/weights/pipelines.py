@@ -233,30 +233,48 @@ def part_files(folder: str, class_name: str) -> PartFiles:
 def check_files(where: str, root: Path, pipeline: Pipeline, variant: str | None) -> None:
     """Makes sure that a directory holds every file that its parts are made of, and that these are usable.
 
-    Reads configurations and lists of shards; no weights.
+    Reads configurations, lists of shards and the headers of weight files; no weights.
 
     Raises:
-        ModelError: names the file that is missing, or what its configuration asks for.
+        ModelError: names the file that is missing or cut short, or what its configuration asks for.
     """
-    names = [name for part in pipeline.files for name in _names(root, part.folder)]
-    if missing := pipeline.missing(names, variant):
+    for part in pipeline.files:
+        check_part(root, part, variant)
+    check_configs(where, root, pipeline)
+    for part in pipeline.files:
+        for path in _weight_files(root / part.folder, part, variant):
+            _check_header(path)
+
+
+def check_part(root: Path, part: PartFiles, variant: str | None = None) -> None:
+    """Makes sure that the files of a part are there, that they lead to no others, and how large they are.
+
+    Args:
+        root: the directory that the part's folder is in.
+
+    Raises:
+        ModelError: says which file, and what is wrong with it.
+    """
+    directory = root / part.folder
+    names = [path.relative_to(root).as_posix() for path in directory.glob("*") if path.is_file()]
+    if missing := part.missing(names, variant):
         raise ModelError(
             f"{root / missing}: missing", "fetch or copy the model again; every part needs its files"
         )
-    for part in pipeline.files:
-        if (root / part.folder / "adapter_config.json").exists():
-            raise ModelError(
-                f"{root / part.folder}: holds an adapter (adapter_config.json), whose weights lie elsewhere",
-                "merge the adapter into the model and save that",
-            )
-        if part.weights:
-            _check_shards(root / part.folder, part.weights, variant)
-    check_configs(where, root, pipeline)
+    if (directory / "adapter_config.json").exists():
+        raise ModelError(
+            f"{directory}: holds an adapter (adapter_config.json), whose weights lie elsewhere",
+            "merge the adapter into the model and save that",
+        )
+    if part.weights:
+        _check_shards(directory, part.weights, variant)
+    _read_config(directory, part)
 
 
 def local_variant(root: Path, pipeline: Pipeline) -> str | None:
     """`fp16` where a directory has no other weights."""
-    names = [name for part in pipeline.files for name in _names(root, part.folder)]
+    folders = [root / part.folder for part in pipeline.files]
+    names = [path.relative_to(root).as_posix() for folder in folders for path in folder.glob("*")]
     return "fp16" if pipeline.missing(names, None) and not pipeline.missing(names, "fp16") else None
 
 
@@ -267,8 +285,14 @@ def check_configs(where: str, root: Path, pipeline: Pipeline) -> None:
         ModelError: a configuration is damaged, asks for memory without bound, or is of another kind of model.
     """
     configs = {part.folder: _read_config(root / part.folder, part) for part in pipeline.files}
-    for config in configs.values():
+    for part in pipeline.files:
+        config = configs[part.folder]
         refuse_distilled_names(where, config.get("_name_or_path"))
+        if part.either and not isinstance(config.get("model_max_length"), int):
+            raise ModelError(
+                f"{root / part.folder / part.needed[0]}: says no model_max_length",
+                "it is the length that prompts are padded to",
+            )
     if problem := pipeline.kind.problem(configs):
         raise ModelError(f"{where}: {problem}", supported())
 
@@ -307,10 +331,6 @@ def _class_of(where: str, index: Mapping[str, Any], part: str, allowed: Sequence
     return found
 
 
-def _names(root: Path, folder: str) -> list[str]:
-    return [f"{folder}/{path.name}" for path in (root / folder).glob("*") if path.is_file()]
-
-
 def _check_shards(directory: Path, stem: str, variant: str | None) -> None:
     """The list of a sharded weight file may name files beside it alone: the model's hash holds no others."""
     tail = f".{variant}" if variant else ""
@@ -329,6 +349,25 @@ def _check_shards(directory: Path, stem: str, variant: str | None) -> None:
         raise ModelError(f"{path}: lists no weights", "fetch the model again")
 
 
+def _weight_files(directory: Path, part: PartFiles, variant: str | None) -> list[Path]:
+    tail = f".{variant}" if variant else ""
+    whole = directory / f"{part.weights}{tail}.safetensors"
+    if not part.weights or whole.is_file():
+        return [whole] if part.weights else []
+    return sorted(directory.glob(f"{part.weights}{tail}-?????-of-?????.safetensors"))
+
+
+def _check_header(path: Path) -> None:
+    """Whether a safetensors file is as long as its header says: one that is cut short is found at once."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: damaged: {error}", "fetch or copy the model again") from error
+
+
 def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
     path = directory / part.needed[0]
     config = _read_json(path)
@@ -337,8 +376,6 @@ def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, int | float) and not -bound <= value <= bound:
                 raise ModelError(f"{path}: {key} is {value:.4g}; at most {bound:,} is read here")
-    if part.either and not isinstance(config.get("model_max_length"), int):
-        raise ModelError(f"{path}: says no model_max_length, the length that prompts are padded to")
     for group in part.either:
         for name in group:
             if (directory / name).is_file() and (directory / name).stat().st_size > _MAX_VOCABULARY_BYTES:

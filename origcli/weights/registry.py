@@ -341,13 +341,23 @@ def clip_directory(runtime: "Runtime") -> Path:
     return _companion("clip", runtime)
 
 
-def bert_directory(runtime: "Runtime") -> Path:
-    """The pre-trained BERT of the supplement's models (2.1).
+def bert_directory(name: str, runtime: "Runtime") -> Path:
+    """A BERT and its tokenizer: a directory, a hub id, or `bert`, the supplement's (2.1), at its commit.
 
     Raises:
+        UsageError: not a name of any kind.
         ModelError: not here and cannot be fetched.
     """
-    return _companion("bert", runtime)
+    known = COMPANIONS["bert"]
+    if name in ("bert", known.id):
+        return _companion("bert", runtime)
+    if Path(name).is_dir():
+        return Path(name)
+    if looks_like_path(name) or "/" not in name:
+        raise ModelError(f"{name}: no such directory", "give captions, a BERT's directory or hub id, or bert")
+    base, _, revision = name.partition("@")
+    model = HubModel(hub_model(base, revision).id, revision or "main", files=known.files)
+    return _snapshot(name, model, (None,), runtime).path
 
 
 def _companion(name: str, runtime: "Runtime") -> Path:

@@ -171,7 +171,7 @@ def test_the_caption_bert_knows_every_word_of_captions_and_templates(unet_run: P
     from origcli.models.text_encoder import load_bert
 
     _, tokenizer = load_bert(
-        str(unet_run / "text_encoder/text_encoder"), 40, tokenizer=str(unet_run / "text_encoder/tokenizer")
+        unet_run / "text_encoder/text_encoder", 40, tokenizer=unet_run / "text_encoder/tokenizer"
     )
     for text in ("big red full circle and small blue empty star", *read_templates("object")):
         assert tokenizer.unk_token_id not in tokenizer(text.replace("{S}", "thing"))["input_ids"]

@@ -238,6 +238,30 @@ def test_numbers_are_bounded(model: Path, file: str, values: dict[str, Any], wor
     refused(model, words)
 
 
+@pytest.mark.fault(22, "a weight file that is cut short is found by its header")
+def test_a_weight_file_that_is_cut_short(model: Path) -> None:
+    path = model / "vae/diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"vae/diffusion.*: damaged"):
+        check_pipeline(model)
+
+
+@pytest.mark.fault(22, "a VAE or UNet alone is checked like a part of a pipeline")
+@pytest.mark.parametrize("change_it", [_outside, _hidden])
+def test_a_part_alone_is_checked_too(model: Path, change_it: Callable[[Path], None]) -> None:
+    from origcli.models.vae import load_vae
+
+    path = model / "vae/diffusion_pytorch_model.safetensors.index.json"
+    names = ["diffusion_pytorch_model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    (model / "vae/diffusion_pytorch_model.safetensors").rename(model / "vae" / names[0])
+    for name in (names[1], names[1].replace("model", "diffusion_pytorch_model")):
+        save_file({}, model / "vae" / name)
+    path.write_text(json.dumps({"weight_map": dict.fromkeys(load_file(model / "vae" / names[0]), names[0])}))
+    change_it(path)
+    with pytest.raises(ModelError, match="which is not one of this part's files"):
+        load_vae(model)
+
+
 def test_a_configuration_of_any_size_is_not_read(model: Path) -> None:
     with (model / "unet/config.json").open("ab") as file:
         file.truncate(1 << 40)  # sparse
