@@ -18,23 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-<<<<<<< HEAD
 from origcli.errors import InputError, ModelError
 from origcli.runtime.atomic import atomic_directory, make_directory, write_bytes, write_json
-from origcli.runtime.provenance import hash_file
-=======
-from origcli.errors import InputError, ModelError, StorageError
 from origcli.runtime.network import no_network
 from origcli.runtime.provenance import hash_file
-from origcli.runtime.run_directory import (
-    PARTIAL_SUFFIX,
-    make_directory,
-    storage_error,
-    write_bytes,
-    write_json,
-)
 from origcli.weights.pipelines import check_part, part_files
->>>>>>> f35c276 (models: a VAE, a UNet and a BERT alone are checked like parts of a pipeline)
 
 _PREFIX = "step-"
 _STATE, _TENSORS = "state.json", "tensors.safetensors"
