@@ -2,6 +2,8 @@ import csv
 import io
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -28,7 +30,7 @@ PLACES = [(0.25, 0.3), (0.72, 0.7)]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """PNG files of known scenes."""
     directory = tmp_path_factory.mktemp("pictures")
     for name, phrases in SHOWN.items():
@@ -39,10 +41,10 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture
-def detect(capsys, monkeypatch):
+def detect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs `origcli detect WORDS` in this process: status, stdout, stderr."""
 
-    def run(*words):
+    def run(*words: Any) -> Any:
         with pytest.raises(SystemExit) as done:
             app.main(["detect", *map(str, words)])
         captured = capsys.readouterr()
@@ -51,7 +53,7 @@ def detect(capsys, monkeypatch):
     return run
 
 
-def test_the_elements_of_pictures(detect, pictures):
+def test_the_elements_of_pictures(detect: Any, pictures: Any) -> None:
     status, out, _ = detect(pictures, "--format", "json", "--quiet")
     assert status == 0
     report = json.loads(out)
@@ -74,7 +76,7 @@ def test_the_elements_of_pictures(detect, pictures):
     }
 
 
-def test_a_table_and_a_list_of_rows(detect, pictures):
+def test_a_table_and_a_list_of_rows(detect: Any, pictures: Any) -> None:
     status, out, _ = detect(pictures / "one.png", "--quiet")
     assert status == 0 and "big red full circle" in out and "one.png" in out
     _, out, _ = detect(pictures, "--format", "csv", "--quiet")
@@ -85,7 +87,7 @@ def test_a_table_and_a_list_of_rows(detect, pictures):
     assert all({"path", "element", "confidence"} <= set(json.loads(line)) for line in out.splitlines())
 
 
-def test_multisets(detect, pictures):
+def test_multisets(detect: Any, pictures: Any) -> None:
     _, out, _ = detect(pictures, "--count", "--format", "jsonl", "--quiet")
     rows = {row["path"].rpartition("/")[2]: row for row in map(json.loads, out.splitlines())}
     assert rows["twice.png"]["counts"] == {"big red full circle": 2}
@@ -93,7 +95,7 @@ def test_multisets(detect, pictures):
     assert (rows["none.png"]["total"], rows["none.png"]["elements"]) == (0, "")
 
 
-def test_a_bad_picture_costs_its_own_row(detect, pictures, tmp_path):
+def test_a_bad_picture_costs_its_own_row(detect: Any, pictures: Any, tmp_path: Path) -> None:
     directory = shutil.copytree(pictures, tmp_path / "pictures")
     (directory / "none.png").write_bytes(b"")
     (directory / "two.png").write_bytes((directory / "two.png").read_bytes()[:60])
@@ -108,20 +110,20 @@ def test_a_bad_picture_costs_its_own_row(detect, pictures, tmp_path):
     assert [bool(row["error"]) for row in csv.DictReader(io.StringIO(out))].count(True) == 2
 
 
-def test_nothing_but_bad_pictures_is_a_failure(detect, tmp_path):
+def test_nothing_but_bad_pictures_is_a_failure(detect: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no")
     status, out, _ = detect(tmp_path, "--format", "json", "--quiet")
     assert status == 3 and json.loads(out)["status"] == "failed"
 
 
-def test_a_list_from_stdin(pictures):
+def test_a_list_from_stdin(pictures: Any) -> None:
     names = "".join(f"{pictures / name}.png\n" for name in ("twice", "one"))
     done = origcli("detect", "-", "--format", "csv", "--quiet", "--device", "cpu", input=names)
     assert done.returncode == 0 and done.stderr == ""
     assert [row["id"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["twice", "twice", "one"]
 
 
-def test_boxes_are_drawn(detect, pictures, tmp_path):
+def test_boxes_are_drawn(detect: Any, pictures: Any, tmp_path: Path) -> None:
     status, _, _ = detect(pictures, "--annotate", tmp_path / "boxes", "--quiet")
     assert status == 0
     assert sorted(path.stem for path in (tmp_path / "boxes").iterdir()) == sorted(SHOWN)
@@ -133,7 +135,9 @@ def test_boxes_are_drawn(detect, pictures, tmp_path):
         assert drawn.getcolors() == [(384 * 384, (255, 255, 255))]
 
 
-def test_a_sheet_for_the_eye_leaves_the_results_as_they_are(detect, pictures, tmp_path):
+def test_a_sheet_for_the_eye_leaves_the_results_as_they_are(
+    detect: Any, pictures: Any, tmp_path: Path
+) -> None:
     _, plain, _ = detect(pictures, "--format", "csv", "--quiet")
     _, audited, _ = detect(pictures, "--format", "csv", "--quiet", "--audit", tmp_path / "new" / "sheet.png")
     assert audited == plain
@@ -141,7 +145,7 @@ def test_a_sheet_for_the_eye_leaves_the_results_as_they_are(detect, pictures, tm
         assert sheet.width > 500 and len(sheet.getcolors(1 << 20)) > 10
 
 
-def test_a_data_set_tells_how_right_the_detector_is(detect, tmp_path):
+def test_a_data_set_tells_how_right_the_detector_is(detect: Any, tmp_path: Path) -> None:
     values = {
         "count": 60,
         "resolution": 64,
@@ -175,14 +179,18 @@ def test_a_data_set_tells_how_right_the_detector_is(detect, tmp_path):
         (("{pictures}", "--device", "cuda:99"), 5, "CUDA"),
     ],
 )
-def test_mistakes_are_told(detect, pictures, tmp_path, words, status, message):
+def test_mistakes_are_told(
+    detect: Any, pictures: Any, tmp_path: Path, words: Any, status: int, message: str
+) -> None:
     told = detect(*(word.format(pictures=pictures, tmp=tmp_path) for word in words))
     assert told[0] == status and told[1] == ""
     assert message in told[2] and "Traceback" not in told[2]
 
 
 @pytest.mark.fault(8, "found before any model is loaded")
-def test_a_place_that_cannot_be_written_is_found_first(detect, pictures, tmp_path, monkeypatch):
+def test_a_place_that_cannot_be_written_is_found_first(
+    detect: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(survey, "load_yolo", lambda *_: pytest.fail("the detector was opened"))
     for words in (
@@ -193,7 +201,7 @@ def test_a_place_that_cannot_be_written_is_found_first(detect, pictures, tmp_pat
         assert status == 6 and out == "" and "cannot write" in err
 
 
-def test_a_detector_of_ones_own(detect, pictures, tmp_path):
+def test_a_detector_of_ones_own(detect: Any, pictures: Any, tmp_path: Path) -> None:
     write_tiny_detector(tmp_path / "own")
     status, out, _ = detect(
         pictures, "--detector", tmp_path / "own", "--confidence", "0", "--format", "json", "--quiet"

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from origcli.cli.app import main
+from origcli.images.inputs import Input
 
 QUICK = (
     *("--max-tokens", "2", "--images", "3", "--steps", "2", "--invert-steps", "2", "--edit-prompt", "none"),
@@ -32,13 +34,15 @@ class Ran:
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, capsys, pixel_metric):
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], pixel_metric: None
+) -> Any:
     """Runs a command in this process, in a directory of its own, with the metric of the tests."""
     monkeypatch.chdir(tmp_path)
     for name, value in {"ORIGCLI_CACHE": str(tmp_path / "cache"), **SMALL}.items():
         monkeypatch.setenv(name, value)
 
-    def call(*words):
+    def call(*words: Any) -> Any:
         with pytest.raises(SystemExit) as stopped:
             main([str(word) for word in words])
         captured = capsys.readouterr()
@@ -48,7 +52,7 @@ def run(monkeypatch, tmp_path, capsys, pixel_metric):
 
 
 @pytest.mark.fault(5, "exit 3 in a moment: torch is not even loaded")
-def test_a_missing_file_is_told_at_once_and_without_torch(tmp_path):
+def test_a_missing_file_is_told_at_once_and_without_torch(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom origcli.cli.app import main\n"
         "try: main(['score', 'nosuch.jpg'])\n"
@@ -74,7 +78,14 @@ def test_a_missing_file_is_told_at_once_and_without_torch(tmp_path):
         (("--metric", "lpips"), "lpips"),
     ],
 )
-def test_wrong_words_are_usage_errors(run, pictures, tiny_bert_pipeline_dir, monkeypatch, words, told):
+def test_wrong_words_are_usage_errors(
+    run: Any,
+    pictures: list[Input],
+    tiny_bert_pipeline_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: Any,
+    told: str,
+) -> None:
     if "--metric" in words:
         from origcli.perception.distance import open_metric
 
@@ -84,7 +95,7 @@ def test_wrong_words_are_usage_errors(run, pictures, tiny_bert_pipeline_dir, mon
     assert done.status == 2 and told in done.err and "Traceback" not in done.err and not done.out
 
 
-def test_one_image_as_a_table(run, pictures, tiny_bert_pipeline_dir):
+def test_one_image_as_a_table(run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path) -> None:
     done = run("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
     assert done.status == 0 and not done.err
     lines = done.out.splitlines()
@@ -99,7 +110,7 @@ def test_one_image_as_a_table(run, pictures, tiny_bert_pipeline_dir):
 
 
 @pytest.mark.fault(1, "a row with the error, exit 3; the other pictures are done")
-def test_many_images_in_every_format(run, pictures, tiny_bert_pipeline_dir):
+def test_many_images_in_every_format(run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path) -> None:
     Path("bad.png").write_bytes(b"")
     words = ("score", "pictures", "bad.png", "--model", tiny_bert_pipeline_dir, *QUICK)
 
@@ -124,7 +135,9 @@ def test_many_images_in_every_format(run, pictures, tiny_bert_pipeline_dir):
     assert len({Path(form, "report.json").read_bytes() for form in ("csv", "jsonl", "json", "table")}) == 1
 
 
-def test_a_gate_has_an_exit_status_of_its_own(run, pictures, tiny_bert_pipeline_dir):
+def test_a_gate_has_an_exit_status_of_its_own(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
     done = run(*words, "--out", "out", "--fail-if", "floor<=0", "--fail-if", "floor>=0")
     assert done.status == 10 and "'floor>=0' holds for" in done.err and "a.png" in done.err
@@ -135,7 +148,9 @@ def test_a_gate_has_an_exit_status_of_its_own(run, pictures, tiny_bert_pipeline_
 
 
 @pytest.mark.fault(50, "exit 9, and a gate fails with it; --allow-unmeasured lets it pass")
-def test_an_image_that_was_not_measured_has_an_exit_status_of_its_own(run, pictures, tiny_bert_pipeline_dir):
+def test_an_image_that_was_not_measured_has_an_exit_status_of_its_own(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
     outside = (*words, "--threshold", "0")  # its round trip is farther from it than that
     assert run(*words).status == 0
@@ -156,7 +171,9 @@ def test_an_image_that_was_not_measured_has_an_exit_status_of_its_own(run, pictu
 
 
 @pytest.mark.fault(51, "a result without the value asked for fails the gate with exit 9")
-def test_a_condition_that_cannot_be_judged_is_no_pass(run, pictures, tiny_bert_pipeline_dir):
+def test_a_condition_that_cannot_be_judged_is_no_pass(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--threshold", "9")
     gated = (*words, "--until-reached", "--fail-if", "originality<0.3")  # stops at m = 1: no originality
     done = run(*gated)
@@ -170,7 +187,9 @@ def test_a_condition_that_cannot_be_judged_is_no_pass(run, pictures, tiny_bert_p
     )
 
 
-def test_force_starts_over_and_measures_nothing_more(run, pictures, tiny_bert_pipeline_dir):
+def test_force_starts_over_and_measures_nothing_more(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--out", "out")
     assert run(*words).status == 0
     done = run(*words, "--force", "--threshold", "0", "--format", "json")
@@ -178,7 +197,7 @@ def test_force_starts_over_and_measures_nothing_more(run, pictures, tiny_bert_pi
     assert done.status == 9 and not result["curve"] and not result["domain_check"]["forced"]
 
 
-def test_a_directory_in_use_is_kept(run, pictures, tiny_bert_pipeline_dir):
+def test_a_directory_in_use_is_kept(run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--out", "out")
     assert run(*words).status == 0
     before = Path("out/report.json").read_bytes()
@@ -191,7 +210,9 @@ def test_a_directory_in_use_is_kept(run, pictures, tiny_bert_pipeline_dir):
     assert Path("out/report.json").read_bytes() != before
 
 
-def test_learned_tokens_can_be_scored_again(run, pictures, tiny_bert_pipeline_dir):
+def test_learned_tokens_can_be_scored_again(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
     assert run(*words, "--out", "first").status == 0
     files = [f"first/embeddings/a-m{m}.safetensors" for m in (1, 2)]
@@ -208,7 +229,9 @@ def test_learned_tokens_can_be_scored_again(run, pictures, tiny_bert_pipeline_di
     assert done.status == 2 and "one image" in done.err
 
 
-def test_a_plan_costs_and_writes_nothing(run, pictures, tiny_bert_pipeline_dir):
+def test_a_plan_costs_and_writes_nothing(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     done = run(
         *("score", "pictures", "--model", tiny_bert_pipeline_dir, *QUICK, "--dry-run", "--format", "json")
     )
@@ -228,10 +251,12 @@ def test_a_plan_costs_and_writes_nothing(run, pictures, tiny_bert_pipeline_dir):
     assert not Path("runs").exists()
 
 
-def test_a_plan_is_of_this_shard_of_the_given_tokens_and_of_the_edit(run, pictures, tiny_bert_pipeline_dir):
+def test_a_plan_is_of_this_shard_of_the_given_tokens_and_of_the_edit(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("--model", tiny_bert_pipeline_dir, *QUICK, "--format", "json")
 
-    def counts(*more):
+    def counts(*more: Any) -> Any:
         done = run("score", *words, *more, "--dry-run")
         assert done.status == 0, done.err
         return {one["stage"]: (one["count"], one["product"]) for one in json.loads(done.out)}
@@ -248,7 +273,9 @@ def test_a_plan_is_of_this_shard_of_the_given_tokens_and_of_the_edit(run, pictur
     assert edited["decode"][0] == 3 * 2 * 3 + 3 * 3 + 4 + 3 and "9 of the edit" in edited["draw"][1]
 
 
-def test_shards_are_joined_and_reports_drawn_again(run, pictures, tiny_bert_pipeline_dir):
+def test_shards_are_joined_and_reports_drawn_again(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", "pictures", "--model", tiny_bert_pipeline_dir, *QUICK)
     assert run(*words, "--out", "whole").status == 0
     for i in (1, 2):
@@ -265,7 +292,9 @@ def test_shards_are_joined_and_reports_drawn_again(run, pictures, tiny_bert_pipe
     assert done.status == 3 and "not the directory of a finished score run" in done.err
 
 
-def test_the_cache_is_shown_and_cleared(run, pictures, tiny_bert_pipeline_dir):
+def test_the_cache_is_shown_and_cleared(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
     assert run(*words, "--no-cache", "--out", "without").status == 0
     assert not Path("cache/score").exists()
@@ -277,7 +306,9 @@ def test_the_cache_is_shown_and_cleared(run, pictures, tiny_bert_pipeline_dir):
     assert run("cache", "clear", "nothing").status == 2
 
 
-def test_calibration_writes_what_scores_stand_on(run, pictures, tiny_bert_pipeline_dir, tmp_path):
+def test_calibration_writes_what_scores_stand_on(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path, tmp_path: Path
+) -> None:
     import shutil
 
     from origcli.weights.registry import read_registry
@@ -310,7 +341,9 @@ def test_calibration_writes_what_scores_stand_on(run, pictures, tiny_bert_pipeli
     assert plain["threshold"]["value"] is None and "captions" in plain["threshold"]["reason"]
 
 
-def test_stdin_names_images(run, pictures, tiny_bert_pipeline_dir, monkeypatch):
+def test_stdin_names_images(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = io.TextIOWrapper(io.BytesIO(f"{pictures[0].path}\n{pictures[1].path}\n".encode()))
     monkeypatch.setattr("sys.stdin", lines)
     done = run("score", "-", "--model", tiny_bert_pipeline_dir, *QUICK, "--format", "csv")
@@ -318,8 +351,12 @@ def test_stdin_names_images(run, pictures, tiny_bert_pipeline_dir, monkeypatch):
 
 
 def test_a_model_without_a_detector_has_no_elements(
-    tmp_path, monkeypatch, capsys, pictures, tiny_bert_pipeline_dir
-):
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pictures: list[Input],
+    tiny_bert_pipeline_dir: Path,
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         main(
@@ -337,7 +374,9 @@ def test_a_model_without_a_detector_has_no_elements(
 
 
 @pytest.mark.fault(11, "a killed score comes to the same reports")
-def test_killed_runs_go_on_to_the_same_bytes(run, tmp_path, pictures, tiny_bert_pipeline_dir):
+def test_killed_runs_go_on_to_the_same_bytes(
+    run: Any, tmp_path: Path, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
     """SIGKILL in the middle, in a process of its own, before the second drawing of a batch of two images."""
     program = (
         "import os, signal, sys\nfrom tests.measuring import PixelDistance\n"

@@ -1,5 +1,6 @@
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -15,10 +16,10 @@ class Widths:
 
     weights_hash, confidence = "", 0.5
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.batches = []
 
-    def detect(self, images):
+    def detect(self, images: Any) -> Any:
         self.batches.append(len(images))
         return [[Detection(ALL_ELEMENTS[0], 0.9, (0.0, 0.0, float(i.width), 1.0))] for i in images]
 
@@ -35,7 +36,9 @@ def files(tmp_path: Path) -> list[Input]:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_each_file_gets_its_own_detections_in_order(files, batch_size, threads):
+def test_each_file_gets_its_own_detections_in_order(
+    files: list[Input], batch_size: int, threads: int
+) -> None:
     detector = Widths()
     seen = list(detect_files(files, detector, batch_size, threads))
     assert [s.input for s in seen] == files
@@ -44,7 +47,7 @@ def test_each_file_gets_its_own_detections_in_order(files, batch_size, threads):
 
 
 @pytest.mark.fault(1, "its row has the error; its neighbours are detected")
-def test_a_bad_file_costs_only_itself(files, tmp_path):
+def test_a_bad_file_costs_only_itself(files: list[Input], tmp_path: Path) -> None:
     files[2].path.write_bytes(files[2].path.read_bytes()[:40])
     files[4].path.unlink()
     (tmp_path / "5.png").write_bytes(b"")
@@ -55,7 +58,7 @@ def test_a_bad_file_costs_only_itself(files, tmp_path):
     assert [s.detections[0].box[2] for s in seen if isinstance(s, Seen)] == [10.0, 11.0, 13.0, 16.0]
 
 
-def test_large_pictures_go_in_smaller_batches(tmp_path):
+def test_large_pictures_go_in_smaller_batches(tmp_path: Path) -> None:
     inputs = []
     for number in range(4):
         path = tmp_path / f"{number}.png"
@@ -66,7 +69,7 @@ def test_large_pictures_go_in_smaller_batches(tmp_path):
     assert detector.batches[0] == 2  # 12 of 16 million pixels are not enough to stop at, 24 are
 
 
-def test_few_files_are_read_ahead(files, monkeypatch):
+def test_few_files_are_read_ahead(files: list[Input], monkeypatch: pytest.MonkeyPatch) -> None:
     from origcli.detection import pictures
 
     read = []
@@ -80,7 +83,9 @@ def test_few_files_are_read_ahead(files, monkeypatch):
 
 @pytest.mark.fault(14, "decoded pictures that wait for the detector are bounded by their bytes")
 @pytest.mark.parametrize("room", [1, 3 * 400 * 300 * 4])
-def test_decoded_pictures_are_bounded_by_bytes(tmp_path, monkeypatch, room):
+def test_decoded_pictures_are_bounded_by_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: Any
+) -> None:
     """The width and height of 40 pictures are many times the room; at no time is more than it decoded."""
     from origcli.detection import pictures
 
@@ -95,7 +100,7 @@ def test_decoded_pictures_are_bounded_by_bytes(tmp_path, monkeypatch, room):
     most, lock = [0], threading.Lock()
     enter = pictures._Room.enter
 
-    def entered(self, place, size):
+    def entered(self, place: Any, size: Any) -> None:
         enter(self, place, size)
         with lock:
             most[0] = max(most[0], sum(self._held.values()))
@@ -107,7 +112,9 @@ def test_decoded_pictures_are_bounded_by_bytes(tmp_path, monkeypatch, room):
     assert 0 < most[0] <= max(room, 400 * 300 * 4)
 
 
-def test_a_reader_that_stops_early_leaves_no_thread_waiting(files, monkeypatch):
+def test_a_reader_that_stops_early_leaves_no_thread_waiting(
+    files: list[Input], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from origcli.detection import pictures
 
     monkeypatch.setattr(pictures, "_MAX_BYTES", 1)
@@ -118,5 +125,5 @@ def test_a_reader_that_stops_early_leaves_no_thread_waiting(files, monkeypatch):
     assert threading.active_count() == before
 
 
-def test_no_files_are_no_batches():
+def test_no_files_are_no_batches() -> None:
     assert list(detect_files([], Widths(), 4)) == []

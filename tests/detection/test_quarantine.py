@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ json.dump({"changed": changed, "events": events, "torn": torn, "refused": refuse
 
 
 @pytest.fixture(scope="module")
-def witness(tmp_path_factory):
+def witness(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The process's report, its stdout, and the directory that was its home and its working directory."""
     home = tmp_path_factory.mktemp("home")
     (home / "torn.png").write_bytes(b"no picture")
@@ -114,20 +115,20 @@ def witness(tmp_path_factory):
     return json.loads(done.stderr.splitlines()[-1]), done, home, cache
 
 
-def test_the_process_is_as_it_was(witness):
+def test_the_process_is_as_it_was(witness: Any) -> None:
     assert witness[0]["changed"] == []
 
 
-def test_nothing_is_printed(witness):
+def test_nothing_is_printed(witness: Any) -> None:
     assert witness[1].stdout == ""
     assert len(witness[1].stderr.splitlines()) == 1  # the report itself
 
 
-def test_no_network_and_no_processes(witness):
+def test_no_network_and_no_processes(witness: Any) -> None:
     assert [event for event in witness[0]["events"] if event[0] != "write"] == []
 
 
-def test_nothing_is_written_outside_of_our_cache(witness):
+def test_nothing_is_written_outside_of_our_cache(witness: Any) -> None:
     _, _, home, cache = witness
     assert sorted(path.name for path in home.rglob("*")) == ["good.pt", "hostile.pt", "torn.png"]
     written = [name for kind, name in witness[0]["events"] if kind == "write"]
@@ -135,13 +136,13 @@ def test_nothing_is_written_outside_of_our_cache(witness):
     assert outside == []
 
 
-def test_its_settings_are_in_our_cache(witness):
+def test_its_settings_are_in_our_cache(witness: Any) -> None:
     assert (witness[3] / "ultralytics" / "Ultralytics" / "settings.json").is_file()
 
 
-def test_a_hostile_checkpoint_is_refused(witness):
+def test_a_hostile_checkpoint_is_refused(witness: Any) -> None:
     assert "without running code" in witness[0]["refused"]
 
 
-def test_a_torn_picture_is_still_torn(witness):
+def test_a_torn_picture_is_still_torn(witness: Any) -> None:
     assert witness[0]["torn"] == "UnidentifiedImageError"

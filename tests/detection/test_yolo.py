@@ -1,5 +1,6 @@
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tests.detection.tiny import tiny_card, tiny_model
 SETTINGS = DetectSettings(confidence=0.1, iou=0.7, batch_size=4)
 
 
-def pictures(count, size=(64, 64), seed=0):
+def pictures(count: int, size: Any = (64, 64), seed: int = 0) -> Any:
     """Scenes of the shapes world in the middle of pictures of a size."""
     settings, _ = resolve(
         {"synth": {"sizes": ("big", "small"), "textures": ("full", "empty"), "resolution": 64}},
@@ -38,14 +39,14 @@ def pictures(count, size=(64, 64), seed=0):
 
 
 @pytest.fixture(scope="module")
-def detector():
+def detector() -> Any:
     return yolo.load_yolo(survey.detector_directory("shapes"), Runtime(), SETTINGS)
 
 
-def near(found, wanted):
+def near(found: Any, wanted: Any) -> Any:
     """Whether two lists of detections are the same but for rounding, which may swap equal confidences."""
 
-    def alike(a, b):
+    def alike(a: Any, b: Any) -> Any:
         return (
             a.element == b.element
             and a.confidence == pytest.approx(b.confidence, abs=1e-4)
@@ -56,13 +57,13 @@ def near(found, wanted):
     return all(any(alike(a, b) for b in wanted) for a in found)
 
 
-def grainy(picture):
+def grainy(picture: Any) -> Any:
     """The picture with a little noise: on plain white, many places of the network tie in confidence."""
     noise = np.random.default_rng(0).integers(-6, 7, (picture.height, picture.width, 3))
     return Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
 
 
-def clear_threshold(output, confidence):
+def clear_threshold(output: Any, confidence: float) -> Any:
     """An overlap near 0.7 that no two candidate boxes come close to, so that rounding decides nothing.
 
     Args:
@@ -80,7 +81,7 @@ def clear_threshold(output, confidence):
     return float(values[widest : widest + 2].mean())
 
 
-def test_pictures_do_not_depend_on_their_neighbours(detector):
+def test_pictures_do_not_depend_on_their_neighbours(detector: Any) -> None:
     mixed = [
         *pictures(5),
         *pictures(2, (100, 40), 1),
@@ -94,14 +95,14 @@ def test_pictures_do_not_depend_on_their_neighbours(detector):
         assert near(detector.detect([picture])[0], found)
 
 
-def test_detections_reach_the_threshold_and_fall(detector):
+def test_detections_reach_the_threshold_and_fall(detector: Any) -> None:
     for found in detector.detect(pictures(6)):
         confidences = [d.confidence for d in found]
         assert confidences == sorted(confidences, reverse=True)
         assert all(SETTINGS.confidence <= c <= 1 for c in confidences)
 
 
-def test_boxes_are_inside_their_pictures(detector):
+def test_boxes_are_inside_their_pictures(detector: Any) -> None:
     for size in ((64, 64), (200, 50), (31, 77)):
         for found in detector.detect(pictures(3, size)):
             for x0, y0, x1, y1 in (d.box for d in found):
@@ -109,13 +110,13 @@ def test_boxes_are_inside_their_pictures(detector):
                 assert 0 <= y0 <= y1 <= size[1]
 
 
-def test_no_pictures_and_no_pixels(detector):
+def test_no_pictures_and_no_pixels(detector: Any) -> None:
     assert detector.detect([]) == []
     with pytest.raises(InputError, match="no pixels"):
         detector.detect([Image.new("RGB", (0, 5))])
 
 
-def test_folding_the_normalisation_changes_nothing(tiny_detector_dir):
+def test_folding_the_normalisation_changes_nothing(tiny_detector_dir: Path) -> None:
     model = yolo.load_model(tiny_detector_dir, read_card(tiny_detector_dir)).eval()
     x = torch.rand(2, 3, 64, 64)
     before = model(x)[0]
@@ -124,12 +125,12 @@ def test_folding_the_normalisation_changes_nothing(tiny_detector_dir):
     assert torch.allclose(model(x)[0], before, atol=1e-3)
 
 
-def test_memory_that_runs_out_halves_the_batch(detector, monkeypatch):
+def test_memory_that_runs_out_halves_the_batch(detector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector, "_batch", BatchSize(4))
     wanted = detector.detect(pictures(6))
     infer, sizes = detector._infer, []
 
-    def short_of_memory(array):
+    def short_of_memory(array: Any) -> Any:
         sizes.append(len(array))
         if len(array) > 2:
             raise torch.OutOfMemoryError("out of memory")
@@ -143,7 +144,7 @@ def test_memory_that_runs_out_halves_the_batch(detector, monkeypatch):
 
 
 @pytest.mark.parametrize("architecture", ["shapes", "yolov8n"])
-def test_boxes_and_confidences_are_those_of_ultralytics(architecture):
+def test_boxes_and_confidences_are_those_of_ultralytics(architecture: str) -> None:
     """Against the network's own output and ultralytics' suppression, on pictures of the input's size."""
     if architecture == "yolov8n":
         torch.manual_seed(0)
@@ -174,7 +175,7 @@ def test_boxes_and_confidences_are_those_of_ultralytics(architecture):
         assert near(found, theirs)
 
 
-def test_a_picture_of_another_size_is_scaled_onto_white():
+def test_a_picture_of_another_size_is_scaled_onto_white() -> None:
     pixels = torch.zeros(1, 3, 20, 40)
     fitted = yolo.fit(pixels, 64)
     assert fitted.shape == (1, 3, 64, 64)
@@ -184,7 +185,7 @@ def test_a_picture_of_another_size_is_scaled_onto_white():
     assert yolo.fit(same, 64) is same
 
 
-def test_pixels_are_fractions_in_channel_order():
+def test_pixels_are_fractions_in_channel_order() -> None:
     picture = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
     picture[0, 0, 1] = torch.tensor([255, 51, 0])
     pixels = yolo.to_pixels(picture)
@@ -194,14 +195,14 @@ def test_pixels_are_fractions_in_channel_order():
 @pytest.mark.parametrize(
     "name, strides", [("yolov8-shapes", [4]), ("yolov8n", [8, 16, 32]), ("yolov8n-p2", [4, 8, 16, 32])]
 )
-def test_architectures_by_name(name, strides):
+def test_architectures_by_name(name: str, strides: Any) -> None:
     architecture = yolo.read_architecture(name, 60)
     model = yolo.build(architecture)
     assert model.stride.tolist() == strides
     assert {layer.out_channels for layer in yolo.class_layers(model)} == {60}
 
 
-def test_ours_is_small():
+def test_ours_is_small() -> None:
     model = yolo.build(yolo.read_architecture("yolov8-shapes", 60))
     assert 2 * sum(value.numel() for value in model.state_dict().values()) < 7_000_000
 
@@ -209,13 +210,13 @@ def test_ours_is_small():
 @pytest.mark.parametrize(
     "name", ["yolov9c", "resnet", "yolov8", "yolov8q", "yolov8n-x", "../x", "nowhere.yaml"]
 )
-def test_unknown_architectures_are_named(name):
+def test_unknown_architectures_are_named(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         yolo.build(yolo.read_architecture(name, 60))
     assert name in caught.value.message
 
 
-def test_a_model_file_of_ones_own(tmp_path):
+def test_a_model_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(
         "nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 2]]\n"
@@ -230,18 +231,18 @@ def test_a_model_file_of_ones_own(tmp_path):
 class Touch:
     """Runs code when it is unpickled."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = str(path)
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return Path.touch, (Path(self.path),)
 
 
-def write_checkpoint(path, model):
+def write_checkpoint(path: Path, model: Any) -> None:
     torch.save({"model": model, "ema": None, "train_args": {}}, path)
 
 
-def test_a_checkpoint_of_ultralytics_is_read(tmp_path):
+def test_a_checkpoint_of_ultralytics_is_read(tmp_path: Path) -> None:
     model = tiny_model()
     write_checkpoint(tmp_path / "good.pt", model)
     state = yolo.published_weights(tmp_path / "good.pt")
@@ -252,7 +253,7 @@ def test_a_checkpoint_of_ultralytics_is_read(tmp_path):
 
 
 @pytest.mark.fault(18, "a YOLO checkpoint is read as tensors or refused")
-def test_a_hostile_checkpoint_runs_nothing(tmp_path):
+def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     write_checkpoint(tmp_path / "torch.pt", Touch(marker))
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Touch(marker)))
@@ -266,20 +267,20 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"\x89PNG"])
-def test_a_damaged_checkpoint_is_named(tmp_path, data):
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad.pt").write_bytes(data)
     with pytest.raises(ModelError, match=r"bad\.pt"):
         yolo.published_weights(tmp_path / "bad.pt")
 
 
-def test_a_missing_checkpoint_is_not_fetched(tmp_path, monkeypatch):
+def test_a_missing_checkpoint_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="no such checkpoint"):
         yolo.published_weights(Path("yolov8n.pt"))
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_of_another_shape_stay_out():
+def test_weights_of_another_shape_stay_out() -> None:
     model = tiny_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert (

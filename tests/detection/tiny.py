@@ -1,6 +1,7 @@
 """A detector with fixed random weights, small enough to be built in every test."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ ARCHITECTURE = {
 }
 
 
-def tiny_model(seed: int = 0):
+def tiny_model(seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = yolo.build(ARCHITECTURE)
@@ -34,7 +35,7 @@ def tiny_model(seed: int = 0):
     return model
 
 
-def tiny_card(**changes) -> DetectorCard:
+def tiny_card(**changes: Any) -> DetectorCard:
     facts = {
         "architecture": ARCHITECTURE,
         "names": tuple(element.phrase for element in ALL_ELEMENTS),
@@ -44,6 +45,6 @@ def tiny_card(**changes) -> DetectorCard:
     return DetectorCard(**facts)
 
 
-def write_tiny_detector(directory: Path, **changes) -> Path:
+def write_tiny_detector(directory: Path, **changes: Any) -> Path:
     save_detector(directory, tiny_card(**changes), tiny_model().state_dict())
     return directory

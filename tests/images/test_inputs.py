@@ -2,6 +2,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,22 +20,22 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def found(*arguments, **options) -> list[tuple[str, str]]:
+def found(*arguments: Any, **options: Any) -> list[tuple[str, str]]:
     return [(one.path.name, one.group) for one in inputs.find_inputs([str(a) for a in arguments], **options)]
 
 
-def test_a_file_is_itself(tmp_path):
+def test_a_file_is_itself(tmp_path: Path) -> None:
     touch(tmp_path, "a photo.JPG")
     (one,) = inputs.find_inputs([str(tmp_path / "a photo.JPG")])
     assert one == inputs.Input(tmp_path / "a photo.JPG", "a-photo", "")
 
 
-def test_folders_of_a_directory_are_groups(tmp_path):
+def test_folders_of_a_directory_are_groups(tmp_path: Path) -> None:
     touch(tmp_path, "x.txt", ".hidden/h.png", "b.png", "houses/original/2.webp", "houses/common/1.png")
     assert found(tmp_path) == [("b.png", ""), ("1.png", "houses/common"), ("2.webp", "houses/original")]
 
 
-def test_several_directories_are_groups_themselves(tmp_path):
+def test_several_directories_are_groups_themselves(tmp_path: Path) -> None:
     touch(tmp_path, "common/1.png", "original/2.png", "original/deep/3.png")
     assert found(tmp_path / "common", tmp_path / "original/") == [
         ("1.png", "common"),
@@ -43,17 +44,17 @@ def test_several_directories_are_groups_themselves(tmp_path):
     ]
 
 
-def test_a_glob_groups_by_what_its_wildcards_stand_for(tmp_path):
+def test_a_glob_groups_by_what_its_wildcards_stand_for(tmp_path: Path) -> None:
     touch(tmp_path, "common/1.png", "original/2.png", "original/notes.txt")
     assert found(tmp_path / "*" / "*") == [("1.png", "common"), ("2.png", "original")]
 
 
-def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path):
+def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "a[1].png")
     assert found(tmp_path / "a[1].png") == [("a[1].png", "")]
 
 
-def test_a_csv_list_has_paths_relative_to_itself_and_groups(tmp_path):
+def test_a_csv_list_has_paths_relative_to_itself_and_groups(tmp_path: Path) -> None:
     touch(tmp_path, "p/1.png", "p/2.png")
     (tmp_path / "list.csv").write_text("group,path,kind\noriginal,p/1.png,art\ncommon,p/2.png,\n")
     assert found(tmp_path / "list.csv") == [("1.png", "original"), ("2.png", "common")]
@@ -62,13 +63,13 @@ def test_a_csv_list_has_paths_relative_to_itself_and_groups(tmp_path):
         found(tmp_path / "list.csv", group_column="colour")
 
 
-def test_a_csv_list_without_a_path_column_is_refused(tmp_path):
+def test_a_csv_list_without_a_path_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no column is called 'path'"):
         found(tmp_path / "list.csv")
 
 
-def test_a_data_set_directory_has_its_categories_as_groups(tmp_path):
+def test_a_data_set_directory_has_its_categories_as_groups(tmp_path: Path) -> None:
     touch(tmp_path, "images/000/000000.png", "images/000/000001.png")
     rows = [{"file_name": f"images/000/00000{i}.png", "category": c} for i, c in enumerate(["rare", None])]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -79,21 +80,21 @@ def test_a_data_set_directory_has_its_categories_as_groups(tmp_path):
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])
-def test_stdin_is_a_list_of_paths(tmp_path, monkeypatch, separator):
+def test_stdin_is_a_list_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, separator: str) -> None:
     touch(tmp_path, "1.png", "2, with comma.png")
     monkeypatch.chdir(tmp_path)
     data = separator.join(["1.png", "2, with comma.png", ""]).encode()
     assert found("-", stdin=io.BytesIO(data)) == [("1.png", ""), ("2, with comma.png", "")]
 
 
-def test_stdin_may_be_a_csv_list(tmp_path, monkeypatch):
+def test_stdin_may_be_a_csv_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "1.png")
     monkeypatch.chdir(tmp_path)
     assert found("-", stdin=io.BytesIO(b"\xef\xbb\xbfpath,group\n1.png,x\n")) == [("1.png", "x")]
 
 
 @pytest.mark.fault(5, "exit 3 before any work when there is no picture at all")
-def test_nothing_there_is_told_at_once(tmp_path):
+def test_nothing_there_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nosuch\.jpg: no such file$"):
         found(tmp_path / "nosuch.jpg")
     with pytest.raises(InputError, match="no pictures"):
@@ -102,13 +103,13 @@ def test_nothing_there_is_told_at_once(tmp_path):
         found("-", stdin=io.BytesIO(b""))
 
 
-def test_one_missing_picture_among_others_is_left_to_its_row(tmp_path):
+def test_one_missing_picture_among_others_is_left_to_its_row(tmp_path: Path) -> None:
     touch(tmp_path, "1.png")
     assert found(tmp_path / "1.png", tmp_path / "no.png") == [("1.png", ""), ("no.png", "")]
 
 
 @pytest.mark.fault(21, "skipped and said; --follow-links takes it")
-def test_links_out_of_a_directory_are_skipped_unless_asked(tmp_path):
+def test_links_out_of_a_directory_are_skipped_unless_asked(tmp_path: Path) -> None:
     touch(tmp_path, "outside.png", "root/in.png")
     (tmp_path / "root/out.png").symlink_to(tmp_path / "outside.png")
     (tmp_path / "root/alias.png").symlink_to(tmp_path / "root/in.png")
@@ -120,7 +121,7 @@ def test_links_out_of_a_directory_are_skipped_unless_asked(tmp_path):
 
 @pytest.mark.fault(21, "so are names in a data set's metadata that lead out of it")
 @pytest.mark.parametrize("name", ["../outside.png", "{root}/outside.png", "link.png"])
-def test_a_data_set_s_pictures_are_its_own(tmp_path, name):
+def test_a_data_set_s_pictures_are_its_own(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "outside.png", "set/in.png")
     (tmp_path / "set/link.png").symlink_to(tmp_path / "outside.png")
     rows = [{"file_name": "in.png"}, {"file_name": name.format(root=tmp_path)}]
@@ -130,33 +131,33 @@ def test_a_data_set_s_pictures_are_its_own(tmp_path, name):
     assert len(found(tmp_path / "set", follow_links=True)) == 2
 
 
-def test_file_names_that_are_not_utf8_are_kept(tmp_path):
+def test_file_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.touch()
     (one,) = inputs.find_inputs([str(tmp_path)])
     assert one.path == path
 
 
-def test_the_same_picture_counts_once(tmp_path):
+def test_the_same_picture_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, "1.png")
     said = []
     assert found(tmp_path / "1.png", tmp_path, say=said.append) == [("1.png", "")]
     assert "1 pictures named twice" in said[0]
 
 
-def test_names_are_unique_and_plain(tmp_path):
+def test_names_are_unique_and_plain(tmp_path: Path) -> None:
     touch(tmp_path, "a/Ünïcode!.png", "b/unicode.png", "c/unicode.png", "d/unicode-2.png", "e/日本.png")
     names = [one.name for one in inputs.find_inputs([str(tmp_path)])]
     assert names == ["unicode", "unicode-2", "unicode-3", "unicode-2-2", "image"]
 
 
 @given(st.text())
-def test_slugs_fit_placeholders_and_file_names(text):
+def test_slugs_fit_placeholders_and_file_names(text: Any) -> None:
     assert set(inputs.slug(text)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert 0 < len(inputs.slug(text)) <= 40
 
 
-def test_a_path_a_line_keeps_every_character_but_the_line_break():
+def test_a_path_a_line_keeps_every_character_but_the_line_break() -> None:
     names = ["\u2028a.png", " b .png", "c\x0cd.png"]
     found = [inputs._from_text("\n".join(names), Path(), None, "stdin")]
     assert [str(path) for path, _ in found[0]] == names
@@ -166,7 +167,7 @@ def test_a_path_a_line_keeps_every_character_but_the_line_break():
 
 
 @pytest.mark.fault(21, "followed upwards or in circles, each real folder is searched once, and that is said")
-def test_links_that_lead_upwards_or_in_circles(tmp_path):
+def test_links_that_lead_upwards_or_in_circles(tmp_path: Path) -> None:
     touch(tmp_path, "root/a/1.png", "root/b/2.png", "elsewhere/3.png")
     (tmp_path / "root/a/up").symlink_to(tmp_path / "root")
     (tmp_path / "root/a/b").symlink_to(tmp_path / "root/b")
@@ -181,7 +182,7 @@ def test_links_that_lead_upwards_or_in_circles(tmp_path):
     assert said == [f"{tmp_path}/root: 1 links to folders outside are skipped (--follow-links takes them)"]
 
 
-def test_a_signal_ends_a_search(tmp_path, monkeypatch):
+def test_a_signal_ends_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a/1.png", "b/2.png")
     monkeypatch.setattr(interrupts, "_received", [15])
     with pytest.raises(Interrupted):
@@ -191,7 +192,7 @@ def test_a_signal_ends_a_search(tmp_path, monkeypatch):
 # -- what is left out ------------------------------------------------------------------------------
 
 
-def test_a_folder_says_what_it_left_out(tmp_path):
+def test_a_folder_says_what_it_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a.jfif", "b.JPE", "c.heic", "d.HEIF", "e.jxl", "notes.txt", "no-suffix", ".hidden.heic")
     said = []
     assert [name for name, _ in found(tmp_path, say=said.append)] == ["a.jfif", "b.JPE"]
@@ -219,13 +220,13 @@ def test_a_folder_says_what_it_left_out(tmp_path):
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_lists_of_any_spreadsheet(tmp_path, text, encoding):
+def test_lists_of_any_spreadsheet(tmp_path: Path, text: str, encoding: str) -> None:
     touch(tmp_path, "1.png")
     (tmp_path / "list.csv").write_bytes(text.encode(encoding))
     assert found(tmp_path / "list.csv") == [("1.png", "common")]
 
 
-def test_a_list_without_rows_is_said_to_have_none(tmp_path):
+def test_a_list_without_rows_is_said_to_have_none(tmp_path: Path) -> None:
     for text, words in (
         ("path,group\n", "a list without images"),
         ("path;group\n;x\n", "a list without images"),
@@ -236,13 +237,13 @@ def test_a_list_without_rows_is_said_to_have_none(tmp_path):
             found(tmp_path / "list.csv")
 
 
-def test_names_with_spaces_and_semicolons_stay_as_they_are(tmp_path):
+def test_names_with_spaces_and_semicolons_stay_as_they_are(tmp_path: Path) -> None:
     touch(tmp_path, " a;b .png")
     (tmp_path / "list.csv").write_text("path,group\n a;b .png,x\n")
     assert found(tmp_path / "list.csv") == [(" a;b .png", "x")]
 
 
-def test_home_directories_in_lists_and_words(tmp_path, monkeypatch):
+def test_home_directories_in_lists_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "home/1.png", "list.csv", "~nobody-of-this-name.png")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "list.csv").write_text("path\n~/1.png\n")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import torch
 
 from origcli.models.half import store_half
@@ -5,7 +7,7 @@ from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
 
 
-def test_a_pipeline_is_stored_at_half_its_size(tiny_bert_pipeline_dir, tmp_path):
+def test_a_pipeline_is_stored_at_half_its_size(tiny_bert_pipeline_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text("stays")
     (tmp_path / "registry.json").write_text("{}")
     (tmp_path / "unet").mkdir()

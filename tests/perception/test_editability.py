@@ -53,17 +53,17 @@ def pictures(count: int) -> list[Image.Image]:
         ("a photo of {S} with a hat", "a photo with a hat"),
     ],
 )
-def test_words_of_an_edit(prompt, words):
+def test_words_of_an_edit(prompt: str, words: str) -> None:
     assert edit_words(prompt) == words
 
 
 @pytest.mark.parametrize("prompt", ["cat", "{S}", "with {S}", "{S} and {S}"])
-def test_an_edit_needs_tokens_and_words(prompt):
+def test_an_edit_needs_tokens_and_words(prompt: str) -> None:
     with pytest.raises(UsageError):
         edit_words(prompt)
 
 
-def test_similarity_is_the_cosine_of_clips_embeddings(clip_dir):
+def test_similarity_is_the_cosine_of_clips_embeddings(clip_dir: Path) -> None:
     images = pictures(3)
     similarity = TextSimilarity(clip_dir, Runtime())
     found = similarity.of(images, "a cat")
@@ -79,7 +79,7 @@ def test_similarity_is_the_cosine_of_clips_embeddings(clip_dir):
     assert similarity.of(images, "a dog") != found
 
 
-def test_batches_change_nothing(clip_dir):
+def test_batches_change_nothing(clip_dir: Path) -> None:
     images = pictures(5)
     similarity = TextSimilarity(clip_dir, Runtime())
     whole = similarity.of(images, "a cat")
@@ -87,7 +87,7 @@ def test_batches_change_nothing(clip_dir):
     np.testing.assert_allclose(similarity.of(images, "a cat"), whole, atol=1e-6)
 
 
-def test_clip_that_is_missing_or_damaged_is_a_model_error(clip_dir, tmp_path):
+def test_clip_that_is_missing_or_damaged_is_a_model_error(clip_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot load CLIP"):
         TextSimilarity(tmp_path, Runtime())
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "processor_config.json"):

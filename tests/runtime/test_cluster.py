@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,17 +18,17 @@ ray_module = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster() -> Iterator[Any]:
     ray_module.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray_module
     ray_module.shutdown()
 
 
-def test_results_come_in_the_order_of_the_units_from_two_processes(cluster):
-    def open_worker():
+def test_results_come_in_the_order_of_the_units_from_two_processes(cluster: Any) -> None:
+    def open_worker() -> Any:
         import time
 
-        def work(unit):
+        def work(unit: Any) -> Any:
             time.sleep(0.2 if unit == 0 else 0)  # the first is the last to be done
             return unit, os.getpid()
 
@@ -37,11 +39,11 @@ def test_results_come_in_the_order_of_the_units_from_two_processes(cluster):
     assert len({process for _, process in found}) == 2 and os.getpid() not in {p for _, p in found}
 
 
-def test_a_free_worker_does_not_wait_for_a_slow_unit_before_its_own(cluster, tmp_path):
-    def open_worker(marks=tmp_path):
+def test_a_free_worker_does_not_wait_for_a_slow_unit_before_its_own(cluster: Any, tmp_path: Path) -> None:
+    def open_worker(marks: Any = tmp_path) -> Any:
         import time
 
-        def work(unit):
+        def work(unit: Any) -> Any:
             Path(marks, str(unit)).touch()
             for _ in range(600):  # the first unit ends when the last has begun
                 if unit or Path(marks, "5").exists():
@@ -77,7 +79,7 @@ with handled(), ray_cluster("local") as ray:
 
 @pytest.mark.fault(9, "a run that waits for the workers of a Ray cluster stops, too")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_run_that_waits_for_its_workers(tmp_path, number):
+def test_a_signal_stops_a_run_that_waits_for_its_workers(tmp_path: Path, number: Any) -> None:
     begun = tmp_path / "begun"
     process = subprocess.Popen(
         [sys.executable, "-c", STUDY, str(begun)], stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -96,9 +98,11 @@ def test_a_signal_stops_a_run_that_waits_for_its_workers(tmp_path, number):
 
 @pytest.mark.fault(30, "it is replaced and its unit done again")
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_worker_that_dies_or_is_stopped_is_replaced_and_its_unit_done_again(cluster, tmp_path, stopped):
-    def open_worker(marks=tmp_path, stopped=stopped):
-        def work(unit):
+def test_a_worker_that_dies_or_is_stopped_is_replaced_and_its_unit_done_again(
+    cluster: Any, tmp_path: Path, stopped: bool
+) -> None:
+    def open_worker(marks: Any = tmp_path, stopped: Any = stopped) -> Any:
+        def work(unit: Any) -> Any:
             mark = Path(marks, str(unit))
             if unit == 3 and not mark.exists():
                 mark.touch()
@@ -114,16 +118,16 @@ def test_a_worker_that_dies_or_is_stopped_is_replaced_and_its_unit_done_again(cl
 
 
 @pytest.mark.fault(30, "exit 5 when a unit kills each worker")
-def test_a_unit_that_kills_every_worker_ends_the_run(cluster):
-    def open_worker():
+def test_a_unit_that_kills_every_worker_ends_the_run(cluster: Any) -> None:
+    def open_worker() -> Any:
         return lambda unit: os._exit(1)
 
     with pytest.raises(DeviceError, match="died"):
         list(ray_map(cluster, open_worker, range(1), workers=1))
 
 
-def test_a_unit_that_kills_every_worker_can_be_a_result(cluster):
-    def open_worker():
+def test_a_unit_that_kills_every_worker_can_be_a_result(cluster: Any) -> None:
+    def open_worker() -> Any:
         return lambda unit: os._exit(1) if unit == 1 else unit
 
     found = list(
@@ -133,9 +137,9 @@ def test_a_unit_that_kills_every_worker_can_be_a_result(cluster):
     assert found[1][0] == 1 and isinstance(found[1][1], DeviceError)
 
 
-def test_errors_of_ours_come_through(cluster):
-    def open_worker():
-        def work(unit):
+def test_errors_of_ours_come_through(cluster: Any) -> None:
+    def open_worker() -> Any:
+        def work(unit: Any) -> None:
             raise InputError(f"{unit}: no picture", "a hint")
 
         return work
@@ -145,7 +149,7 @@ def test_errors_of_ours_come_through(cluster):
     assert caught.value.hint == "a hint"
 
 
-def test_without_ray_the_remedy_is_told(monkeypatch):
+def test_without_ray_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ModelError, match="not installed") as caught, ray_cluster("auto"):
         pass

@@ -1,16 +1,26 @@
 """Whole score runs, and what they leave."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from origcli.reports.schema import ScoreReport
 from origcli.runtime.context import open_runtime
 from origcli.scoring import run as originality
 from origcli.scoring.run import Request
+from origcli.settings import Settings
 
 REPORTS = ("report.json", "report.csv", "report.html", "results.jsonl")
 
 
-def score(settings, out: Path, inputs, listen=lambda outcome: None, **request) -> ScoreReport:
+def score(
+    settings: Settings,
+    out: Path,
+    inputs: Any,
+    listen: Any = lambda outcome: None,
+    **request: Any,
+) -> ScoreReport:
     with open_runtime(settings.runtime, out) as runtime:
         return originality.run(Request(inputs, **request), settings, runtime, listen)
 
@@ -20,10 +30,10 @@ def bytes_of(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in REPORTS} | pages
 
 
-def count_calls(monkeypatch, module, name):
+def count_calls(monkeypatch: pytest.MonkeyPatch, module: Any, name: Any) -> Any:
     calls, real = [], getattr(module, name)
 
-    def counted(*args, **kwargs):
+    def counted(*args: Any, **kwargs: Any) -> Any:
         calls.append(args)
         return real(*args, **kwargs)
 

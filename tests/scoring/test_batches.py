@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,12 @@ from origcli.scoring.batches import domain_of, make_batches, take_shard, templat
 GROUPS = st.lists(st.sampled_from(["", "art", "art/common", "houses/common"]), max_size=30)
 
 
-def inputs(groups):
+def inputs(groups: Any) -> Any:
     return [Input(Path(f"{i}.png"), str(i), group) for i, group in enumerate(groups)]
 
 
 @given(GROUPS, st.integers(1, 5))
-def test_batches_hold_every_image_once_in_order(groups, size):
+def test_batches_hold_every_image_once_in_order(groups: Any, size: Any) -> None:
     images = inputs(groups)
     batches = make_batches(images, size, "auto")
     assert [one for batch in batches for one in batch.inputs] == images
@@ -27,7 +28,7 @@ def test_batches_hold_every_image_once_in_order(groups, size):
 
 
 @given(GROUPS, st.integers(1, 4), st.integers(1, 5))
-def test_shards_share_the_batches_out(groups, size, count):
+def test_shards_share_the_batches_out(groups: Any, size: Any, count: Any) -> None:
     batches = make_batches(inputs(groups), size, "auto")
     shards = [take_shard(batches, f"{i}/{count}") for i in range(1, count + 1)]
     assert sorted((b for shard in shards for b in shard), key=lambda b: b.number) == batches
@@ -36,12 +37,12 @@ def test_shards_share_the_batches_out(groups, size, count):
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "a/b", "1/2/3", "1.0/2", "²/3"])
-def test_other_shards_are_usage_errors(text):
+def test_other_shards_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageError, match="i/N"):
         take_shard([], text)
 
 
-def test_domains_and_templates():
+def test_domains_and_templates() -> None:
     assert [domain_of(group) for group in ("", "common", "art/common", "a/b/common")] == [
         None,
         None,

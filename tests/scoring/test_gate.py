@@ -1,5 +1,6 @@
 import contextlib
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,24 +44,24 @@ RESULT = score_result(curve=(0.6, 0.4, 0.2), originality=0.25, threshold=0.3)
         ("verdict!=redrawn", False),
     ],
 )
-def test_conditions(text, holds):
+def test_conditions(text: str, holds: bool | None) -> None:
     assert parse_gate(text).holds(RESULT) is holds
 
 
-def test_an_exact_round_trip_has_an_infinite_psnr():
+def test_an_exact_round_trip_has_an_infinite_psnr() -> None:
     exact = RESULT.domain_check.model_copy(update={"psnr": Estimate.missing("the round trip is exact")})
     result = RESULT.model_copy(update={"domain_check": exact})
     assert parse_gate("psnr>99").holds(result) is True and parse_gate("psnr<20").holds(result) is False
 
 
-def test_more_than_m_tokens_is_more_than_any_number():
+def test_more_than_m_tokens_is_more_than_any_number() -> None:
     result = RESULT.model_copy(update={"tokens_needed": TokensNeeded(kind="not-reached", maximum=3)})
     assert parse_gate("tokens_needed>99").holds(result)
     undecided = RESULT.model_copy(update={"tokens_needed": TokensNeeded(kind="undecided", m=2, maximum=3)})
     assert parse_gate("tokens_needed>0").holds(undecided) is None
 
 
-def test_what_was_not_measured_cannot_be_judged():
+def test_what_was_not_measured_cannot_be_judged() -> None:
     result = RESULT.model_copy(
         update={
             "originality": Estimate.missing("x"),
@@ -95,13 +96,13 @@ def test_what_was_not_measured_cannot_be_judged():
         "__class__==1",
     ],
 )
-def test_everything_else_is_a_usage_error(text):
+def test_everything_else_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--fail-if"):
         parse_gate(text)
 
 
 @given(st.text())
-def test_no_text_does_anything_else(text):
+def test_no_text_does_anything_else(text: Any) -> None:
     with contextlib.suppress(UsageError):
         parse_gate(text)
 
@@ -111,7 +112,7 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @st.composite
-def conditions(draw):
+def conditions(draw: Any) -> Any:
     """A condition of the grammar, and what it says: field, m, operator, value."""
     name = draw(st.sampled_from(FIELDS))
     field, m = name, None
@@ -130,14 +131,14 @@ def conditions(draw):
 
 
 @given(conditions())
-def test_every_condition_of_the_grammar_says_what_it_says(condition):
+def test_every_condition_of_the_grammar_says_what_it_says(condition: Any) -> None:
     text, (field, m, sign, value) = condition
     gate = parse_gate(text)
     assert (gate.field, gate.m, gate.operator, gate.value) == (field, m, sign, value)
     assert gate.accepts(value) is (sign in ("<=", ">=", "=="))
 
 
-def score_settings(**changes):
+def score_settings(**changes: Any) -> Any:
     return resolve({"score": changes}, environment={})[0].score
 
 
@@ -160,7 +161,7 @@ def score_settings(**changes):
         ("distance_1<1", [2], "m = 1 is not measured, only 2"),
     ],
 )
-def test_a_condition_that_can_never_hold_is_refused(text, given_tokens, reason):
+def test_a_condition_that_can_never_hold_is_refused(text: str, given_tokens: Any, reason: str) -> None:
     with pytest.raises(UsageError, match=f"can never hold: .*{reason}"):
         check_gates([parse_gate(text)], score_settings(), given_tokens)
 
@@ -172,11 +173,11 @@ def test_a_condition_that_can_never_hold_is_refused(text, given_tokens, reason):
         *("distance_5<1", "distance_0>=0", "psnr>1000", "verdict=out-of-domain", "in_distribution>0.1"),
     ],
 )
-def test_a_condition_that_can_hold_is_taken(text):
+def test_a_condition_that_can_hold_is_taken(text: Any) -> None:
     check_gates([parse_gate(text)], score_settings())
 
 
-def test_conditions_on_tokens_need_a_threshold():
+def test_conditions_on_tokens_need_a_threshold() -> None:
     none = Threshold(value=None, source="none", how="no threshold is calibrated")
     some = Threshold(value=0.3, source="flag", how="given")
     for text in ("tokens_needed>1", "verdict=redrawn"):
@@ -190,7 +191,7 @@ def test_conditions_on_tokens_need_a_threshold():
 
 
 @given(NUMBERS, st.sampled_from([*OPERATORS]), st.floats(0, 1))
-def test_what_a_result_meets_is_never_refused(value, sign, found):
+def test_what_a_result_meets_is_never_refused(value: Any, sign: Any, found: Any) -> None:
     gate = parse_gate(f"originality{sign}{value!r}")
     if gate.accepts(found):
         check_gates([gate], score_settings())

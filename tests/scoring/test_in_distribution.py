@@ -18,25 +18,25 @@ def scattered(count: int) -> list[Layout]:
     return [Layout(tuple((e, tuple(source.uniform(0.1, 0.9, 2))) for e in (A, B))) for _ in range(count)]
 
 
-def test_layouts_survive_json():
+def test_layouts_survive_json() -> None:
     layouts = [QUERY, Layout(())]
     assert layouts_of(layout_facts(layouts), ALL_ELEMENTS) == layouts
     assert layout_facts([np.zeros(3)]) == {}
 
 
-def test_copied_placement_is_found():
+def test_copied_placement_is_found() -> None:
     test = placement_test(QUERY, [QUERY] * 20, scattered(20), 1, 200, random())
     assert test.holds is False and test.value.value > 0.8 and test.baseline.value < 0.15
     assert test.words.startswith("Copied")
 
 
-def test_free_placement_is_in_distribution():
+def test_free_placement_is_in_distribution() -> None:
     test = placement_test(QUERY, scattered(20), scattered(30), 3, 200, random())
     assert test.holds is True and abs(test.value.value) < 0.15 and test.m == 3
     assert test.value.low <= test.value.value <= test.value.high
 
 
-def test_drawings_without_the_elements_decide_nothing():
+def test_drawings_without_the_elements_decide_nothing() -> None:
     test = placement_test(QUERY, [Layout(())] * 5, scattered(5), 1, 50, random())
     assert test.holds is None and test.value.value is None and "no element" in test.value.reason
     test = placement_test(QUERY, [QUERY] * 5, [Layout(())] * 5, 1, 50, random())
@@ -52,7 +52,9 @@ def test_drawings_without_the_elements_decide_nothing():
         (0.0, 0.4, None, "may or may not"),
     ],
 )
-def test_an_edit_has_to_take_and_to_keep_the_query(gain, distance, holds, words):
+def test_an_edit_has_to_take_and_to_keep_the_query(
+    gain: float, distance: float, holds: bool | None, words: str
+) -> None:
     noise = np.linspace(-0.02, 0.02, 20)
     before = 0.2 + noise
     after = before + gain + np.roll(noise, 7)

@@ -51,7 +51,7 @@ def queries(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"{i}.png") for i in range(4)]
 
 
-def test_a_worker_sends_its_files_with_the_outcomes(settings, queries):
+def test_a_worker_sends_its_files_with_the_outcomes(settings: Settings, queries: list[str]) -> None:
     from origcli.scoring.batches import make_batches
 
     (batch,) = make_batches(find_inputs(queries[1:3]), 2, "object")
@@ -66,7 +66,9 @@ def test_a_worker_sends_its_files_with_the_outcomes(settings, queries):
 
 @pytest.mark.fault(30, "the report is the same bytes")
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(tmp_path, settings, queries, monkeypatch):
+def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(
+    tmp_path: Path, settings: Settings, queries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
     inputs = find_inputs(queries)
@@ -74,7 +76,7 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(tmp_path, settings
         originality.run(Request(inputs), settings, runtime)
     killed: list[int] = []
 
-    def kill_a_worker(outcome):
+    def kill_a_worker(outcome: Any) -> None:
         if not killed:
             found = [
                 int(path.name)

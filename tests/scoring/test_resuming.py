@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from origcli.errors import InputError, ModelError, UsageError
+from origcli.images.inputs import Input
 from origcli.inversion.embeddings import save_embeddings
 from origcli.runtime import machine
 from origcli.runtime.context import open_runtime
@@ -13,6 +17,7 @@ from origcli.scoring import run as originality
 from origcli.scoring import setup as opening
 from origcli.scoring import store
 from origcli.scoring.run import Request
+from origcli.settings import Settings
 from tests.chaos.processes import contents
 from tests.scoring.runs import score
 
@@ -23,7 +28,7 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-def flip_last_byte(path):
+def flip_last_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -31,15 +36,18 @@ def flip_last_byte(path):
 
 @pytest.mark.fault(11, "a score that is killed while it keeps what a batch gave computes no other batch")
 def test_a_kill_between_two_results_of_a_batch_changes_no_byte(
-    tmp_path, pictures, tiny_settings, monkeypatch
-):
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = tiny_settings(score={"together": 2, "max_tokens": 3})
     score(settings, tmp_path / "whole", pictures[:2])
     real = store._write
     for last in (4, 6, 9, 12, 16):  # the file of all, lanes of two images; drawings of the first, the second
         left = [last]
 
-        def write(path, data, left=left):
+        def write(path: Path, data: Any, left: Any = left) -> None:
             left[0] -= 1
             if left[0] < 0:
                 raise Killed
@@ -55,7 +63,12 @@ def test_a_kill_between_two_results_of_a_batch_changes_no_byte(
 
 
 @pytest.mark.fault(14, "less free memory than another time changes no byte of a score on a CPU")
-def test_what_is_free_at_the_time_changes_no_byte(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_what_is_free_at_the_time_changes_no_byte(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = tiny_settings(score={"together": 2, "max_tokens": 3})
     for name, available in (("much", 2**33), ("little", 2**10)):
         monkeypatch.setattr(machine, "memory_facts", lambda a=available: {"total": 2**34, "available": a})
@@ -64,7 +77,12 @@ def test_what_is_free_at_the_time_changes_no_byte(tmp_path, pictures, tiny_setti
 
 
 @pytest.mark.fault(12, "so are another precision, and other packages")
-def test_another_precision_or_package_is_refused(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_another_precision_or_package_is_refused(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     score(tiny_settings(), tmp_path / "out", pictures[:1])
     with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
         score(tiny_settings(runtime={"dtype": "bf16"}), tmp_path / "out", pictures[:1])
@@ -75,7 +93,12 @@ def test_another_precision_or_package_is_refused(tmp_path, pictures, tiny_settin
 
 
 @pytest.mark.fault(12, "and a model, or a file of first vectors, that was edited")
-def test_an_edited_model_or_start_is_refused(tmp_path, pictures, tiny_settings, tiny_bert_pipeline_dir):
+def test_an_edited_model_or_start_is_refused(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    tiny_bert_pipeline_dir: Path,
+) -> None:
     import torch
 
     model = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model")
@@ -93,7 +116,9 @@ def test_an_edited_model_or_start_is_refused(tmp_path, pictures, tiny_settings, 
         score(settings, tmp_path / "out", pictures[:1])
 
 
-def test_another_start_in_the_same_file_is_learned_anew(tmp_path, pictures, tiny_settings):
+def test_another_start_in_the_same_file_is_learned_anew(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     import torch
 
     start = tmp_path / "start.safetensors"
@@ -107,7 +132,12 @@ def test_another_start_in_the_same_file_is_learned_anew(tmp_path, pictures, tiny
     assert curves[0] == curves[2] != curves[1]
 
 
-def test_a_refused_run_leaves_nothing_in_the_way(tmp_path, pictures, tiny_settings, tiny_bert_pipeline_dir):
+def test_a_refused_run_leaves_nothing_in_the_way(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    tiny_bert_pipeline_dir: Path,
+) -> None:
     damaged = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "damaged")
     (damaged / "unet" / "config.json").unlink()
     (tmp_path / "no-report.json").write_text(json.dumps({}))
@@ -122,7 +152,7 @@ def test_a_refused_run_leaves_nothing_in_the_way(tmp_path, pictures, tiny_settin
     ]
     out = tmp_path / "out"
 
-    def attempt(settings, **request):
+    def attempt(settings: Settings, **request: Any) -> Any:
         with open_runtime(settings.runtime, out, existing="refuse") as runtime:
             return originality.run(Request(pictures[:1], **request), settings, runtime)
 

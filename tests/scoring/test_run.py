@@ -2,6 +2,9 @@
 
 import csv
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from origcli.scoring import drawing, learning, query
 from origcli.scoring import run as originality
 from origcli.scoring import run_archive as archive
 from origcli.scoring import setup as opening
+from origcli.settings import Settings
 from tests.measuring import PixelDistance
 from tests.scoring.runs import REPORTS, bytes_of, count_calls, score
 
@@ -25,7 +29,9 @@ class Stopped(Exception):
     """Stands for a kill."""
 
 
-def test_a_run_writes_everything(tmp_path, pictures, tiny_settings):
+def test_a_run_writes_everything(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     inputs = [*pictures, Input(tmp_path / "broken.png", "broken")]
     heard = []
@@ -60,12 +66,14 @@ def test_a_run_writes_everything(tmp_path, pictures, tiny_settings):
     assert not (tmp_path / "out/.work").exists()
 
 
-def test_equal_runs_are_equal_bytes_killed_or_not(tmp_path, pictures, tiny_settings):
+def test_equal_runs_are_equal_bytes_killed_or_not(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     settings = tiny_settings(score={"together": 2})
     score(settings, tmp_path / "whole", pictures)
 
-    def stop_at(name):
-        def listen(outcome):
+    def stop_at(name: Any) -> Any:
+        def listen(outcome: Any) -> None:
             if outcome.id == name:
                 raise Stopped
 
@@ -85,14 +93,19 @@ def test_equal_runs_are_equal_bytes_killed_or_not(tmp_path, pictures, tiny_setti
 class EveryPixel(PixelDistance):
     """The mean absolute difference of all pixels: none is averaged away."""
 
-    def features(self, images):
+    def features(self, images: Any) -> Any:
         return [np.asarray(image, np.float64) / 255 for image in images]
 
 
-def test_other_batch_sizes_change_nothing_beyond_rounding(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_other_batch_sizes_change_nothing_beyond_rounding(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(opening, "open_metric", lambda *_, **__: EveryPixel())
 
-    def measured(together, drawn, micro):
+    def measured(together: Any, drawn: Any, micro: Any) -> Any:
         settings = tiny_settings(
             score={"together": together}, draw={"batch_size": drawn}, invert={"micro_batch": micro}
         )
@@ -116,7 +129,12 @@ def test_other_batch_sizes_change_nothing_beyond_rounding(tmp_path, pictures, ti
     assert found != expected  # so fine that rounding is seen
 
 
-def test_an_inversion_goes_on_where_it_was_stopped(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_an_inversion_goes_on_where_it_was_stopped(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from origcli.inversion import optimisation
     from origcli.runtime import interrupts
 
@@ -124,7 +142,7 @@ def test_an_inversion_goes_on_where_it_was_stopped(tmp_path, pictures, tiny_sett
     score(settings, tmp_path / "whole", pictures[:1])
     steps, real = [], optimisation.lane_losses
 
-    def counted(model, lanes, samples, size, learn):
+    def counted(model: Any, lanes: Any, samples: Any, size: Any, learn: Any) -> Any:
         if learn:
             steps.append(len(steps))
             if len(steps) == 4:
@@ -142,7 +160,9 @@ def test_an_inversion_goes_on_where_it_was_stopped(tmp_path, pictures, tiny_sett
 
 
 @pytest.mark.fault(12, "score refuses other settings and other images")
-def test_other_settings_or_images_are_refused_in_a_used_directory(tmp_path, pictures, tiny_settings):
+def test_other_settings_or_images_are_refused_in_a_used_directory(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     score(tiny_settings(), tmp_path / "out", pictures[:1])
     with pytest.raises(UsageError, match="images was 3, is 4"):
         score(tiny_settings(score={"images": 4}), tmp_path / "out", pictures[:1])
@@ -150,7 +170,12 @@ def test_other_settings_or_images_are_refused_in_a_used_directory(tmp_path, pict
         score(tiny_settings(), tmp_path / "out", pictures)
 
 
-def test_the_cache_leaves_only_new_work(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_the_cache_leaves_only_new_work(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from origcli.scoring import baseline, drawing
 
     cache = tmp_path / "cache"
@@ -171,7 +196,9 @@ def test_the_cache_leaves_only_new_work(tmp_path, pictures, tiny_settings, monke
     assert [call[3] for call in inverted] == [[3], [1, 2]]
 
 
-def test_a_damaged_cache_is_no_cache(tmp_path, pictures, tiny_settings):
+def test_a_damaged_cache_is_no_cache(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     cache = tmp_path / "cache"
     score(tiny_settings(), tmp_path / "1", pictures[:1], cache=cache)
     for entry in cache.rglob("*.safetensors"):
@@ -180,7 +207,12 @@ def test_a_damaged_cache_is_no_cache(tmp_path, pictures, tiny_settings):
     assert (tmp_path / "1/report.json").read_bytes() == (tmp_path / "2/report.json").read_bytes()
 
 
-def test_until_reached_stops_at_the_first_that_suffices(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_until_reached_stops_at_the_first_that_suffices(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inverted = count_calls(monkeypatch, learning, "invert")
     easy = tiny_settings(score={"until_reached": True, "threshold": 5.0})
     (result,) = score(easy, tmp_path / "easy", pictures[:1]).results
@@ -197,7 +229,12 @@ def test_until_reached_stops_at_the_first_that_suffices(tmp_path, pictures, tiny
         score(tiny_settings(score={"until_reached": True}), tmp_path / "no", pictures[:1])
 
 
-def test_an_image_out_of_domain_is_not_inverted(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_an_image_out_of_domain_is_not_inverted(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inverted = count_calls(monkeypatch, learning, "invert")
     (result,) = score(tiny_settings(score={"threshold": 0.0}), tmp_path / "out", pictures[:1]).results
     assert result.verdict.kind == "out-of-domain" and not inverted
@@ -208,10 +245,15 @@ def test_an_image_out_of_domain_is_not_inverted(tmp_path, pictures, tiny_setting
 
 
 @pytest.mark.fault(13, "its row has the error; the other images are scored")
-def test_one_image_that_is_not_finite_costs_no_other(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_one_image_that_is_not_finite_costs_no_other(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     real = learning.invert
 
-    def fails(model, images, names, *rest, **options):
+    def fails(model: Any, images: Any, names: Any, *rest: Any, **options: Any) -> Any:
         if "b" in names:
             raise NonFiniteError("b: the loss is NaN at step 1")
         return real(model, images, names, *rest, **options)
@@ -223,7 +265,7 @@ def test_one_image_that_is_not_finite_costs_no_other(tmp_path, pictures, tiny_se
 
 
 @pytest.mark.fault(21, "links in a run of others are not followed when runs are joined")
-def test_joined_runs_bring_no_files_from_elsewhere(tmp_path):
+def test_joined_runs_bring_no_files_from_elsewhere(tmp_path: Path) -> None:
     source, secret = tmp_path / "run", tmp_path / "secret.png"
     secret.write_text("secret")
     for name in ("pictures/deep", "embeddings"):
@@ -237,7 +279,12 @@ def test_joined_runs_bring_no_files_from_elsewhere(tmp_path):
     assert names == {"pictures", "pictures/deep", "pictures/deep/a.png", "embeddings"}
 
 
-def test_given_tokens_are_scored_without_learning_any(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_given_tokens_are_scored_without_learning_any(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inverted = count_calls(monkeypatch, learning, "invert")
     given = {2: torch.randn(2, 16, generator=torch.Generator().manual_seed(0))}
     (result,) = score(tiny_settings(), tmp_path / "out", pictures[:1], given=given).results
@@ -247,13 +294,17 @@ def test_given_tokens_are_scored_without_learning_any(tmp_path, pictures, tiny_s
         score(tiny_settings(), tmp_path / "wide", pictures[:1], given={1: torch.zeros(1, 3)})
 
 
-def test_repeats_are_other_inversions(tmp_path, pictures, tiny_settings):
+def test_repeats_are_other_inversions(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     (result,) = score(tiny_settings(score={"repeats": 2}), tmp_path / "out", pictures[:1]).results
     first, second = result.curve[0].distances
     assert first != second and "2 repeats" in result.intervals
 
 
-def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tiny_settings):
+def test_a_reference_places_images_and_gives_a_threshold(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     score(tiny_settings(), tmp_path / "reference", pictures)
     settings = tiny_settings(score={"reference": str(tmp_path / "reference"), "measure_anyway": True})
     (result,) = score(settings, tmp_path / "out", pictures[2:]).results
@@ -282,14 +333,21 @@ def test_a_reference_places_images_and_gives_a_threshold(tmp_path, pictures, tin
     ],
 )
 def test_names_are_looked_up_before_models_are_opened(
-    tmp_path, pictures, tiny_settings, monkeypatch, settings, problem
-):
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    problem: str,
+) -> None:
     monkeypatch.setattr(opening, "open_model", lambda *args, **options: pytest.fail("opened a model"))
     with pytest.raises((UsageError, InputError), match=problem):
         score(tiny_settings(**settings), tmp_path / "out", pictures[:1])
 
 
-def test_images_measured_by_force_set_no_standard(tmp_path, pictures, tiny_settings):
+def test_images_measured_by_force_set_no_standard(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     forced = tiny_settings(score={"threshold": 0.0, "measure_anyway": True})
     score(forced, tmp_path / "reference", pictures)
     settings = tiny_settings(score={"reference": str(tmp_path / "reference")})
@@ -297,7 +355,12 @@ def test_images_measured_by_force_set_no_standard(tmp_path, pictures, tiny_setti
         score(settings, tmp_path / "out", pictures[:1])
 
 
-def test_a_list_of_templates_is_known_by_what_it_says(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_a_list_of_templates_is_known_by_what_it_says(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cache, prompts = tmp_path / "cache", tmp_path / "prompts.txt"
     settings = tiny_settings(invert={"templates": str(prompts)})
     inverted = count_calls(monkeypatch, learning, "invert")
@@ -311,15 +374,20 @@ def test_a_list_of_templates_is_known_by_what_it_says(tmp_path, pictures, tiny_s
 class Redness:
     """Stands for CLIP: how red a picture is."""
 
-    def __init__(self, directory, runtime):
+    def __init__(self, directory: Any, runtime: Any) -> None:
         self.asked = []
 
-    def of(self, images, text):
+    def of(self, images: Any, text: Any) -> Any:
         self.asked.append(text)
         return [float(np.asarray(image, np.float64)[..., 0].mean() / 255) for image in images]
 
 
-def test_a_real_model_is_asked_for_an_edit(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_a_real_model_is_asked_for_an_edit(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(opening, "clip_directory", lambda runtime: tmp_path)
     monkeypatch.setattr(opening, "TextSimilarity", Redness)
     drawn = count_calls(monkeypatch, drawing, "states")
@@ -343,7 +411,7 @@ def test_a_real_model_is_asked_for_an_edit(tmp_path, pictures, tiny_settings, mo
     page = (tmp_path / "out/report.html").read_text()
     assert "cat with {S}" in page and page.count("In-distribution test, drawing") == 3
 
-    def nowhere(runtime):
+    def nowhere(runtime: Any) -> None:
         raise ModelError("no CLIP here")
 
     monkeypatch.setattr(opening, "clip_directory", nowhere)
@@ -351,7 +419,12 @@ def test_a_real_model_is_asked_for_an_edit(tmp_path, pictures, tiny_settings, mo
     assert result.in_distribution is None and result.originality.value is not None
 
 
-def test_the_art_list_is_for_groups_called_art(tmp_path, pictures, tiny_settings, monkeypatch):
+def test_the_art_list_is_for_groups_called_art(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inverted = count_calls(monkeypatch, learning, "invert")
     art = [Input(pictures[0].path, "a", "art/common"), Input(pictures[1].path, "b", "houses/common")]
     settings = tiny_settings(score={"together": 2, "max_tokens": 1}, invert={"templates": "auto"})
@@ -359,7 +432,7 @@ def test_the_art_list_is_for_groups_called_art(tmp_path, pictures, tiny_settings
     # The tiny text encoder is too short for the list.
     monkeypatch.setattr(originality, "check_tokens", lambda *args: None)
 
-    def stop():
+    def stop() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
@@ -367,7 +440,9 @@ def test_the_art_list_is_for_groups_called_art(tmp_path, pictures, tiny_settings
     assert inverted[0][4].templates == "art"
 
 
-def test_a_round_trip_is_of_the_same_size(tiny_settings, pictures):
+def test_a_round_trip_is_of_the_same_size(
+    tiny_settings: Callable[..., Settings], pictures: list[Input]
+) -> None:
     from origcli.runtime.context import Runtime
     from origcli.scoring.setup import open_models
 
@@ -378,7 +453,9 @@ def test_a_round_trip_is_of_the_same_size(tiny_settings, pictures):
         assert query.round_trip(models.model, image.convert("RGB")).size == (64, 64)
 
 
-def test_the_log_is_json_lines(tmp_path, pictures, tiny_settings):
+def test_the_log_is_json_lines(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     score(tiny_settings(), tmp_path / "out", pictures[:2])
     lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["a", "b"]

@@ -1,17 +1,23 @@
 """The directories of score runs: reports drawn again, runs joined, figures for print."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from origcli.errors import UsageError
 from origcli.images.inputs import Input
 from origcli.reports.writers import read_report
 from origcli.scoring import run_archive as archive
+from origcli.settings import Settings
 from tests.scoring.runs import bytes_of, count_calls, score
 
 pytestmark = pytest.mark.usefixtures("pixel_metric")
 
 
-def test_shards_join_to_the_bytes_of_one_run(tmp_path, pictures, tiny_settings):
+def test_shards_join_to_the_bytes_of_one_run(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     inputs = [pictures[0], Input(tmp_path / "broken.png", "broken"), *pictures[1:]]
     score(tiny_settings(), tmp_path / "whole", inputs)
@@ -31,7 +37,9 @@ def test_shards_join_to_the_bytes_of_one_run(tmp_path, pictures, tiny_settings):
         archive.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
 
 
-def test_runs_of_one_image_each_get_pages_when_they_are_joined(tmp_path, pictures, tiny_settings):
+def test_runs_of_one_image_each_get_pages_when_they_are_joined(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     for name, one in zip("12", pictures[:2], strict=True):
         score(tiny_settings(), tmp_path / name, [one])
         assert not (tmp_path / name / "pages").exists()
@@ -43,7 +51,9 @@ def test_runs_of_one_image_each_get_pages_when_they_are_joined(tmp_path, picture
     assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "1")
 
 
-def test_a_report_is_drawn_again_from_what_is_recorded(tmp_path, pictures, tiny_settings):
+def test_a_report_is_drawn_again_from_what_is_recorded(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
     score(tiny_settings(), tmp_path / "out", pictures)
     before = bytes_of(tmp_path / "out")
     for name in ("report.html", "report.json", "report.csv", "pages/a.html"):
@@ -58,8 +68,11 @@ def test_a_report_is_drawn_again_from_what_is_recorded(tmp_path, pictures, tiny_
 
 
 def test_every_image_has_its_figures_and_the_first_share_a_sheet(
-    tmp_path, pictures, tiny_settings, monkeypatch
-):
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from origcli.reports import figures
 
     monkeypatch.setattr(archive, "_ON_A_SHEET", 2)

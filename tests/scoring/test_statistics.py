@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_group_bootstrap_resamples_images_and_seeds():
+def test_group_bootstrap_resamples_images_and_seeds() -> None:
     source = random()
     members = np.stack([source.normal(level, 0.05, (1, 2, 20)) for level in source.normal(0.5, 0.1, 30)])
     means = members.mean(axis=(1, 3))  # (30, 2)
@@ -25,20 +27,20 @@ def test_group_bootstrap_resamples_images_and_seeds():
     np.testing.assert_allclose(curve, means[images], atol=0.06)
 
 
-def test_a_group_of_one_image_still_has_the_spread_of_its_seeds():
+def test_a_group_of_one_image_still_has_the_spread_of_its_seeds() -> None:
     members = random().random((1, 1, 1, 20))
     curves = [curve.item() for _, curve in groups.resampled_groups(members, 200, random())]
     assert np.std(curves) > 0.02
 
 
-def test_resampled_interval_of_a_statistic():
+def test_resampled_interval_of_a_statistic() -> None:
     a, b = list(random().normal(1, 0.1, 50)), list(random().normal(0, 0.1, 50))
     span = groups.resampled(lambda x, y: float(x.mean() - y.mean()), [a, b], 300, random())
     assert 0.9 < span.low < np.mean(a) - np.mean(b) < span.high < 1.1
     assert groups.resampled(lambda x: float(x.mean()), [[1.0]], 10, random()) is None
 
 
-def test_percentile_places_a_value():
+def test_percentile_places_a_value() -> None:
     assert groups.percentile(2, [1, 2, 3]) == pytest.approx(50)
     assert groups.percentile(9, [1, 2, 3]) == 100
     assert groups.percentile(0, [1, 2, 3]) == 0
@@ -46,36 +48,36 @@ def test_percentile_places_a_value():
 
 
 @given(SCORES, SCORES)
-def test_roc_auc_is_the_share_of_pairs_in_order(higher, lower):
+def test_roc_auc_is_the_share_of_pairs_in_order(higher: Any, lower: Any) -> None:
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a in higher for b in lower]
     assert groups.roc_auc(higher, lower) == pytest.approx(np.mean(wins))
 
 
 @given(SCORES, SCORES)
-def test_roc_auc_turns_around(a, b):
+def test_roc_auc_turns_around(a: Any, b: Any) -> None:
     assert groups.roc_auc(a, b) == pytest.approx(1 - groups.roc_auc(b, a))
 
 
-def test_permutation_test_is_exact_for_small_groups():
+def test_permutation_test_is_exact_for_small_groups() -> None:
     # of the 20 ways to split six values 3 + 3, two are as extreme as this one
     assert groups.permutation_p_value([1, 2, 3], [4, 5, 6], random()) == pytest.approx(2 / 20)
     assert groups.permutation_p_value([1, 2, 3, 4], [1, 2, 3, 4], random()) == 1
 
 
-def test_permutation_test_of_large_groups_repeats_with_its_seed():
+def test_permutation_test_of_large_groups_repeats_with_its_seed() -> None:
     a, b = random().random(40), random().random(40) + 0.3
     first = groups.permutation_p_value(list(a), list(b), np.random.default_rng(3))
     assert first == groups.permutation_p_value(list(a), list(b), np.random.default_rng(3))
     assert first < 0.01
 
 
-def test_statistics_of_too_little_are_none():
+def test_statistics_of_too_little_are_none() -> None:
     assert groups.roc_auc([], [1.0]) is None
     assert groups.permutation_p_value([1.0], [1.0, 2.0], random()) is None
     assert groups.rank_correlation([1, 2], [1, 2]) is None
     assert groups.rank_correlation([1, 1, 1], [1, 2, 3]) is None
 
 
-def test_rank_correlation():
+def test_rank_correlation() -> None:
     assert groups.rank_correlation([1, 5, 9, 2], [10, 50, 900, 20]) == pytest.approx(1)
     assert groups.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)

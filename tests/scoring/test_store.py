@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from origcli.scoring import store
 from origcli.scoring.store import Entry, Store, content_key, preview
 
 
-def test_an_entry_comes_back_as_it_was(tmp_path):
+def test_an_entry_comes_back_as_it_was(tmp_path: Path) -> None:
     kept = Store(tmp_path / "new")
     small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     entry = Entry({"x": [0.1, 1e-17], "y": None}, {"v": np.eye(3, dtype=np.float32)}, [preview(small)] * 12)
@@ -20,13 +23,13 @@ def test_an_entry_comes_back_as_it_was(tmp_path):
     assert found.images[11].tobytes() == small.tobytes()  # small pictures are kept exactly
 
 
-def test_entries_of_one_batch_are_kept_all_or_none(tmp_path, monkeypatch):
+def test_entries_of_one_batch_are_kept_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = {content_key("test", a=i): Entry({"x": i}, {"v": np.full(3, i)}) for i in range(3)}
     real = store._write
     for before, kept in ((0, 0), (1, 3), (3, 3)):  # the first write is the file that holds them all
         root, left = tmp_path / str(before), [before]
 
-        def write(path, data, left=left):
+        def write(path: Path, data: Any, left: Any = left) -> None:
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
@@ -41,7 +44,7 @@ def test_entries_of_one_batch_are_kept_all_or_none(tmp_path, monkeypatch):
         assert not list(root.glob("*.safetensors"))
 
 
-def test_what_is_pending_and_no_entry_is_dropped(tmp_path):
+def test_what_is_pending_and_no_entry_is_dropped(tmp_path: Path) -> None:
     root = tmp_path / "a/b/store"
     root.mkdir(parents=True)
     (root / "pending-0.safetensors").write_bytes(b"torn")
@@ -50,19 +53,19 @@ def test_what_is_pending_and_no_entry_is_dropped(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_large_pictures_are_kept_to_look_at():
+def test_large_pictures_are_kept_to_look_at() -> None:
     large = Image.new("RGB", (512, 512), "red")
     assert Entry({}, {}, [preview(large)]).images[0].size == (256, 256)
 
 
-def test_keys_differ_with_kind_and_every_part():
+def test_keys_differ_with_kind_and_every_part() -> None:
     keys = {content_key(kind, a=a, b=b) for kind in ("x", "y") for a in (1, 2, "1") for b in ([1, 2], [2, 1])}
     assert len(keys) == 12
     assert content_key("x", a=1, b=2) == content_key("x", b=2, a=1)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:50], lambda data: b"", lambda data: b"x" * 300])
-def test_a_damaged_entry_counts_as_absent(tmp_path, damage):
+def test_a_damaged_entry_counts_as_absent(tmp_path: Path, damage: Any) -> None:
     kept = Store(tmp_path)
     key = content_key("test")
     kept.put(key, Entry({"x": 1}, {"v": np.zeros(100)}))

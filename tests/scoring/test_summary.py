@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -6,14 +8,14 @@ from origcli.scoring.summary import Tally
 from tests.scoring.results import score_result
 
 
-def summary(results):
+def summary(results: Any) -> Any:
     tally = Tally(200, seed=0)
     for result in results:
         tally.add(result)
     return tally.summary()
 
 
-def group(name, levels, threshold=None):
+def group(name: Any, levels: Any, threshold: Any = None) -> Any:
     return [
         score_result(
             f"{name.replace('/', '-')}-{i}",
@@ -27,7 +29,7 @@ def group(name, levels, threshold=None):
     ]
 
 
-def test_groups_have_curves_with_intervals():
+def test_groups_have_curves_with_intervals() -> None:
     results = [*group("common", (0.3, 0.34, 0.32)), *group("original", (0.5, 0.54))]
     found = summary(results)
     common, original = found.groups
@@ -40,7 +42,7 @@ def test_groups_have_curves_with_intervals():
     assert common.curve[0].l_det.value == pytest.approx(0.0532)
 
 
-def test_groups_of_a_domain_are_compared_lower_first():
+def test_groups_of_a_domain_are_compared_lower_first() -> None:
     results = [
         *group("houses/original", (0.5, 0.52, 0.54, 0.56)),
         *group("houses/common", (0.3, 0.32, 0.34, 0.36)),
@@ -60,13 +62,13 @@ def test_groups_of_a_domain_are_compared_lower_first():
     assert by_score["originality"].difference.low > 0
 
 
-def test_kinds_are_ordered_by_how_original_they_are_expected_to_be():
+def test_kinds_are_ordered_by_how_original_they_are_expected_to_be() -> None:
     results = [*group("unseen", (0.5,)), *group("rare", (0.4,)), *group("common", (0.3,))]
     pairs = [(c.lower, c.higher) for c in summary(results).comparisons if c.score == "originality"]
     assert pairs == [("common", "rare"), ("common", "unseen"), ("rare", "unseen")]
 
 
-def test_verdicts_tokens_and_ranks_are_counted():
+def test_verdicts_tokens_and_ranks_are_counted() -> None:
     results = group("common", (0.3, 0.4, 0.5), threshold=0.25)
     out = results[0].model_copy(update={"verdict": Verdict(kind="out-of-domain", words="x")})
     found = summary([*results, out])
@@ -78,7 +80,7 @@ def test_verdicts_tokens_and_ranks_are_counted():
     assert ranks["originality", "l_det_0"].spearman.value is None
 
 
-def test_a_group_measured_at_different_token_counts_has_no_curve():
+def test_a_group_measured_at_different_token_counts_has_no_curve() -> None:
     results = [
         score_result("a", curve=(0.5, 0.4), group="g"),
         score_result("b", curve=(0.5,), group="g"),
@@ -87,20 +89,20 @@ def test_a_group_measured_at_different_token_counts_has_no_curve():
     assert one.curve == () and "same m" in one.originality.reason
 
 
-def test_a_group_keeps_the_token_counts_that_were_measured():
+def test_a_group_keeps_the_token_counts_that_were_measured() -> None:
     one = score_result("a", curve=(0.5, 0.4), group="g", l_det=(0.06, 0.05))
     (found,) = summary([one.model_copy(update={"curve": one.curve[1:]})]).groups
     assert [(point.m, point.distance.value) for point in found.curve] == [(2, pytest.approx(0.4))]
     assert found.curve[0].l_det.value == pytest.approx(0.05)
 
 
-def test_losses_are_not_compared_where_learning_stopped_at_different_token_counts():
+def test_losses_are_not_compared_where_learning_stopped_at_different_token_counts() -> None:
     results = [score_result(name, group=name) for name in ("common", "original")]
     stopped = results[0].model_copy(update={"curve": results[0].curve[:1]})
     assert {c.score for c in summary(results).comparisons} == {"originality", "l_det"}
     assert {c.score for c in summary([stopped, results[1]]).comparisons} == {"originality"}
 
 
-def test_images_without_groups_are_summed_up_without_any():
+def test_images_without_groups_are_summed_up_without_any() -> None:
     found = summary([score_result("a"), score_result("b", curve=(0.6, 0.5))])
     assert found.images == 2 and not found.groups and not found.comparisons

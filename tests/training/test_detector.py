@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from origcli.runtime.seeding import generator
 from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset
-from origcli.settings import resolve
+from origcli.settings import Settings, resolve
 from origcli.training import detector
 from origcli.training.hardening import draw_randoms
 from tests.detection.test_yolo import Touch
@@ -21,7 +22,7 @@ from tests.detection.tiny import ARCHITECTURE, tiny_model
 from tests.training.stopping import StopAfter
 
 
-def write_shapes(path: Path, count: int = 100, seed: int = 0, resolution: int = 32):
+def write_shapes(path: Path, count: int = 100, seed: int = 0, resolution: int = 32) -> Any:
     values = {
         "count": count,
         "resolution": resolution,
@@ -35,19 +36,19 @@ def write_shapes(path: Path, count: int = 100, seed: int = 0, resolution: int = 
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory):
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return write_shapes(tmp_path_factory.mktemp("data") / "shapes").path
 
 
 @pytest.fixture(scope="module")
-def architecture(tmp_path_factory):
+def architecture(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("model") / "tiny.yaml"
     path.write_text(yaml.safe_dump(ARCHITECTURE))
     return str(path)
 
 
 @pytest.fixture(scope="module")
-def settings(architecture):
+def settings(architecture: Any) -> Any:
     """Four steps on 32-pixel pictures."""
     own = {
         "architecture": architecture,
@@ -61,7 +62,7 @@ def settings(architecture):
     return resolve({"detector": own, "runtime": {"device": "cpu", "threads": 1}}, environment={})[0]
 
 
-def train(shapes, settings, out, **options):
+def train(shapes: Any, settings: Settings, out: Path, **options: Any) -> Any:
     paths = [shapes] if isinstance(shapes, Path) else shapes
     existing = "use" if options.get("resume") else "refuse"
     with open_runtime(settings.runtime, out, None, existing) as runtime:
@@ -69,12 +70,12 @@ def train(shapes, settings, out, **options):
 
 
 @pytest.fixture(scope="module")
-def unbroken(shapes, settings, tmp_path_factory):
+def unbroken(shapes: Any, settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("runs") / "unbroken"
     return out, train(shapes, settings, out)
 
 
-def test_a_run_leaves_a_detector_that_loads_and_a_report(unbroken):
+def test_a_run_leaves_a_detector_that_loads_and_a_report(unbroken: Any) -> None:
     out, report = unbroken
     names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     assert names == {
@@ -99,7 +100,7 @@ def test_a_run_leaves_a_detector_that_loads_and_a_report(unbroken):
     assert json.loads((out / "report.json").read_text())["schema"] == "origcli/train-detector/1"
 
 
-def test_every_element_that_counts_is_in_the_matrix(unbroken, shapes):
+def test_every_element_that_counts_is_in_the_matrix(unbroken: Any, shapes: Any) -> None:
     _, report = unbroken
     testing = detector.pools([shapes], 10)[2]
     elements = sum(
@@ -109,7 +110,9 @@ def test_every_element_that_counts_is_in_the_matrix(unbroken, shapes):
     assert sum(sum(row) for row in matrix.counts[:-1]) == elements  # rows are true classes
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(unbroken, shapes, settings, tmp_path):
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    unbroken: Any, shapes: Any, settings: Any, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     with (
         pytest.raises(Interrupted),
@@ -123,7 +126,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(unbroken, shapes, settings, tmp_
     assert (out / "report.json").read_bytes() == (unbroken[0] / "report.json").read_bytes()
 
 
-def test_a_run_does_not_go_on_with_other_settings(unbroken, shapes, settings, tmp_path):
+def test_a_run_does_not_go_on_with_other_settings(
+    unbroken: Any, shapes: Any, settings: Any, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     with (
         pytest.raises(Interrupted),
@@ -136,7 +141,7 @@ def test_a_run_does_not_go_on_with_other_settings(unbroken, shapes, settings, tm
 
 
 @pytest.mark.fault(18, "data.yaml and label caches of a data set run and fetch nothing")
-def test_a_hostile_data_set_runs_nothing(settings, tmp_path):
+def test_a_hostile_data_set_runs_nothing(settings: Any, tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes").path
     marker = tmp_path / "marker"
     torch.save(Touch(marker), data / "labels.cache")
@@ -150,7 +155,7 @@ def test_a_hostile_data_set_runs_nothing(settings, tmp_path):
     assert not marker.exists()
 
 
-def test_it_starts_from_a_published_checkpoint(shapes, settings, tmp_path):
+def test_it_starts_from_a_published_checkpoint(shapes: Any, settings: Any, tmp_path: Path) -> None:
     torch.save({"model": tiny_model(seed=5), "ema": None}, tmp_path / "start.pt")
     model = detector.initial_model(ARCHITECTURE, 0)
     note = yolo.load_published(model, tmp_path / "start.pt")
@@ -160,13 +165,13 @@ def test_it_starts_from_a_published_checkpoint(shapes, settings, tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
-def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
+def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:
     torch.save({"model": torch.nn.Linear(3, 4), "ema": None}, tmp_path / "other.pt")
     with pytest.raises(UsageError, match=r"0 of .* tensors fit"):
         yolo.load_published(detector.initial_model(ARCHITECTURE, 0), tmp_path / "other.pt")
 
 
-def test_a_checkpoint_starts_its_own_architecture_alone_whatever_its_classes(tmp_path):
+def test_a_checkpoint_starts_its_own_architecture_alone_whatever_its_classes(tmp_path: Path) -> None:
     """Weights as those of yolov8n.pt, of 80 classes: some fit the layers of yolov8-shapes by chance."""
     published = yolo.build(yolo.read_architecture("yolov8n", 80))
     torch.save({"model": published, "ema": None}, tmp_path / "yolov8n.pt")
@@ -183,7 +188,7 @@ def test_a_checkpoint_starts_its_own_architecture_alone_whatever_its_classes(tmp
 
 
 @pytest.mark.weights
-def test_the_published_yolov8n_is_read_safely():
+def test_the_published_yolov8n_is_read_safely() -> None:
     import os
 
     path = Path(os.environ.get("ORIGCLI_YOLOV8N", "yolov8n.pt"))
@@ -195,7 +200,7 @@ def test_the_published_yolov8n_is_read_safely():
     assert torch.equal(model.state_dict()["model.0.conv.weight"], weights["model.0.conv.weight"])
 
 
-def test_the_same_seed_gives_the_same_start_whatever_was_drawn_before():
+def test_the_same_seed_gives_the_same_start_whatever_was_drawn_before() -> None:
     first = detector.initial_model(ARCHITECTURE, 3).state_dict()
     torch.rand(5)
     again = detector.initial_model(ARCHITECTURE, 3).state_dict()
@@ -204,7 +209,7 @@ def test_the_same_seed_gives_the_same_start_whatever_was_drawn_before():
     assert not torch.equal(first["model.0.conv.weight"], other["model.0.conv.weight"])
 
 
-def test_what_is_held_out_is_not_trained_on(shapes, tmp_path):
+def test_what_is_held_out_is_not_trained_on(shapes: Any, tmp_path: Path) -> None:
     more = write_shapes(tmp_path / "more", 60, seed=1).path
     training, calibrating, testing, hashes = detector.pools([shapes, more], 12)
     places = [set(pool.places) for pool in (training, calibrating, testing)]
@@ -215,7 +220,7 @@ def test_what_is_held_out_is_not_trained_on(shapes, tmp_path):
     assert len(set(hashes)) == 2
 
 
-def test_data_sets_that_do_not_go_together_are_refused(shapes, tmp_path):
+def test_data_sets_that_do_not_go_together_are_refused(shapes: Any, tmp_path: Path) -> None:
     other = write_shapes(tmp_path / "other", 20, resolution=64).path
     with pytest.raises(UsageError, match="different resolutions"):
         detector.pools([shapes, other], 10)
@@ -226,7 +231,7 @@ def test_data_sets_that_do_not_go_together_are_refused(shapes, tmp_path):
         detector.pools([tmp_path / "nowhere"], 10)
 
 
-def test_labels_are_padded_and_leave_out_what_cannot_be_seen(shapes):
+def test_labels_are_padded_and_leave_out_what_cannot_be_seen(shapes: Any) -> None:
     pool = detector.pools([shapes], 10)[0]
     labelled = detector.Labelled(pool)
     batch = labelled.__getitems__(list(range(len(pool))))
@@ -240,7 +245,7 @@ def test_labels_are_padded_and_leave_out_what_cannot_be_seen(shapes):
             assert row.tolist() == pytest.approx(placed.box)
 
 
-def test_targets_are_one_row_an_element():
+def test_targets_are_one_row_an_element() -> None:
     boxes = torch.tensor([[[0.1, 0.2, 0.3, 0.6], [0, 0, 0, 0]], [[0.5, 0.5, 1.0, 0.9], [0.0, 0.0, 0.2, 0.2]]])
     classes = torch.tensor([[7, -1], [0, 59]])
     found = detector.targets(boxes, classes)
@@ -249,7 +254,7 @@ def test_targets_are_one_row_an_element():
     assert found["bboxes"][0].tolist() == pytest.approx([0.2, 0.4, 0.2, 0.4])
 
 
-def test_the_loss_is_least_for_the_true_labels(tmp_path):
+def test_the_loss_is_least_for_the_true_labels(tmp_path: Path) -> None:
     """Of a detector that can see: labels that are mirrored, moved or renamed must cost more."""
     data = write_shapes(tmp_path / "shapes", 40, seed=5, resolution=64).path
     directory = survey.detector_directory("shapes")
@@ -257,7 +262,7 @@ def test_the_loss_is_least_for_the_true_labels(tmp_path):
     batch = detector.Labelled(detector.pools([data], 10)[0]).__getitems__(list(range(24)))
     randoms = draw_randoms(generator(0), 24, 0.5)
 
-    def loss(**changed):
+    def loss(**changed: Any) -> Any:
         with torch.no_grad():
             terms = objective(**{**batch, **changed}, **randoms)
         assert all(rows.shape == (24,) for rows in terms.values())
@@ -272,7 +277,7 @@ def test_the_loss_is_least_for_the_true_labels(tmp_path):
     assert true < 0.7 * loss(classes=torch.where(classes >= 0, (classes + 1) % 60, -1))
 
 
-def test_a_batch_without_elements_has_a_loss(shapes):
+def test_a_batch_without_elements_has_a_loss(shapes: Any) -> None:
     objective = detector.DetectionObjective(detector.initial_model(ARCHITECTURE, 0), 32)
     pictures = torch.full((2, 32, 32, 3), 255, dtype=torch.uint8)
     terms = objective(
@@ -282,7 +287,7 @@ def test_a_batch_without_elements_has_a_loss(shapes):
     assert torch.isfinite(terms["loss"]).all()
 
 
-def test_statistics_are_those_of_the_averaged_weights(shapes, settings):
+def test_statistics_are_those_of_the_averaged_weights(shapes: Any, settings: Any) -> None:
     model = detector.initial_model(ARCHITECTURE, 0)
     objective = detector.DetectionObjective(model, 32)
     pool = detector.pools([shapes], 10)[0]
@@ -307,6 +312,6 @@ def test_statistics_are_those_of_the_averaged_weights(shapes, settings):
     assert not model.training
 
 
-def test_all_names_have_a_class(unbroken):
+def test_all_names_have_a_class(unbroken: Any) -> None:
     card = read_card(unbroken[0] / "detector")
     assert card.elements == ALL_ELEMENTS
