@@ -33,7 +33,7 @@ def draw(
 ) -> None:
     """Draw pictures of prompts, one seed each.
 
-    Writes OUT/NNNN.png and OUT/sheet.png. Without a prompt it draws from the empty one.
+    Writes OUT/NNNN.png, and OUT/report.html with all of them. Without a prompt it draws from the empty one.
 
     \b
     Examples:

@@ -12,6 +12,7 @@ from origcli.generation.sampling import draw, prompt_states
 from origcli.inversion.embeddings import load_embeddings, states
 from origcli.inversion.templates import SLOT
 from origcli.models.opening import open_model
+from origcli.reports.gallery import write_sheet_html
 from origcli.reports.sheets import sheet
 from origcli.runtime.atomic import atomic_file
 from origcli.runtime.context import Runtime
@@ -29,7 +30,7 @@ def run(
     *,
     embeddings: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Draws `images` pictures of each prompt into the run directory, and a sheet of all.
+    """Draws `images` pictures of each prompt into the run directory, and a page with a sheet of all.
 
     Picture k of each prompt has the seed `runtime.seed + k`.
 
@@ -69,7 +70,7 @@ def run(
         rows.append({"file": str(runtime.out / file), "prompt": prompt, "seed": seed})
 
     side = max(_SHEET_CELL, model.resolution)
-    with atomic_file(runtime.out / "sheet.png") as target:
-        columns = min(images, _SHEET_COLUMNS) if len(prompts) > 1 else _SHEET_COLUMNS
-        sheet(pictures, labels, columns, size=side).save(target, "PNG")
+    columns = min(images, _SHEET_COLUMNS) if len(prompts) > 1 else _SHEET_COLUMNS
+    title = f"{len(pictures)} samples of {model.name}"
+    write_sheet_html(runtime.out, title, sheet(pictures, labels, columns, size=side))
     return rows

@@ -15,9 +15,11 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image
 
 from origcli.reports import numerals, views
 from origcli.reports.envelope import Provenance
+from origcli.reports.pictures import encoded
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
 from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS
@@ -105,6 +107,16 @@ def write_generalize_html(directory: Path, report: GeneralizeReport) -> None:
         StorageError: the disk is full or the directory cannot be written.
     """
     write_text(directory / "report.html", generalize_html(directory, report))
+
+
+def write_sheet_html(directory: Path, title: str, sheet: Image.Image) -> None:
+    """Writes report.html with a sheet of samples inside: as a file of its own it would count as one of them.
+
+    Raises:
+        StorageError: the disk is full or the directory cannot be written.
+    """
+    shown = views.Inlined.of(encoded(sheet, None)[1], "image/png", *sheet.size)
+    write_text(directory / "report.html", render("sheet", {"title": views.visible(title), "sheet": shown}))
 
 
 def _chained(first: list[ScoreResult], rest: Iterable[ScoreResult]) -> Iterable[ScoreResult]:

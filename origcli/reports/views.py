@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
@@ -50,6 +50,11 @@ class Inlined:
     width: int
     height: int
 
+    @classmethod
+    def of(cls, data: bytes, kind: str, width: int, height: int) -> Self:
+        """A file's bytes, of a media type."""
+        return cls(f"data:{kind};base64,{base64.b64encode(data).decode()}", width, height)
+
     @property
     def exact(self) -> bool:
         """Whether to enlarge it without smoothing."""
@@ -67,8 +72,7 @@ def inlined(directory: Path, name: str | None) -> Inlined | None:
             width, height = image.size
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    kind = SUFFIXES[path.suffix.lower()]
-    return Inlined(f"data:{kind};base64,{base64.b64encode(data).decode()}", width, height)
+    return Inlined.of(data, SUFFIXES[path.suffix.lower()], width, height)
 
 
 def headline(result: ScoreResult) -> str:

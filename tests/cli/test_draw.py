@@ -11,9 +11,11 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from origcli.cli.app import main
+from origcli.images.inputs import find_inputs
 from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.placeholders import placeholder
 from origcli.runtime.seeding import noise
+from tests.reports.pages import Page
 from tests.tiny_models import EMBEDDING_WIDTH
 
 Run = Callable[..., tuple[int, str, str]]
@@ -97,3 +99,14 @@ def test_tokens_of_another_model_are_refused(run: Run, tmp_path: Path) -> None:
     status, out, err = run("-p", "a photo of {S}", "--embeddings", "wide.safetensors", "--out", "drawn")
     assert (status, out) == (2, "") and "width 17" in err and "the model that they were learned with" in err
     assert not Path("drawn").exists()
+
+
+def test_samples_can_be_counted_for_nothing_else_lies_among_them(run: Run) -> None:
+    """A mean over nine samples became one over ten, when the sheet of them was an image beside them."""
+    status, out, _ = run("-p", "circle", "-n", "3", "--out", "drawn", "--format", "json")
+    assert status == 0
+    assert [str(one.path) for one in find_inputs(["drawn"])] == drawn(out)
+    assert sorted(map(str, Path("drawn").glob("*.png"))) == drawn(out)
+    page = Page(Path("drawn/report.html").read_text("utf-8"))
+    (sheet,) = page.all("img")
+    assert sheet["src"].startswith("data:image/png;base64,") and "3 samples of" in page.text

@@ -190,7 +190,9 @@ def completed_by_fish(typed: str, home: Path) -> dict[str, str]:
 def test_fish_completes_with_descriptions(houses: Path) -> None:
     assert completed_by_fish("origcli sch", houses)["schema"].startswith("Print the JSON Schema")
     offered = completed_by_fish("origcli score --m", houses)
-    assert set(offered) == {"--model", "--max-tokens", "--metric"} and all(offered.values())
+    assert set(offered) == {"--model", "--max-tokens", "--measure-anyway", "--metric"} and all(
+        offered.values()
+    )
     assert set(completed_by_fish("origcli score hou", houses)) == {"houses.jpg"}
 
 
@@ -231,7 +233,7 @@ def test_a_tab_loads_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
-    assert done.stdout.split() == ["table", "json", "jsonl", "csv"]
+    assert done.stdout.split() == ["table", "json", "jsonl", "csv", "excel"]
     assert done.stderr.strip() == ""
 
 
