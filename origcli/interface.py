@@ -201,7 +201,7 @@ def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -
     Raises:
         OrigError: as the command would end with its exit status.
     """
-    from origcli.runtime.workers import available_cores
+    from origcli.runtime.machine import cores
     from origcli.scenes.mixtures import Recipe
     from origcli.scenes.writing import write_dataset
 
@@ -209,7 +209,7 @@ def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -
     return write_dataset(
         Recipe(settings.synth, settings.runtime.seed),
         _path(directory),
-        workers=settings.runtime.threads or available_cores(),
+        workers=settings.runtime.threads or cores(),
         existing=existing(run.get("resume", False), run.get("force", False)),
         progress=open_progress(run.get("quiet", False)),
     )

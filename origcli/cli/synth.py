@@ -160,13 +160,13 @@ def synth(
     if run.dry_run:
         _present_plan(recipe, run.form)
         return
-    from origcli.runtime.workers import available_cores
+    from origcli.runtime.machine import cores
     from origcli.scenes.writing import write_dataset
 
     dataset = write_dataset(
         recipe,
         out,
-        workers=workers or settings.runtime.threads or available_cores(),
+        workers=workers or settings.runtime.threads or cores(),
         existing=run.existing,
         progress=run.progress,
     )

@@ -8,6 +8,7 @@ directory; after it everything is as it was.
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -30,6 +31,10 @@ _VARIABLES = {
 }
 
 
+# Threads that undid each other's changes in turn would leave some of them.
+_one_at_a_time = threading.RLock()
+
+
 @contextmanager
 def quarantine(config_directory: Path) -> Iterator[None]:
     """A context in which ultralytics may be imported and used.
@@ -37,7 +42,7 @@ def quarantine(config_directory: Path) -> Iterator[None]:
     Args:
         config_directory: where it may keep its settings file.
     """
-    with ExitStack() as stack:
+    with _one_at_a_time, ExitStack() as stack:
         stack.enter_context(no_network())
         stack.enter_context(_environment({**_VARIABLES, "YOLO_CONFIG_DIR": str(config_directory)}))
         stack.enter_context(_functions())

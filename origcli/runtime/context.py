@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from origcli.runtime import interrupts
-from origcli.runtime.device import backends, select_device, select_dtype
+from origcli.runtime.device import backends, compiling, require_compiler, select_device, select_dtype
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.network import no_network
 from origcli.runtime.progress import Progress, SilentProgress
@@ -61,17 +61,20 @@ def open_runtime(
         existing: what to do with an `out` that holds something (`RunDirectory`).
 
     Raises:
-        DeviceError: no such device here.
+        DeviceError: no such device here, or no compiler where models are to be compiled.
         LockedError: another run owns `out`.
         StorageError: `out` cannot be written; found before any model is loaded.
         UsageError: `out` holds something and `existing` says no.
     """
     device = select_device(settings.device)
+    if settings.compile:
+        require_compiler(device)
     with ExitStack() as stack:
         directory = None if out is None else stack.enter_context(_directory(out, existing, device))
         if settings.offline:
             stack.enter_context(no_network())
         stack.enter_context(interrupts.handled())
+        stack.enter_context(compiling())
         stack.enter_context(backends(device, settings.deterministic, settings.threads, settings.compile))
         yield Runtime(
             device=device,

@@ -2,16 +2,24 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import random
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from origcli.errors import DeviceError, UsageError
 from origcli.runtime.distributed import local_rank
+from origcli.runtime.machine import cores
+from origcli.runtime.switches import Shared
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_OR_NOT = "or leave out --compile"
 _DEVICES = "choose auto, cpu, mps, cuda or cuda:N"
 
 
@@ -114,10 +122,9 @@ def _strict() -> Iterator[None]:
     Raises:
         DeviceError: there is no other.
     """
-    before = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("error")
     try:
-        yield
+        with _debug_mode.changed(lambda: torch.set_deterministic_debug_mode("error")):
+            yield
     except RuntimeError as problem:
         if "deterministic" not in str(problem):
             raise
@@ -125,13 +132,55 @@ def _strict() -> Iterator[None]:
             f"this model's gradients differ from run to run here: {str(problem).splitlines()[0]}",
             "allow it with deterministic = false under [runtime] in a file for --config",
         ) from problem
-    finally:
-        torch.set_deterministic_debug_mode(before)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
     """channels_last, which tensor cores want and which paid a little on CPUs too; not on mps."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def require_compiler(device: torch.device) -> None:
+    """Makes sure that models can be compiled for a device, before any work is done.
+
+    Raises:
+        DeviceError: there is no compiler for what torch writes.
+    """
+    if device.type == "cuda":
+        if find_spec("triton") is None:
+            raise DeviceError(
+                "--compile needs triton, which is not installed", f"pip install triton, {_OR_NOT}"
+            )
+        wanted, found = "a C compiler", _program("CC", ("gcc", "clang", "cl"))
+    else:
+        wanted, found = "a C++ compiler", _program("CXX", ("g++", "clang++", "cl"))
+    if found is None:
+        raise DeviceError(
+            f"--compile needs {wanted}, and none was found", f"install g++ (apt install g++), {_OR_NOT}"
+        )
+
+
+def _program(variable: str, names: Sequence[str]) -> str | None:
+    """The path of the program that a variable names, else of the first that is found."""
+    named = os.environ.get(variable, "").split()
+    return next(filter(None, map(shutil.which, named[:1] or names)), None)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """What goes wrong in torch's compiler is said, with the way around it.
+
+    Raises:
+        DeviceError: a model could not be compiled.
+    """
+    try:
+        yield
+    except Exception as problem:
+        if not type(problem).__module__.startswith(("torch._dynamo", "torch._inductor", "triton")):
+            raise
+        first = next(iter(str(problem).splitlines()), type(problem).__name__)
+        raise DeviceError(
+            f"the model could not be compiled: {first}", f"check the compiler, {_OR_NOT}"
+        ) from problem
 
 
 @contextmanager
@@ -140,40 +189,69 @@ def backends(
 ) -> Iterator[None]:
     """TF32 for what stays in fp32 on CUDA; repeatable kernels when asked; the number of threads.
 
-    These are torch's own global switches; a notebook that called us gets back what it had.
+    These are switches of the whole process. A notebook that called us gets back what it had, its random
+    state included.
     """
-    switches = torch.backends.cudnn
-    before = (
+
+    def change() -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        elif torch.get_num_threads() > cores():  # torch does not know the quota of a job
+            torch.set_num_threads(cores())
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = not deterministic
+        # It warns: a kernel with no repeatable form is better than no run; `learning_kernels` is stricter,
+        # since what is learned goes into files that others go on with. `use_deterministic_algorithms` tells
+        # the compiler, too, and so imports it, which takes two seconds.
+        torch.set_deterministic_debug_mode("warn" if deterministic else "default")
+        if compiled:
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        # Filling every new tensor costs time and only hides reads of uninitialised memory.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+    if device.type == "cuda" and deterministic:
+        # Read when cuBLAS is first used: without it its kernels differ from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with _random_states.changed(), _switches.changed(change):
+        yield
+
+
+def _read_switches() -> tuple[Any, ...]:
+    cudnn = torch.backends.cudnn
+    return (
         torch.get_num_threads(),
         torch.get_float32_matmul_precision(),
-        switches.allow_tf32,
-        switches.benchmark,
+        cudnn.allow_tf32,
+        cudnn.benchmark,
         torch.get_deterministic_debug_mode(),
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        switches.allow_tf32 = True
-        switches.benchmark = not deterministic
-        if deterministic:
-            # Read when cuBLAS is first used: without it its kernels differ from run to run.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # It warns: a kernel with no repeatable form is better than no run; `learning_kernels` is stricter, since
-    # what is learned goes into files that others go on with. `use_deterministic_algorithms` tells
-    # the compiler, too, and so imports it, which takes two seconds.
-    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
-    if compiled:
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    # Filling every new tensor costs time and only hides reads of uninitialised memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.set_float32_matmul_precision(before[1])
-        switches.allow_tf32 = before[2]
-        switches.benchmark = before[3]
-        torch.set_deterministic_debug_mode(before[4])
-        torch.utils.deterministic.fill_uninitialized_memory = before[5]  # type: ignore[attr-defined]
+
+
+def _write_switches(before: tuple[Any, ...]) -> None:
+    torch.set_num_threads(before[0])
+    torch.set_float32_matmul_precision(before[1])
+    torch.backends.cudnn.allow_tf32 = before[2]
+    torch.backends.cudnn.benchmark = before[3]
+    torch.set_deterministic_debug_mode(before[4])
+    torch.utils.deterministic.fill_uninitialized_memory = before[5]  # type: ignore[attr-defined]
+
+
+def _read_random() -> tuple[Any, ...]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+
+
+def _write_random(before: tuple[Any, ...]) -> None:
+    random.setstate(before[0])
+    np.random.set_state(before[1])
+    torch.set_rng_state(before[2])
+    if before[3] is not None:
+        torch.cuda.set_rng_state_all(before[3])
+
+
+_switches = Shared(_read_switches, _write_switches)
+_random_states = Shared(_read_random, _write_random)
+_debug_mode = Shared(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode)

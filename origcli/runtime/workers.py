@@ -25,13 +25,6 @@ class _Stopped(Exception):
     """The parent wants no more of this unit."""
 
 
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _check_in_worker() -> None:
     if _stopping.is_set():
         raise _Stopped

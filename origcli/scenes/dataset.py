@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from origcli.errors import InputError
 from origcli.files import open_file, read_file
 from origcli.runtime.atomic import read_json
+from origcli.runtime.machine import cores
 from origcli.scenes.png import Pixels, decode_png, png_size
 
 FACTS_NAME = "dataset.json"
@@ -211,7 +212,7 @@ class Dataset:
 
         step = 256
         parts = [range(start, min(start + step, len(chosen))) for start in range(0, len(chosen), step)]
-        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        with ThreadPoolExecutor(threads or cores()) as pool:
             for _ in pool.map(read, parts):
                 pass
         return pixels

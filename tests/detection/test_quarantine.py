@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
+from origcli.detection.quarantine import quarantine
 from tests.detection.test_yolo import Touch, write_checkpoint
 from tests.detection.tiny import tiny_model
 
@@ -146,3 +149,23 @@ def test_a_hostile_checkpoint_is_refused(witness: Any) -> None:
 
 def test_a_torn_picture_is_still_torn(witness: Any) -> None:
     assert witness[0]["torn"] == "UnidentifiedImageError"
+
+
+def test_threads_leave_nothing_of_ultralytics_behind(tmp_path: Path) -> None:
+    """One that came while another was inside would note, and give back, what that one had changed."""
+    own, inside, left = PIL.Image.open, threading.Event(), threading.Event()
+
+    def late() -> None:
+        inside.wait(10)
+        with quarantine(tmp_path):
+            left.wait(0.2)
+
+    other = threading.Thread(target=late)
+    other.start()
+    with quarantine(tmp_path):
+        PIL.Image.open = lambda *words, **named: None
+        inside.set()
+        other.join(0.2)
+    left.set()
+    other.join(10)
+    assert PIL.Image.open is own

@@ -1,22 +1,30 @@
 """Devices and dtypes, with machines that are not here."""
 
 import os
+import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from origcli.errors import DeviceError, UsageError
+from origcli.runtime.context import open_runtime
 from origcli.runtime.device import (
     autocast,
     backends,
+    compiling,
     learning_kernels,
     memory_format,
+    require_compiler,
     select_device,
     select_dtype,
 )
+from origcli.settings import RuntimeSettings
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 
@@ -216,3 +224,77 @@ def test_the_card_that_is_here_computes_in_its_dtype() -> None:
     with backends(device, True, None), autocast(device, select_dtype(device)):
         x = torch.randn(64, 64, device=device)
         assert torch.equal(x @ x, x @ x)
+
+
+# -- compilers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(33, "exit 5 before any work, with the remedy")
+@pytest.mark.parametrize(("device", "wanted"), [(CPU, "a C++ compiler"), (CUDA, "a C compiler")])
+def test_compiling_without_a_compiler_is_told_first(
+    device: torch.device, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("origcli.runtime.device.find_spec", lambda name: object())
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match=f"--compile needs {re.escape(wanted)}") as caught:
+        require_compiler(device)
+    assert caught.value.exit_code == 5 and "leave out --compile" in caught.value.hint
+    settings = RuntimeSettings(device="cpu", compile=True)
+    with pytest.raises(DeviceError), open_runtime(settings, tmp_path / "run"):
+        raise AssertionError
+    assert not (tmp_path / "run").exists()
+
+    program = tmp_path / "mine"
+    program.touch(mode=0o755)
+    for name in ("CC", "CXX"):
+        monkeypatch.setenv(name, f"{program} -O2")
+    require_compiler(device)
+
+
+def test_what_the_compiler_says_is_told() -> None:
+    class Broken(RuntimeError):
+        pass
+
+    Broken.__module__ = "torch._inductor.exc"
+    with pytest.raises(DeviceError, match=r"could not be compiled: g\+\+ said no$"), compiling():
+        raise Broken("g++ said no\nand much more")
+    with pytest.raises(ZeroDivisionError), compiling():
+        raise ZeroDivisionError
+
+
+# -- threads and random states ---------------------------------------------------------------------
+
+
+def test_random_states_are_given_back() -> None:
+    def drawn() -> list[float]:
+        return [random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    expected = drawn()
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    with backends(CPU, True, None):
+        drawn()
+    assert drawn() == expected
+
+
+def test_threads_that_come_and_go_leave_nothing_behind() -> None:
+    """The first to come is the first to go: the second keeps its switches, and the process its own."""
+    assert torch.get_deterministic_debug_mode() == 0
+    first, second = backends(CPU, True, 1), backends(CPU, True, 1)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.get_deterministic_debug_mode() == 1
+    second.__exit__(None, None, None)
+    assert torch.get_deterministic_debug_mode() == 0
+
+
+def test_a_context_inside_another_gives_back_what_the_outer_set() -> None:
+    with backends(CPU, True, 1):
+        with backends(CPU, False, 1):
+            assert torch.get_deterministic_debug_mode() == 0
+        assert torch.get_deterministic_debug_mode() == 1

@@ -29,10 +29,10 @@ from origcli.reports.writers import read_report
 from origcli.runtime import interrupts
 from origcli.runtime.atomic import make_directory, read_json, remove, storage_error, write_bytes, write_json
 from origcli.runtime.context import Runtime
+from origcli.runtime.machine import cores
 from origcli.runtime.memory import slices
 from origcli.runtime.run_directory import RunDirectory
 from origcli.runtime.seeding import derive_seed
-from origcli.runtime.workers import available_cores
 from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.png import decode_png, encode_png
@@ -138,7 +138,7 @@ def train_model(
         write_dataset(
             recipe,
             directory / "data",
-            workers=settings.runtime.threads or available_cores(),
+            workers=settings.runtime.threads or cores(),
             existing="use",
             progress=runtime.progress,
         )
