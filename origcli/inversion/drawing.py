@@ -1,5 +1,6 @@
 """Pictures of prompts from a model by name, with or without learned tokens: `origcli draw`."""
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from origcli.runtime.atomic import atomic_file
 from origcli.runtime.context import Runtime
 from origcli.settings import Settings
 
+_PLACEHOLDER = re.compile(r"<[\w-]+>")
 _SHEET_CELL, _SHEET_COLUMNS = 128, 8
 
 
@@ -50,6 +52,8 @@ def run(
     vectors = load_embeddings(embeddings)[1] if embeddings is not None else None
 
     _, model = open_model(name, runtime)
+    for remark in remarks(model.tokenizer, prompts):
+        runtime.progress.say(remark)
 
     plain = prompt_states(model, ["", *(prompt for prompt in prompts if SLOT not in prompt)])
     rest = iter(plain[1:])
@@ -74,3 +78,24 @@ def run(
     title = f"{len(pictures)} samples of {model.name}"
     write_sheet_html(runtime.out, title, sheet(pictures, labels, columns, size=side))
     return rows
+
+
+def remarks(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
+    """What of the prompts the model will not understand: words that it does not know, and placeholders whose
+    vectors are not given. They would be drawn as something else, without an error.
+    """
+    found = []
+    for word in dict.fromkeys(word for prompt in prompts for word in prompt.split() if SLOT not in word):
+        if _PLACEHOLDER.search(word):
+            if not set(_PLACEHOLDER.findall(word)) <= tokenizer.get_vocab().keys():
+                found.append(f"{word}: read as plain text; write {SLOT} instead and add --embeddings FILE")
+        elif _is_unknown(tokenizer, word):
+            found.append(f"{word}: a word that the model does not know")
+    return found
+
+
+def _is_unknown(tokenizer: Any, word: str) -> bool:
+    # CLIP's unknown token is also its end of text, which no word becomes: it spells every word.
+    if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):
+        return False
+    return tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False)["input_ids"]

@@ -21,6 +21,7 @@ from origcli.runtime.provenance import hash_file
 MEAN = "mean"
 _AUTO_RATE = 2 / 3
 SUFFIX = ".safetensors"
+_ENCODERS = {"clip_l", "clip_g", "t5", "t5xxl"}  # keys of tokens for Stable Diffusion XL, 3 and FLUX
 
 
 def save_embeddings(path: Path, token: str, vectors: Tensor) -> None:
@@ -35,11 +36,19 @@ def load_embeddings(path: Path) -> tuple[str, Tensor]:
         InputError: the file is missing or damaged, is no safetensors, or does not hold one finite [m, d].
     """
     if path.suffix != SUFFIX:
-        raise InputError(f"{path}: not a {SUFFIX} file", "other formats can run code when they are read")
+        raise InputError(
+            f"{path}: not a {SUFFIX} file; others can run code when they are read",
+            "convert it once, if you trust it: docs/formats.md, tokens of other programs",
+        )
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot read the embeddings: {error}") from error
+    if len(tensors) > 1 and tensors.keys() <= _ENCODERS:
+        raise InputError(
+            f"{path}: tokens of several text encoders ({', '.join(sorted(tensors))})",
+            "a model with these encoders reads them; for this one, learn tokens with it: origcli invert",
+        )
     if len(tensors) != 1:
         raise InputError(f"{path}: holds {len(tensors)} tensors, not one placeholder's")
     token, vectors = next(iter(tensors.items()))

@@ -65,6 +65,16 @@ def test_files_that_are_not_one_finite_matrix_are_refused(tmp_path: Path) -> Non
             load_embeddings(tmp_path / f"{name}.safetensors")
 
 
+def test_tokens_of_several_encoders_and_of_other_formats_name_the_remedy(tmp_path: Path) -> None:
+    save_file({"clip_l": vectors(1), "clip_g": vectors(1)}, tmp_path / "xl.safetensors")
+    with pytest.raises(InputError, match=r"several text encoders \(clip_g, clip_l\)"):
+        load_embeddings(tmp_path / "xl.safetensors")
+    for name in ("a.pt", "a.bin"):
+        with pytest.raises(InputError) as caught:
+            load_embeddings(tmp_path / name)
+        assert "docs/formats.md" in caught.value.hint
+
+
 @pytest.mark.fault(18, "embeddings that are pickles are refused, the trap is not touched")
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
