@@ -372,9 +372,10 @@ def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
     path = directory / part.needed[0]
     config = _read_json(path)
     for key, bound in BOUNDS.items():
-        values = config.get(key)
-        for value in values if isinstance(values, list) else [values]:
-            if isinstance(value, int | float) and not -bound <= value <= bound:
+        for value in _items(config.get(key)):
+            if not isinstance(value, int | float | None):
+                raise ModelError(f"{path}: {key} is {str(value)[:80]!r}, which is no number")
+            if value is not None and not -bound <= value <= bound:
                 raise ModelError(f"{path}: {key} is {value:.4g}; at most {bound:,} is read here")
     for group in part.either:
         for name in group:
@@ -393,6 +394,11 @@ def _read_json(path: Path, most: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path}: not a JSON object", "fetch or copy the model again")
     return value
+
+
+def _items(value: Any) -> list[Any]:
+    """The value, or all that is in a list of lists."""
+    return [item for part in value for item in _items(part)] if isinstance(value, list) else [value]
 
 
 def _flat(groups: Iterable[Sequence[str]]) -> list[str]:
@@ -415,10 +421,10 @@ def _stable_diffusion_problem(configs: Configs) -> str:
     extra = unet.get("addition_embed_type") or unet.get("class_embed_type") or unet.get("num_class_embeds")
     if unet.get("time_cond_proj_dim"):
         return "a step-distilled model (LCM): its UNet takes the guidance scale (time_cond_proj_dim)"
-    if _is_few_step(scheduler):
+    if scheduler.get("_class_name") in _DISTILLED_SCHEDULERS or _is_few_step(scheduler):
         return (
-            "a step-distilled model (Turbo, Lightning): its scheduler is Euler's with trailing timesteps "
-            "(timestep_spacing)"
+            "a step-distilled model (Turbo, Lightning, LCM): its scheduler is one for a few steps "
+            "(_class_name, timestep_spacing)"
         )
     if channels[0] == 2 * latents + 1:
         return f"an inpainting model: its UNet takes {channels[0]} channels"
