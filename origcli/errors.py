@@ -4,9 +4,14 @@ A command line that scripts rely on has exit statuses that mean one thing each (
 Anything that is raised and is not an `OrigError` is a bug, exit status 1.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
+from typing import Any
+
+_USER = re.compile(r"://[^/\s@]*@")
+_QUERY = re.compile(r"(\bhttps?://[^\s?\"'<>]+)\?[^\s\"'<>)]+")
 
 
 class ExitCode(IntEnum):
@@ -39,9 +44,25 @@ class OrigError(Exception):
     exit_code = ExitCode.BUG
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = without_secrets(message)
+        self.hint = without_secrets(hint)
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes it stays what it is, its remedy and status included."""
+        return _rebuilt, (type(self), self.message, self.hint, self.exit_code)
+
+
+def _rebuilt(kind: type[OrigError], message: str, hint: str, exit_code: ExitCode) -> OrigError:
+    problem = kind.__new__(kind)
+    OrigError.__init__(problem, message, hint)
+    problem.exit_code = exit_code
+    return problem
+
+
+def without_secrets(text: str) -> str:
+    """Text whose addresses show no user, password or query, which may hold a signature or a token."""
+    return _QUERY.sub(r"\1?…", _USER.sub("://", text))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -5,7 +5,8 @@ Words that a function does not name are set by `settings`, a tree like that of a
 `score("photo.jpg", settings={"invert": {"steps": 500}, "draw": {"guidance": 5}})`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 load_tqdm()  # before any library does
 
 _TRAININGS = ("vae", "unet", "detector")  # what may run in the processes of one launch
+
+_ACCEPTED = (
+    "give one path (str or os.PathLike) or several; save an image that is in memory to a file first, "
+    "e.g. image.save('image.png')"
+)
 
 AnyPath = str | PathLike[str]
 Paths = AnyPath | Sequence[AnyPath]
@@ -260,7 +266,24 @@ def _path(path: AnyPath) -> Path:
 
 
 def _words(paths: Paths) -> list[str]:
-    return [str(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
+    """Paths as words of a command.
+
+    Raises:
+        TypeError: something else, such as an image in memory, which has no file that a report could name.
+    """
+    words = [paths] if isinstance(paths, str | PathLike) else paths
+    if not isinstance(words, Iterable) or hasattr(words, "__array__"):
+        raise TypeError(f"{_kind(words)}: {_ACCEPTED}")
+    found = list(words)
+    for word in found:
+        if not isinstance(word, str | PathLike):
+            raise TypeError(f"{_kind(word)}: {_ACCEPTED}")
+    return [os.fsdecode(word) for word in found]
+
+
+def _kind(value: object) -> str:
+    """What something that is no path is called in an error."""
+    return f"{type(value).__module__}.{type(value).__qualname__} is not accepted".removeprefix("builtins.")
 
 
 def _inputs(images: Paths) -> "list[Input]":

@@ -47,6 +47,7 @@ FAULTS = {
     31: "variables of a launch without a launch, or a launch that is not whole",
     32: "stderr is full, or its reader leaves",
     33: "--compile without a compiler",
+    34: "an address holds a password or a token",
     40: "a model is of a kind that cannot be measured",
     41: "a detector's card names other layers, or any size",
     42: "a part of a model lacks a file",

@@ -1,13 +1,17 @@
 """`from origcli import score, invert, synth`: the commands as functions, at the smallest scale."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import origcli
 from origcli import draw, invert, score, synth
-from origcli.errors import UsageError
+from origcli.errors import InputError, UsageError
 from origcli.interface import _settings
 
 TINY: dict[str, dict[str, Any]] = {
@@ -118,3 +122,29 @@ def test_a_misspelt_word_is_told(words: Any, error: type[Exception], message: st
 def test_presets_are_named_as_the_option_names_them() -> None:
     assert _settings({"preset": "paper"}).invert.steps == 2000
     assert _settings({"preset": "small,fast"}) == _settings({"preset": ("small", "fast")})
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        (Image.new("RGB", (8, 8)), "PIL.Image.Image"),
+        ([Image.new("RGB", (8, 8))], "PIL.Image.Image"),
+        (np.zeros((8, 8, 3), np.uint8), "numpy.ndarray"),
+        (torch.zeros(3, 8, 8), "torch.Tensor"),
+        (["a.png", None], "NoneType"),
+        (b"\x89PNG", "int"),
+        (7, "int"),
+    ],
+)
+def test_images_in_memory_are_refused_by_what_they_are(images: Any, named: str) -> None:
+    for function in (origcli.score, origcli.detect, origcli.invert):
+        with pytest.raises(TypeError, match=f"^{re.escape(named)} is not accepted: give one path") as caught:
+            function(images)
+        assert "image.save" in str(caught.value)
+
+
+def test_addresses_are_refused_by_name_and_show_no_password(tmp_path: Path) -> None:
+    for address in ("https://me:secret@host/a.png?token=secret", "s3://me:secret@bucket/a.png"):
+        with pytest.raises(InputError, match="addresses are not read") as caught:
+            origcli.detect(address)
+        assert "secret" not in f"{caught.value}{caught.value.message}" and "download" in caught.value.hint

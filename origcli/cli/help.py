@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from origcli.cli import mistakes, present
+from origcli.cli.completion import show_instructions
 from origcli.cli.options import COMPUTE, OUTPUT, RUN
 from origcli.files import expanded
 
@@ -147,6 +148,15 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """Commands in groups, then options; without a command it prints its help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Typer's `--install-completion` would write to the user's start-up files; ours says what to add."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if parameter.name == "install_completion":
+                parameter.callback = show_instructions
+                parameter.help = "Print how to turn on completion in your shell."
+        return parameters
 
     def get_help_option(self, ctx: Any) -> Any:
         """As in `Command`."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from origcli.cli.options import Format
-from origcli.errors import OrigError, StorageError
+from origcli.errors import OrigError, StorageError, without_secrets
 from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
 from origcli.runtime.progress import forgiving, one_line
@@ -46,7 +46,7 @@ def error(problem: OrigError, cause: BaseException | None = None) -> None:
         problem: what is wrong.
         cause: an exception whose traceback is shown first.
     """
-    trace = "".join(traceback.format_exception(cause)) if cause is not None else ""
+    trace = without_secrets("".join(traceback.format_exception(cause))) if cause is not None else ""
     hint = f"  hint: {one_line(problem.hint)}\n" if problem.hint else ""
     if sys.stderr is not None:
         sys.stderr.write(f"{trace}origcli: {one_line(problem.message)}\n{hint}")

@@ -26,6 +26,7 @@ from origcli.runtime.paths import path_of
 PATH_COLUMNS = ("path", "file_name", "file", "image")
 STDIN = "-"
 _NAME_LENGTH = 40
+_ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DELIMITERS = (",", ";", "\t")  # a semicolon is Excel's, where the comma is the decimal sign
 
 Say = Callable[[str], None]
@@ -104,6 +105,8 @@ def _require_one(paths: Sequence[Path]) -> None:
 def _from_argument(
     argument: str, group_column: str | None, follow_links: bool, say: Say
 ) -> list[tuple[Path, str]]:
+    if _ADDRESS.match(argument):
+        raise InputError(f"{argument}: addresses are not read", "download the image first, and give the file")
     path = path_of(expanded(argument))
     if path.is_dir():
         if (path / "metadata.jsonl").is_file():

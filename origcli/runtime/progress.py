@@ -12,12 +12,18 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol, TextIO, cast
 
+from origcli.errors import without_secrets
+
 PLAIN_INTERVAL_S = 15.0
 
 
 def one_line(text: str) -> str:
-    """Text whose control characters are escaped: the name of a file must not steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Text whose control characters are escaped, for the name of a file must not steer the terminal.
+
+    Addresses in it show no passwords.
+    """
+    plain = without_secrets(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
 class Task(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import origcli
+from origcli.errors import without_secrets
 from origcli.runtime.paths import path_text
 
 RUN_SCHEMA = "origcli.run/1"
@@ -68,5 +69,5 @@ def run_facts(seconds: float | None, request: str | None = None) -> dict[str, An
         "host": platform.node(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "command": [path_text(word) for word in sys.argv],
+        "command": [without_secrets(path_text(word)) for word in sys.argv],
     }

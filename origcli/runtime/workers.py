@@ -68,12 +68,16 @@ def run_units(work: Callable[..., int], jobs: Sequence[tuple[Any, ...]], workers
         Interrupted: a signal came.
         DeviceError: a worker was killed.
     """
-    if workers == 1 or len(jobs) < 2:
+    context = _context()
+    try:
+        stopping = None if workers == 1 or len(jobs) < 2 else context.Event()
+    except OSError:  # no shared memory (/dev/shm), over which processes speak: one does the same, later
+        stopping = None
+    if stopping is None:
         for job in jobs:
             yield work(*job, interrupts.check)
         return
-    context = _context()
-    stopping = context.Event()
+
     pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin_worker, (stopping,))
     try:
         yield from _run_in_pool(pool, work, jobs, 2 * workers)

@@ -20,7 +20,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from origcli.errors import DeviceError, NonFiniteError, UsageError
+from origcli.errors import DeviceError, NonFiniteError, OrigError, UsageError
 from origcli.models.checkpoints import (
     checkpoints,
     load_checkpoint,
@@ -141,11 +141,12 @@ def _batches(trainer: "_Trainer", start: int, workers: int) -> Iterator[Batch]:
     """This process's part of the batch of each step from `start` on.
 
     Raises:
-        DeviceError: a data worker died.
+        OrigError: what was wrong with the data, as the data set says it.
+        DeviceError: a data worker died, or cannot be started.
     """
     job, settings, runtime = trainer.job, trainer.settings, trainer.runtime
     loader = DataLoader(
-        job.samples,
+        _Told(job.samples),
         batch_sampler=Steps(
             runtime.seed, start, trainer.steps, settings.batch_size, job.size, trainer.part()
         ),
@@ -154,19 +155,38 @@ def _batches(trainer: "_Trainer", start: int, workers: int) -> Iterator[Batch]:
         persistent_workers=False,
         pin_memory=runtime.device.type == "cuda",
     )
-    batches = iter(loader)
-    while True:
+    try:
+        batches = iter(loader)
+        while (batch := next(batches, None)) is not None:
+            if isinstance(batch, OrigError):
+                raise batch
+            yield batch
+    except (RuntimeError, OSError) as error:
+        if not workers or not _of_a_worker(error):
+            raise
+        what = str(error).strip().splitlines()[-1]
+        raise DeviceError(
+            f"a data worker died, or has no shared memory (/dev/shm): {what}",
+            "use --workers 0, or free memory, and --resume",
+        ) from error
+
+
+def _of_a_worker(error: Exception) -> bool:
+    """Whether an error is of the processes that read the data, or of the memory that they share."""
+    return isinstance(error, OSError) or "DataLoader worker" in str(error) or "shared memory" in str(error)
+
+
+class _Told(Dataset[Any]):
+    """A data set whose errors are values: raised in a worker, they would come back as a traceback's text."""
+
+    def __init__(self, samples: Any) -> None:
+        self.samples = samples
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
         try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DeviceError(
-                f"a data worker died: {error}", "use --workers 0, or free memory, and --resume"
-            ) from error
-        yield batch
+            return self.samples.__getitems__(indices)
+        except OrigError as problem:
+            return problem
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 For release archives, single weight files, and the large files of Hugging Face's hub.
 """
 
+import base64
 import contextlib
 import http.client
 import json
@@ -129,7 +130,7 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
 def announced_size(remote: RemoteFile) -> int | None:
     """Bytes that the server says the file has, to tell before fetching; `None` where it does not say."""
     _check_scheme(remote.source)
-    request = urllib.request.Request(remote.source, method="HEAD", headers={"User-Agent": "origcli"})
+    request = _request(remote, {"User-Agent": "origcli"}, "HEAD")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             length = response.headers.get("Content-Length", "")
@@ -142,6 +143,23 @@ def _check_scheme(url: str) -> None:
     """urllib opens file: and ftp: too, which no published file needs."""
     if urllib.parse.urlsplit(url).scheme not in ("https", "http"):
         raise ModelError(f"{url}: not an http or https address", "check ORIGCLI_MIRROR")
+
+
+def _request(remote: RemoteFile, headers: dict[str, str], method: str = "GET") -> urllib.request.Request:
+    """A request to the file's server; who asks is told to that server alone, not where it leads on to.
+
+    A user and a password in the address (`https://user:password@host`) are sent, not taken for a host.
+    """
+    parts = urllib.parse.urlsplit(remote.source)
+    user, at, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers=headers, method=method)
+    authorization = remote.authorization
+    if at:
+        word = base64.b64encode(urllib.parse.unquote(user).encode()).decode("ascii")
+        authorization = f"Basic {word}"
+    if authorization:
+        request.add_unredirected_header("Authorization", authorization)
+    return request
 
 
 def _pause(seconds: float) -> None:
@@ -158,9 +176,7 @@ def _receive(remote: RemoteFile, partial: Path, meter: _Meter) -> None:
     headers = {"User-Agent": "origcli", "Accept-Encoding": "identity"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-    request = urllib.request.Request(remote.source, headers=headers)
-    if remote.authorization:
-        request.add_unredirected_header("Authorization", remote.authorization)
+    request = _request(remote, headers)
     with _answer(request, partial) as response:
         resumed = response.status == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):

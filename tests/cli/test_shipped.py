@@ -250,3 +250,21 @@ def test_values_complete(typed: str, expected: set[str]) -> None:
     environment = {**os.environ, "_ORIGCLI_COMPLETE": "complete_bash", "COMP_WORDS": words}
     environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
     assert set(origcli(env=environment).stdout.split()) == expected
+
+
+@pytest.mark.parametrize("shell", ["/bin/bash", "/usr/bin/zsh", "/usr/bin/fish", "pwsh", ""])
+def test_installing_completions_writes_nothing(shell: str, tmp_path: Path) -> None:
+    done = origcli("--install-completion", env={**ENVIRONMENT, "HOME": str(tmp_path), "SHELL": shell})
+    name = Path(shell).name
+    assert done.returncode == 0 and done.stderr == "" and list(tmp_path.iterdir()) == []
+    known = {"bash", "zsh", "fish", "powershell"}
+    named = {line.partition(":")[0] for line in done.stdout.splitlines() if not line.startswith(" ")}
+    assert named == ({name} if name in known else known)
+
+
+def test_the_line_for_bash_completes() -> None:
+    done = origcli("--install-completion", env={**ENVIRONMENT, "SHELL": "/bin/bash"})
+    line = done.stdout.splitlines()[1].strip()
+    script = f"{line}\ncomplete -p origcli"
+    shown = subprocess.run([need("bash"), "-c", script], env=ENVIRONMENT, capture_output=True, text=True)
+    assert "_origcli_completion" in shown.stdout

@@ -425,3 +425,16 @@ def stop_the_group(number: int, check: object) -> int:
 def test_a_signal_to_the_whole_group_is_no_killed_worker() -> None:
     with interrupts.handled(), pytest.raises(Interrupted):
         list(run_units(stop_the_group, [(1,), (2,)], 2))
+
+
+@pytest.mark.fault(15, "synth works in one process where there is no shared memory for more")
+def test_without_shared_memory_one_process_does_all(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Context:
+        def Event(self) -> None:  # noqa: N802
+            raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("origcli.runtime.workers._context", Context)
+    write_dataset(recipe(count=COUNT), tmp_path / "set", workers=2)
+    assert digest(tmp_path / "set") == digest(small)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
+from origcli.errors import DeviceError, InputError, Interrupted, NonFiniteError, UsageError
 from origcli.models.checkpoints import checkpoints, load_checkpoint
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
@@ -434,6 +434,40 @@ def test_a_data_worker_that_dies_is_a_device_error(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as owned, pytest.raises(DeviceError, match="worker"):
         work = job(Regression(), samples=Dies())
         train(work, settings(), 5, Runtime(directory=owned), workers=1)
+
+
+class Damaged(Numbers):
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        raise InputError("set/000003.png: damaged", "make the set again")
+
+
+@pytest.mark.fault(15, "what it found wrong with the data is told as the main process would")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_finds_wrong_is_told_plainly(tmp_path: Path, workers: int) -> None:
+    with RunDirectory(tmp_path) as owned, pytest.raises(InputError) as caught:
+        train(job(Regression(), samples=Damaged()), settings(), 5, Runtime(directory=owned), workers=workers)
+    assert caught.value.message == "set/000003.png: damaged" and caught.value.hint == "make the set again"
+
+
+class NoMemory(Numbers):
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        raise RuntimeError("unable to open shared memory object </torch_1_2> in read-write mode")
+
+
+@pytest.mark.fault(15, "without shared memory (/dev/shm), exit 5 with what to do")
+def test_workers_without_shared_memory_are_a_device_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*words: object, **named: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with RunDirectory(tmp_path) as owned:
+        with pytest.raises(DeviceError, match="no shared memory") as caught:
+            train(job(Regression(), samples=NoMemory()), settings(), 5, Runtime(directory=owned), workers=1)
+        assert "--workers 0" in caught.value.hint and "\n" not in caught.value.message
+        monkeypatch.setattr("torch.utils.data.DataLoader.__iter__", fail)
+        with pytest.raises(DeviceError, match="no shared memory"):
+            train(job(Regression()), settings(), 5, Runtime(directory=owned), workers=1)
 
 
 TWO_PROCESSES = """

@@ -1,5 +1,6 @@
 """Fault 24: downloads that are cut off, refused, corrupted, repeated; the cache is never poisoned."""
 
+import base64
 import hashlib
 import random
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from origcli.errors import ExitCode, Interrupted, ModelError, StorageError
 from origcli.runtime import interrupts
-from origcli.runtime.progress import SilentProgress
+from origcli.runtime.progress import PlainProgress, SilentProgress
 from origcli.weights import downloads
 from origcli.weights.downloads import ATTEMPTS, RemoteFile, download
 from tests.serving import Files, file_server
@@ -194,3 +195,20 @@ def test_two_at_once_fetch_once(server: Files, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert results == [SHA256, SHA256] and len(server.paths) == 1
+
+
+@pytest.mark.fault(34, "a mirror's user and password are sent to it, and shown nowhere")
+def test_a_mirror_with_a_password(
+    server: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORIGCLI_MIRROR", server.url.replace("://", "://me:s%40cret@"))
+    remote = RemoteFile("https://example.org/weights.bin")
+    server.content["/weights.bin"] = b"x" * 100
+    download(remote, tmp_path / "weights.bin", PlainProgress())
+    assert (tmp_path / "weights.bin").read_bytes() == b"x" * 100
+    assert base64.b64decode(server.authorizations[-1].removeprefix("Basic ")) == b"me:s@cret"
+
+    server.faults += [500, 404]
+    with pytest.raises(ModelError) as caught:
+        download(remote, tmp_path / "other.bin", PlainProgress())
+    assert "cret" not in caught.value.message + capsys.readouterr().err
