@@ -151,7 +151,7 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Typer's `--install-completion` would write to the user's start-up files; ours says what to add."""
-        parameters = super().get_params(ctx)
+        parameters: list[Any] = super().get_params(ctx)
         for parameter in parameters:
             if parameter.name == "install_completion":
                 parameter.callback = show_instructions
