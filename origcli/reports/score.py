@@ -172,6 +172,10 @@ class ScoreResult(Result):
         counts = [point.m for point in self.curve]
         if counts != sorted(set(counts)):
             raise ValueError("the curve's token counts have to rise")
+        if len({(len(point.distances), *map(len, point.distances)) for point in self.curve}) > 1:
+            raise ValueError("the curve's points have to have as many distances each")
+        if any(len(set(map(len, point.distances))) != 1 for point in self.curve):
+            raise ValueError("the repeats of a point have to have as many distances each")
         return self
 
     def rows(self) -> Iterator[Row]:

@@ -48,6 +48,7 @@ FOLDERS = ("pictures", "pages", "embeddings")
 _PLANNED = ("invert", "draw", "score", "detect")
 _LISTED = TypeAdapter(list[tuple[int, str, str, str]])  # place, name, path and group
 _ON_A_SHEET = 12  # images
+_MOST_REPLICATES = 1_000_000  # more than any run asks for; a report of others must not fill the memory
 _FORMS: "tuple[Form, ...]" = ("png", "pdf")
 
 
@@ -127,8 +128,7 @@ def finish(
     errors = ResultLog(directory / ERRORS, Failure)
     for failure in failures:
         errors.append(failure)
-    replicates = int(_setting(made_by, "score", "bootstrap"))
-    tally = Tally(replicates, derive_seed(made_by.seed, "summary"))
+    tally = Tally(_replicates(made_by), derive_seed(made_by.seed, "summary"))
     first: list[ScoreResult] = []
     for result in results:
         tally.add(result)
@@ -146,10 +146,17 @@ def finish(
     return report.model_copy(update={"results": tuple(first)}) if tally.images == 1 else report
 
 
-def _setting(made_by: Provenance, section: str, field: str) -> Any:
-    values = made_by.settings[section]
-    assert isinstance(values, dict)
-    return values[field]
+def _replicates(made_by: Provenance) -> int:
+    """The setting `score.bootstrap`, which others may have damaged.
+
+    Raises:
+        InputError: it is not there, or is no number of replicates.
+    """
+    section = made_by.settings.get("score")
+    found = section.get("bootstrap") if isinstance(section, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= _MOST_REPLICATES:
+        raise InputError(f"{PROVENANCE}: damaged: score.bootstrap is {found!r}", "score the images again")
+    return found
 
 
 def _write_figures(directory: Path, report: ScoreReport, shown: Iterable[ScoreResult]) -> None:
@@ -210,6 +217,7 @@ def read_saved(directory: Path) -> Saved:
         made_by = Provenance.model_validate(read_json(directory / PROVENANCE))
     except ValidationError as error:
         raise InputError(f"{directory}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
+    _replicates(made_by)  # before anything is written
     return Saved(
         directory,
         made_by,

@@ -1,7 +1,7 @@
 """Measures batches of images with one model: everything is opened once, results come one by one."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,13 @@ from origcli.errors import InputError, NonFiniteError, OrigError
 from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.placeholders import placeholder
 from origcli.perception.elements import Layout
-from origcli.reports.pictures import save_pictures
+from origcli.reports.pictures import SavedPictures, save_pictures
 from origcli.reports.schema import (
     Estimate,
     Failure,
     ImageFacts,
     InDistribution,
+    PictureFiles,
     ScoreResult,
     TokensNeeded,
 )
@@ -130,12 +131,27 @@ class Scorer:
         return self.settings.score.until_reached and limit is not None and min(means) <= limit
 
     def _result(self, query: Query, directory: Path) -> ScoreResult:
-        """Saves the pictures and tokens of a measured query, and puts its result together."""
-        trials = query.trials
+        """The result of a query that is done: its numbers, its test, its files, and its verdict."""
         random = np.random.default_rng(derive_seed(self.drawer.runtime.seed, "bootstrap", query.key))
         assessed = self._assessed(query, random)
-        test, edits = self._in_distribution(query, assessed, random) if trials else (None, [])
-        saved = save_pictures(
+        test, edits = self._in_distribution(query, assessed, random) if query.trials else (None, [])
+
+        saved = self._save_pictures(query, edits, directory)
+        embeddings = self._save_tokens(query, directory)
+
+        # The files are named where their numbers stand.
+        curve = tuple(
+            point.model_copy(update={"drawings": saved.drawings[point.m]}) for point in assessed.curve
+        )
+        if test is not None:
+            test = test.model_copy(update={"drawings": saved.edits or saved.drawings[test.m]})
+        measured = replace(assessed, curve=curve)
+        return self._record(query, measured, test, saved.files, embeddings)
+
+    def _save_pictures(self, query: Query, edits: Sequence[Image.Image], directory: Path) -> SavedPictures:
+        """Writes what the page of a query shows; drawings are those of the first repeat."""
+        trials = query.trials
+        return save_pictures(
             directory,
             query.source.name,
             query=query.image,
@@ -145,40 +161,52 @@ class Scorer:
             edits=edits,
             full=self.settings.score.keep_images,
         )
-        curve = tuple(
-            point.model_copy(update={"drawings": saved.drawings[point.m]}) for point in assessed.curve
+
+    def _record(
+        self,
+        query: Query,
+        assessed: Assessment,
+        test: InDistribution | None,
+        pictures: PictureFiles,
+        embeddings: tuple[str, ...],
+    ) -> ScoreResult:
+        """The verdict and everything that it stands on, as the report has it."""
+        threshold = self.scale.threshold
+        near = self._distances_without_tokens(query)
+        verdict = decide(
+            self.drawer.model.name,
+            query.domain,
+            assessed.originality,
+            assessed.tokens_needed,
+            threshold,
+            assessed.curve,
         )
-        near = [self.drawer.metric.between(query.feature, one) for one in self.undirected.features]
         return ScoreResult(
             id=query.source.name,
             image=ImageFacts(**query.facts),
             group=query.source.group or None,
             domain=domain_of(query.source.group),
-            verdict=decide(
-                self.drawer.model.name,
-                query.domain,
-                assessed.originality,
-                assessed.tokens_needed,
-                self.scale.threshold,
-                curve,
-            ),
+            verdict=verdict,
             originality=assessed.originality,
             tokens_needed=assessed.tokens_needed,
-            threshold=self.scale.threshold,
-            curve=curve,
+            threshold=threshold,
+            curve=assessed.curve,
             distance_0=Estimate.of(float(np.mean(near))),
             distances_0=tuple(near),
             l_det_0=_without_tokens(query),
             floor=Estimate.of(query.floor),
             ceiling=Estimate.of(self.scale.ceiling),
             domain_check=query.domain,
-            in_distribution=test
-            and test.model_copy(update={"drawings": saved.edits or saved.drawings[test.m]}),
+            in_distribution=test,
             percentile=assessed.percentile,
-            pictures=saved.files,
-            embeddings=self._save_tokens(query, directory),
+            pictures=pictures,
+            embeddings=embeddings,
             intervals=assessed.intervals,
         )
+
+    def _distances_without_tokens(self, query: Query) -> list[float]:
+        """d(0): of drawings that were made without any tokens, one a seed."""
+        return [self.drawer.metric.between(query.feature, one) for one in self.undirected.features]
 
     def _assessed(self, query: Query, random: np.random.Generator) -> Assessment:
         maximum = max(self._counts())
@@ -221,12 +249,11 @@ class Scorer:
         m = max((count for count in query.trials if count <= wanted), default=min(query.trials))
         prompt = self.settings.score.edit_prompt
         edited = self.drawer.draw(query, prompt, {(0, m): query.learned[0, m]})[0, m]
-        near = [self.drawer.metric.between(query.feature, one) for one in self.undirected.features]
         test = edit_test(
             query.drawn[0, m].facts["similarity"],
             edited.facts["similarity"],
             edited.distances,
-            float(np.mean(near)),
+            float(np.mean(self._distances_without_tokens(query))),
             m,
             prompt,
             replicates,

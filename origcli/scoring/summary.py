@@ -18,7 +18,7 @@ from origcli.reports.schema import (
     VerdictKind,
 )
 from origcli.reports.score import NO_THRESHOLD
-from origcli.scoring.measure import Array, Interval, interval, originality
+from origcli.scoring.measure import Array, Interval, interval, originality, spans_enough
 from origcli.scoring.statistics import (
     permutation_p_value,
     rank_correlation,
@@ -131,6 +131,7 @@ class Tally:
         curves = distances.mean(axis=(1, 3))  # (N, M)
         floors = np.array([member.floor for member in members])
         scored = all(member.originality is not None for member in members)
+        scored = scored and spans_enough(float(floors.max()), self.ceiling)
         means, scores = [], []
         for images, resampled_curves in resampled_groups(distances, self.replicates, self.random):
             means.append(resampled_curves.mean(axis=0))

@@ -97,8 +97,13 @@ def test_chance_of_the_lift_is_one(drawn: list[Figure]) -> None:
         assert set(chance.get_ydata()) == {1}
 
 
-def test_a_quantity_that_was_never_measured_leaves_an_empty_figure() -> None:
-    assert figures.frequency_curves(summary(), "confidence").startswith(b"\x89PNG")
+def test_a_quantity_that_was_never_measured_leaves_an_empty_figure(drawn: list[Figure]) -> None:
+    figures.frequency_curves(summary(), "confidence")
+    panels = drawn[0].axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["empty prompt", "prompt of the element"]
+    for axes in panels:
+        assert not axes.lines and not axes.containers and not axes.collections
+        assert axes.get_xticks().tolist() == [4, 30, 60], "the levels are named all the same"
 
 
 def test_rows_of_the_confusion_matrix_are_shares(drawn: list[Figure]) -> None:
@@ -152,9 +157,16 @@ def test_equal_figures_are_equal_bytes_without_a_date(form: figures.Form) -> Non
         assert Image.open(io.BytesIO(first)).width > 800
 
 
-@pytest.mark.parametrize("name", ["$x_{", "<script>", "a\\b", "caf\u00e9"])
-def test_names_are_no_mathematics(name: str) -> None:
-    assert figures.picture_grid([name], [name], {(0, 0): samples.picture(0)}, note=name)
+@pytest.mark.parametrize("name", ["$x_{", "$x_{$", "<script>", "a\\b", "caf\u00e9"])
+def test_names_are_no_mathematics(name: str, drawn: list[Figure]) -> None:
+    figures.picture_grid([name], [name], {(0, 0): samples.picture(0)}, note=name)
+    figure = drawn[0]
+    figure.savefig(io.BytesIO(), format="svg")  # laid out as it would be for print: mathematics fails here
+    (axes,) = figure.axes
+    for text in (axes.title, axes.yaxis.label, figure._supxlabel):
+        assert text.get_text().replace(r"\$", "$") == name
+        _, math = text._preprocess_math(text.get_text())
+        assert math is False
 
 
 def test_nothing_global_changes() -> None:

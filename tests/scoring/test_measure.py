@@ -26,11 +26,14 @@ def test_curve_lies_within_the_distances_of_each_token_count(distances: Any) -> 
 
 
 @given(DISTANCES)
-def test_replicates_are_centred_on_the_curve(distances: Any) -> None:
-    replicates = measure.resampled_curves(distances, 50, random())
-    assert replicates.shape == (50, distances.shape[1])
+def test_replicates_are_centered_on_the_curve(distances):
+    replicates = measure.resampled_curves(distances, 400, random())
+    assert replicates.shape == (400, distances.shape[1])
     assert np.all(replicates >= distances.min(axis=(0, 2)) - 1e-12)
     assert np.all(replicates <= distances.max(axis=(0, 2)) + 1e-12)
+    # Their mean lies within five standard errors of the mean of what was resampled.
+    error = replicates.std(axis=0) / np.sqrt(len(replicates))
+    assert np.all(np.abs(replicates.mean(axis=0) - measure.curve(distances)) <= 5 * error + 1e-12)
 
 
 def test_bootstrap_matches_the_standard_error_of_a_mean() -> None:

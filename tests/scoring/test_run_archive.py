@@ -1,15 +1,19 @@
 """The directories of score runs: reports drawn again, runs joined, figures for print."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from origcli.errors import UsageError
+from origcli.errors import InputError, UsageError
 from origcli.images.inputs import Input
 from origcli.reports.writers import read_report
 from origcli.scoring import run_archive as archive
 from origcli.settings import Settings
+from tests.reports.samples import provenance
+from tests.scoring.results import score_result
 from tests.scoring.runs import bytes_of, count_calls, score
 
 pytestmark = pytest.mark.usefixtures("pixel_metric")
@@ -82,3 +86,60 @@ def test_every_image_has_its_figures_and_the_first_share_a_sheet(
     score(tiny_settings(), tmp_path / "out", [*pictures[:2], named], in_print=True)
     assert [[result.id for result in call[1]] for call in rows] == [["a", "b"], ["a"], ["b"], ["images"]]
     assert (tmp_path / "out/figures/drawings-images.png").is_file()
+
+
+def _no_settings(value: Any) -> None:
+    value["settings"] = {}
+
+
+def _settings_are_a_list(value: Any) -> None:
+    value["settings"]["score"] = [1]
+
+
+def _replicates_are_text(value: Any) -> None:
+    value["settings"]["score"]["bootstrap"] = "many"
+
+
+def _replicates_fill_the_memory(value: Any) -> None:
+    value["settings"]["score"]["bootstrap"] = 10**12
+
+
+def _ragged(value: Any) -> None:
+    value["curve"][0]["distances"] = [[0.1, 0.2], [0.3]]
+
+
+def _no_distances(value: Any) -> None:
+    value["curve"][0]["distances"] = []
+
+
+def _fewer(value: Any) -> None:
+    value["curve"][1]["distances"] = [[0.1]]
+
+
+@pytest.mark.fault(53, "a damaged provenance.json or result is named by report render and merge, exit 3")
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("provenance.json", _no_settings),
+        ("provenance.json", _settings_are_a_list),
+        ("provenance.json", _replicates_are_text),
+        ("provenance.json", _replicates_fill_the_memory),
+        ("results.jsonl", _ragged),
+        ("results.jsonl", _no_distances),
+        ("results.jsonl", _fewer),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, file: str, change: Callable[[Any], None]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    result = score_result(curve=(0.5, 0.4), originality=0.3, group="a")
+    files = {"provenance.json": provenance().to_json(), "results.jsonl": result.to_json()}
+    files["provenance.json"]["settings"]["score"]["bootstrap"] = 20
+    change(files[file])
+    for name, value in files.items():
+        (run / name).write_text(json.dumps(value) + "\n")
+    (run / "images.json").write_text("[]")
+    with pytest.raises(InputError, match=r"damaged|not a valid report"):
+        archive.render(run)
+    with pytest.raises(InputError, match=r"damaged|not a valid report"):
+        archive.merge([run], tmp_path / "joined")

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from origcli.reports.schema import Verdict
+from origcli.reports.schema import Estimate, Verdict
 from origcli.scoring.summary import Tally
 from tests.scoring.results import score_result
 
@@ -106,3 +106,12 @@ def test_losses_are_not_compared_where_learning_stopped_at_different_token_count
 def test_images_without_groups_are_summed_up_without_any() -> None:
     found = summary([score_result("a"), score_result("b", curve=(0.6, 0.5))])
     assert found.images == 2 and not found.groups and not found.comparisons
+
+
+def test_a_group_on_a_scale_without_range_has_no_originality() -> None:
+    """Numbers that `score` cannot have written end in no traceback."""
+    tally = Tally(20, 0)
+    made_up = score_result(curve=(0.5, 0.4), floor=0.1, originality=0.3, group="a")
+    tally.add(made_up.model_copy(update={"floor": Estimate.of(0.69)}))
+    (group,) = tally.summary().groups
+    assert group.originality.value is None and group.curve
