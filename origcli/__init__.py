@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from origcli.interface import (
         detect,
         draw,
+        import_model,
         invert,
         score,
         synth,
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "detect",
     "draw",
+    "import_model",
     "invert",
     "score",
     "synth",

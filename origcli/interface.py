@@ -265,6 +265,55 @@ def _path(path: AnyPath) -> Path:
     return Path(expanded(str(path)))
 
 
+def import_model(
+    model: AnyPath,
+    out: AnyPath,
+    *,
+    loras: Sequence[AnyPath] = (),
+    vae: AnyPath | None = None,
+    config: AnyPath | None = None,
+    prediction: str | None = None,
+    dtype: str = "stored",
+    force: bool = False,
+    offline: bool | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Makes a pipeline directory of a single file, LoRAs or another VAE; `origcli import`.
+
+    Args:
+        model: a single .safetensors file, a pipeline directory, a known model or a Hub id.
+        out: the directory to write.
+        loras: `FILE` or `FILE@SCALE` each.
+        vae: a file or directory with another VAE.
+        config: of a single file: sd15, sd21, sd21-base, sdxl, a pipeline directory or a Hub id.
+        prediction: epsilon or v_prediction, where the file does not say it.
+        dtype: stored, fp16, bf16 or fp32.
+        force: overwrite an earlier import in `out`.
+        offline: no network.
+
+    Returns:
+        What `source.json` in `out` holds: the hashes of all files that went in, and what they changed.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.models.importing.build import Request, build
+    from origcli.settings import resolve
+
+    request = Request(
+        expanded(str(model)),
+        _path(out),
+        loras=[expanded(str(word)) for word in loras],
+        vae=None if vae is None else expanded(str(vae)),
+        config=None if config is None else expanded(str(config)),
+        dtype=dtype,
+        prediction=prediction,
+        force=force,
+    )
+    settings = resolve({} if offline is None else {"runtime": {"offline": offline}})[0]
+    return build(request, settings.runtime, open_progress(quiet))
+
+
 def _words(paths: Paths) -> list[str]:
     """Paths as words of a command.
 

@@ -18,6 +18,7 @@ from origcli.cli import (
     fetch,
     fixed_location,
     generalize,
+    import_,
     invert,
     popularity,
     present,
@@ -72,11 +73,12 @@ _COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
         fixed_location.fixed_location,
         popularity.popularity,
     ),
-    HOUSE: (fetch.fetch, doctor.doctor, schema.schema),
+    HOUSE: (fetch.fetch, import_.import_, doctor.doctor, schema.schema),
 }
 for _panel, _functions in _COMMANDS.items():
     for _function in _functions:
-        app.command(cls=Command, rich_help_panel=_panel)(_function)
+        name = _function.__name__.rstrip("_").replace("_", "-")  # `import` is a word of Python
+        app.command(name, cls=Command, rich_help_panel=_panel)(_function)
 app.add_typer(report.app, rich_help_panel=MEASURE)
 app.add_typer(config.app, rich_help_panel=HOUSE)
 app.add_typer(cache.app, rich_help_panel=HOUSE)

@@ -207,6 +207,39 @@ def _fetch_sound(model: HubModel, revision: str, wanted: Mapping[str, Any], prog
     raise ModelError(f"{model.id}: {wrong[0]} is not what the hub announces, twice", "try again later")
 
 
+def configurations(model: HubModel, offline: bool, progress: Progress) -> Path:
+    """The configurations and vocabularies of a pipeline, without its weights: a directory of this disk.
+
+    Raises:
+        ModelError: they are not here and cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    patterns = ["model_index.json", "*/*.json", "tokenizer*/*.txt", "tokenizer*/*.model"]
+    try:
+        path = Path(
+            snapshot_download(
+                model.id, revision=model.revision, allow_patterns=patterns, local_files_only=True
+            )
+        )
+        if (path / "model_index.json").is_file() and (path / "vae" / "config.json").is_file():
+            return path
+    except LocalEntryNotFoundError:
+        pass
+    if offline:
+        raise ModelError(
+            f"{model.id}: its configuration is not on this disk, and the network is off",
+            "give a pipeline directory with --config, or allow the network",
+        )
+    info = tried(lambda: _info(model), model, progress)
+    wanted = [one.rfilename for one in info.siblings or () if _matches(one.rfilename, patterns)]
+    progress.say(f"fetching the configuration of {model.id} ({info.sha[:7]}) into the hub's cache")
+    path = _fetch_small(model, info.sha, wanted, progress)
+    _point_to(path, model.revision)
+    return path
+
+
 def verify(snapshot: Snapshot) -> str:
     """Compares a snapshot with the hashes recorded when it was fetched.
 

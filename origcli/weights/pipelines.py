@@ -368,8 +368,12 @@ def _check_header(path: Path) -> None:
         raise ModelError(f"{path}: damaged: {error}", "fetch or copy the model again") from error
 
 
-def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
-    path = directory / part.needed[0]
+def read_config(path: Path) -> dict[str, Any]:
+    """A part's configuration, in which no number asks for memory without bound.
+
+    Raises:
+        ModelError: it is damaged, or one does.
+    """
     config = _read_json(path)
     for key, bound in BOUNDS.items():
         for value in _items(config.get(key)):
@@ -377,6 +381,12 @@ def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
                 raise ModelError(f"{path}: {key} is {str(value)[:80]!r}, which is no number")
             if value is not None and not -bound <= value <= bound:
                 raise ModelError(f"{path}: {key} is {value:.4g}; at most {bound:,} is read here")
+    return config
+
+
+def _read_config(directory: Path, part: PartFiles) -> dict[str, Any]:
+    path = directory / part.needed[0]
+    config = read_config(path)
     for group in part.either:
         for name in group:
             if (directory / name).is_file() and (directory / name).stat().st_size > _MAX_VOCABULARY_BYTES:

@@ -1,0 +1,1 @@
+"""Single files, LoRAs and other VAEs, put together into a pipeline directory."""

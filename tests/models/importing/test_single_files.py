@@ -1,0 +1,205 @@
+"""Single files of the original layout: every tensor arrives, and nothing else does."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
+
+from origcli.errors import ModelError, UsageError
+from origcli.models.pipeline import load_pipeline
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_file
+from tests.models.importing.conftest import Import, Listener
+from tests.single_files import original_layout, original_vae, stored, write_single_file
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = stored(one), stored(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a connection fails."""
+
+    def refuse(*words: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.parametrize("family", ["sd", "xl"])
+def test_all_tensors_arrive(family: str, bring: Import, tmp_path: Path, request: Any) -> None:
+    directory, file = (request.getfixturevalue(f"{family}_{kind}") for kind in ("dir", "file"))
+    source = bring(file, config=directory)
+    assert same(directory, tmp_path / "out")
+    assert source["base"]["sha256"] == hash_file(file)
+    assert source == json.loads((tmp_path / "out" / "source.json").read_text("utf-8"))
+    kind = StableDiffusionPipeline if family == "sd" else StableDiffusionXLPipeline
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "out")
+    assert isinstance(pipeline, kind)
+    theirs = kind.from_single_file(str(file), config=str(directory), local_files_only=True)
+    for part in ("unet", "vae", "text_encoder"):
+        ours, wanted = getattr(pipeline, part).state_dict(), getattr(theirs, part).state_dict()
+        assert ours.keys() == wanted.keys()
+        assert all(torch.equal(ours[name], wanted[name]) for name in ours)
+
+
+def test_the_result_opens_with_the_door_of_all_commands(
+    bring: Import, sd_file: Path, sd_dir: Path, tmp_path: Path
+) -> None:
+    source = bring(sd_file, config=sd_dir)
+    assert load_pipeline(tmp_path / "out", Runtime()).weights_hash == source["weights_hash"]
+
+
+def test_types(bring: Import, sd_file: Path, sd_dir: Path, tmp_path: Path, sd_parts: dict[str, Any]) -> None:
+    bring(sd_file, "half", config=sd_dir, dtype="fp16")
+    assert {tensor.dtype for tensor in stored(tmp_path / "half").values()} == {torch.float16}
+    small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in original_layout(sd_parts).items()}
+    save_file({name: tensor.contiguous() for name, tensor in small.items()}, tmp_path / "f8.safetensors")
+    bring(tmp_path / "f8.safetensors", "eight", config=sd_dir)
+    assert {tensor.dtype for tensor in stored(tmp_path / "eight").values()} == {torch.float16}
+    with pytest.raises(UsageError, match="fp64"):
+        bring(sd_file, "x", config=sd_dir, dtype="fp64")
+
+
+def test_what_lies_in_many_files_is_left_out_and_the_rest_is_named(
+    bring: Import, listener: Listener, sd_parts: dict[str, Any], sd_dir: Path, tmp_path: Path
+) -> None:
+    beside = {
+        **{name: torch.zeros(3) for name in ("betas", "alphas_cumprod", "sqrt_recip_alphas_cumprod")},
+        "model_ema.decay": torch.zeros(1),
+        "first_stage_model.loss.logvar": torch.zeros(1),
+        "some.notes": torch.zeros(1),
+    }
+    file = write_single_file(tmp_path / "full.safetensors", sd_parts, beside)
+    source = bring(file, config=sd_dir)
+    assert source["base"]["unused"] == ["some.notes"]
+    assert any("some.notes" in remark for remark in listener.said)
+    assert same(sd_dir, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model.diffusion_model.extra.weight": torch.zeros(2)}, "no place"),
+        ({"first_stage_model.encoder.extra": torch.zeros(2)}, "no place"),
+        ({"model.diffusion_model.out.2.bias": torch.zeros(5)}, r"\[5\], expected \[4\]"),
+        ({"model.diffusion_model.out.2.bias": None}, "1 tensors missing, e.g. conv_out.bias"),
+        ({"model.diffusion_model.out.2.bias": torch.full((4,), torch.nan)}, "not finite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    change: dict[str, Any], message: str, bring: Import, sd_file: Path, sd_dir: Path, tmp_path: Path
+) -> None:
+    tensors = {**load_file(sd_file), **change}
+    save_file({k: v for k, v in tensors.items() if v is not None}, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match=message):
+        bring(tmp_path / "odd.safetensors", config=sd_dir)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_markers_set_the_scheduler(
+    bring: Import,
+    sd_parts: dict[str, Any],
+    xl_parts: dict[str, Any],
+    sd_dir: Path,
+    xl_dir: Path,
+    tmp_path: Path,
+) -> None:
+    marks = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    cases = (("sd", sd_parts, sd_dir, "DDIMScheduler"), ("xl", xl_parts, xl_dir, "EulerDiscreteScheduler"))
+    for name, parts, directory, kind in cases:
+        bring(write_single_file(tmp_path / f"{name}.safetensors", parts, marks), name, config=directory)
+        scheduler = DiffusionPipeline.from_pretrained(tmp_path / name).scheduler
+        assert type(scheduler).__name__ == kind
+        assert scheduler.config.prediction_type == "v_prediction"
+        assert scheduler.config.rescale_betas_zero_snr
+        assert scheduler.config.timestep_spacing == "trailing"
+        assert scheduler.config.beta_schedule == "scaled_linear"
+
+
+def test_metadata_and_the_user_say_what_is_predicted(
+    bring: Import, sd_parts: dict[str, Any], sd_dir: Path, tmp_path: Path
+) -> None:
+    file = write_single_file(tmp_path / "v.safetensors", sd_parts, **{"modelspec.prediction_type": "v"})
+    for out, options, wanted in (("v", {}, "v_prediction"), ("e", {"prediction": "epsilon"}, "epsilon")):
+        bring(file, out, config=sd_dir, **options)
+        assert load_pipeline(tmp_path / out, Runtime()).prediction_type == wanted
+
+
+def test_another_vae(
+    bring: Import, sd_file: Path, sd_dir: Path, xl_dir: Path, sd_parts: dict[str, Any], tmp_path: Path
+) -> None:
+    vae = {name: tensor + 1 for name, tensor in original_vae(sd_parts["vae"], "").items()}
+    save_file({name: tensor.contiguous() for name, tensor in vae.items()}, tmp_path / "vae.safetensors")
+    plain = {name: tensor + 1 for name, tensor in sd_parts["vae"].state_dict().items()}
+    save_file({name: tensor.contiguous() for name, tensor in plain.items()}, tmp_path / "plain.safetensors")
+    source = bring(sd_file, "a", config=sd_dir, vae=str(tmp_path / "vae.safetensors"))
+    assert source["vae"]["sha256"] == hash_file(tmp_path / "vae.safetensors")
+    bring(sd_dir, "b", vae=str(tmp_path / "plain.safetensors"))
+    bring(sd_dir, "c", vae=str(tmp_path / "a"))
+    bring(sd_dir, "d", vae=str(tmp_path / "a" / "vae"))
+    for name in "abcd":
+        for key, tensor in stored(tmp_path / name).items():
+            wanted = stored(sd_dir)[key]
+            assert torch.equal(tensor, wanted + 1 if key.startswith("vae.") else wanted)
+    with pytest.raises(ModelError, match=r"scaling_factor is 0.13025, that of .* is 0.18215"):
+        bring(sd_file, "e", config=sd_dir, vae=str(xl_dir))
+    bare = {k: v for k, v in load_file(sd_file).items() if not k.startswith("first_stage_model.")}
+    save_file(bare, tmp_path / "bare.safetensors")
+    with pytest.raises(ModelError, match="without its VAE"):
+        bring(tmp_path / "bare.safetensors", "f", config=sd_dir)
+    bring(tmp_path / "bare.safetensors", "f", config=sd_dir, vae=str(sd_dir))
+    assert same(tmp_path / "f", sd_dir)
+
+
+def test_what_is_there_is_kept(bring: Import, sd_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(UsageError, match="no import wrote it"):
+            bring(sd_dir, force=force)
+    bring(sd_dir, "made")
+    with pytest.raises(UsageError, match="not empty"):
+        bring(sd_dir, "made")
+    bring(sd_dir, "made", force=True, dtype="fp16")
+    assert {tensor.dtype for tensor in stored(tmp_path / "made").values()} == {torch.float16}
+    with pytest.raises(UsageError, match="would remove"):
+        bring(tmp_path / "made", "made", force=True)
+
+
+def test_a_failed_import_leaves_the_last_one(
+    bring: Import, sd_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(sd_dir)
+    before = stored(tmp_path / "out")
+
+    def full(*words: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transformers.CLIPTextModel.save_pretrained", full)
+    with pytest.raises(Exception, match="No space left"):
+        bring(sd_dir, force=True, dtype="fp16")
+    after = stored(tmp_path / "out")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_configurations_are_for_single_files(bring: Import, sd_dir: Path, sd_file: Path) -> None:
+    with pytest.raises(UsageError, match="configuration already"):
+        bring(sd_dir, config="sd15")
+    with pytest.raises(UsageError, match="unknown configuration"):
+        bring(sd_file, config="sdxxl")
+    with pytest.raises(ModelError, match=r"--config|network is off|not on this disk"):
+        bring(sd_file, config="someone/their-model")
+    with pytest.raises(ModelError, match="tensors missing") as refused:
+        bring(sd_file)  # with the published widths
+    assert "--config" in refused.value.hint
