@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -107,7 +108,7 @@ def theirs(
     return run
 
 
-def seconds(run: Callable[[], object]) -> float:
+def seconds(run: Callable[[], Any]) -> float:
     """The wall time of a call. Each begins with a thread a core: ultralytics leaves fewer behind."""
     torch.set_num_threads(os.cpu_count() or 1)
     began = time.perf_counter()
@@ -115,7 +116,7 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def command(*words: str | Path) -> Callable[[], object]:
+def command(*words: str | Path) -> Callable[[], Any]:
     """A whole command, its output thrown away."""
     return lambda: subprocess.run([str(w) for w in words], check=True, capture_output=True)
 
@@ -136,7 +137,7 @@ def main() -> None:
         pictures = make_pictures(Path(scratch, "data"), arguments.count)
         checkpoint = Path(scratch, "detector.pt")
         export_checkpoint(directory, checkpoint)
-        runs = {
+        runs: dict[str, Callable[[], Any]] = {
             "origcli detect": ours(directory, pictures, settings),
             "yolo predict": theirs(checkpoint, pictures, size, settings, 1),
             f"yolo predict, batch {settings.batch_size}": theirs(

@@ -152,7 +152,7 @@ class Bench:
         """Learns for so many steps after one to warm up; the other ways make theirs after each."""
         left = Seconds.now()
 
-        def watch(step: int, vectors: object) -> None:
+        def watch(step: int, vectors: Any) -> None:
             nonlocal left
             took = {"exact": Seconds.now() - left, "floor": self._floor(step), "plain": self._plain()}
             if WARM_UP < step <= WARM_UP + steps:  # the one after these ends with an evaluation
@@ -231,7 +231,7 @@ def fast_run(bench: Bench, paper_steps: int) -> dict[str, Any]:
     fast = fast.model_copy(update={"micro_batch": fast.batch_size * len(COUNTS)})
     samples = 0
 
-    def count(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+    def count(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal samples
         samples += len(inputs[0])
 
@@ -339,8 +339,9 @@ def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namesp
     from origcli.reports.schema import ScoreResult
     from origcli.reports.writers import ResultLog, read_report
     from origcli.runtime.progress import open_progress
-    from origcli.scoring.run import RESULTS, Request
+    from origcli.scoring.run import Request
     from origcli.scoring.run import run as score
+    from origcli.scoring.run_archive import RESULTS
 
     part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
     directory = arguments.out / f"{preset}{f'-seed-{seed}' if seed else ''}{part}"

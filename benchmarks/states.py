@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from drawing import captions_of
@@ -32,7 +33,7 @@ from origcli.settings import resolve
 PROMPT = "a photo of {S}"
 
 
-def places(tokenizer: object, prompts: Sequence[str], shapes: Sequence[str]) -> Mapping[str, Tensor]:
+def places(tokenizer: Any, prompts: Sequence[str], shapes: Sequence[str]) -> Mapping[str, Tensor]:
     """Which places each way keeps, (prompts, L) of bool."""
     ids, mask = tokenize(tokenizer, list(prompts))
     before = len(tokenizer(without_slot(PROMPT))["input_ids"]) - 1  # [CLS] and the words before the slot

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from origcli.runtime.owned import open_folder
 from origcli.scenes.captions import caption
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.geometry import half_extent, outline
@@ -83,7 +84,7 @@ def plain_loop(directory: Path, count: int, shrink: Callable[[Image.Image], Imag
             name = f"images/{index:06d}.png"
             shrink(picture).save(directory / name)
             (directory / "labels" / f"{index:06d}.txt").write_text("".join(labels))
-            text = " and ".join(item["element"] for item in items)
+            text = " and ".join(str(item["element"]) for item in items)
             metadata.write(json.dumps({"file_name": name, "text": text, "elements": items}) + "\n")
 
 
@@ -160,11 +161,13 @@ def _stages(sampler: Sampler, part: range, folder: Path) -> dict[str, float]:
     clock.append(time.process_time())
     texts = [_texts(scene) for scene in scenes]
     clock.append(time.process_time())
-    for index, data in zip(part, files, strict=True):
-        write_file(f"{folder}/{index:06d}.png", data)
+    with open_folder(folder) as handle:
+        for index, data in zip(part, files, strict=True):
+            write_file(f"{index:06d}.png", data, handle)
     clock.append(time.process_time())
-    for index, (_, labels) in zip(part, texts, strict=True):
-        write_file(f"{folder}/{index:06d}.txt", labels)
+    with open_folder(folder) as handle:
+        for index, (_, labels) in zip(part, texts, strict=True):
+            write_file(f"{index:06d}.txt", labels, handle)
     clock.append(time.process_time())
     names = (
         "scenes (elements, places, what is hidden)",

@@ -22,8 +22,8 @@ from torch import Tensor
 from origcli.generation.sampling import prompt_states
 from origcli.inversion.preparation import encode, noise_schedule
 from origcli.inversion.templates import fill
+from origcli.models.noising import add_noise, prediction_target, signal_and_noise
 from origcli.models.pipeline import DiffusionModel
-from origcli.models.unet import add_noise, prediction_target, signal_and_noise
 from origcli.runtime.context import open_runtime
 from origcli.runtime.memory import slices
 from origcli.runtime.seeding import generator

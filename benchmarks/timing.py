@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ class Seconds:
         return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
 
-def timed(work: Callable[[], object]) -> Seconds:
+def timed(work: Callable[[], Any]) -> Seconds:
     """How long a call takes."""
     began = Seconds.now()
     work()

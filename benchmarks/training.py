@@ -60,7 +60,7 @@ from origcli.training.unet import initial_unet
 from origcli.weights.registry import bundled_directory
 
 WARM_UP = 1
-Step = Callable[[], object]
+Step = Callable[[], Any]
 
 
 Times = dict[str, list[Seconds]]
@@ -273,7 +273,7 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             twin.compile()
         return Bare(twin, optimizer, own.batch_size, length).step
 
-    def bf16(step: Step, *contexts: Callable[[], AbstractContextManager[object]]) -> Step:
+    def bf16(step: Step, *contexts: Callable[[], AbstractContextManager[Any]]) -> Step:
         def run() -> None:
             with ExitStack() as stack:
                 stack.enter_context(autocast(device, torch.bfloat16))

@@ -142,7 +142,8 @@ def run(kind: str) -> None:
     """
     device = torch.device(kind, 0)
     sampling.build_sampler = lambda *arguments: Steps()
-    sampling.autocast = lambda *arguments: nullcontext()  # nothing mends a wrong dtype on the way
+    # Nothing mends a wrong dtype on the way.
+    sampling.autocast = lambda *arguments: nullcontext()  # type: ignore[attr-defined]
     kinds = (KINDS["dino_vitbase16_pretrain.pth"], KINDS["clip_vitb16_pretrain.pth.tar"])
     towers = [
         Tower(_architecture().vit_base(patch_size=16), torch.zeros(768, 512) if one.clip else None, one)

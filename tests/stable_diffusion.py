@@ -84,7 +84,13 @@ def write_narrow_pipeline(
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    unet = {**UNET, **groups, "sample_size": 8, "cross_attention_dim": 48, "attention_head_dim": 2}
+    unet: dict[str, Any] = {
+        **UNET,
+        **groups,
+        "sample_size": 8,
+        "cross_attention_dim": 48,
+        "attention_head_dim": 2,
+    }
     unet |= {"block_out_channels": narrow(UNET["block_out_channels"]), **(unet_changes or {})}
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def test_a_part_or_all_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_file, open_file])
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, read: object) -> None:
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, read: Any) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "endless").symlink_to("/dev/zero")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -34,7 +35,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, read: object) -> Non
         "nul\0": "cannot read",
     }.items():
         with pytest.raises(InputError, match=words):
-            read(tmp_path / name)  # type: ignore[operator]
+            read(tmp_path / name)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(

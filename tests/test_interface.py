@@ -78,7 +78,8 @@ def test_a_score_is_the_report_of_the_command(
         quiet=True,
     )
     assert report.schema_id == "origcli/score/1" and len(report.results) == 1
-    assert report.provenance.settings["score"]["max_tokens"] == 2
+    score_settings = report.provenance.settings["score"]
+    assert isinstance(score_settings, dict) and score_settings["max_tokens"] == 2
     assert (tmp_path / "run" / "report.html").is_file()
     assert "<table" in report._repr_html_() and picture.name in report._repr_html_()
 

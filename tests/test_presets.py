@@ -3,6 +3,7 @@
 import re
 import tomllib
 from importlib import resources
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def preset_lines(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("part", "setting", "value"), SUPPLEMENT, ids=lambda value: str(value))
-def test_the_paper_preset_has_the_supplements_number(part: str, setting: str, value: object) -> None:
+def test_the_paper_preset_has_the_supplements_number(part: str, setting: str, value: Any) -> None:
     settings, origins = resolve(presets=("paper",), environment={})
     section, field = setting.split(".")
     assert getattr(getattr(settings, section), field) == value

@@ -6,6 +6,7 @@ architecture; both have random weights and come from servers on the loopback.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, bytes]:
     return repository, archive(release, root / "release.zip").read_bytes()
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stopped:
         main([str(word) for word in words])
     captured = capsys.readouterr()
@@ -101,14 +102,14 @@ def test_fetched_once_and_scored_without_a_network(
     assert status == 4 and "origcli fetch dreamsim" in err  # the ensemble, its default metric, is not here
     assert METRIC in json.loads(out)["fetched"]
 
-    options = ("--json", "--device", "cpu")
-    status, out, err = run(capsys, "doctor", "--model", ID, "--metric", METRIC, *options)
+    on_cpu = ("--json", "--device", "cpu")
+    status, out, err = run(capsys, "doctor", "--model", ID, "--metric", METRIC, *on_cpu)
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     assert status == 0 and not err and json.loads(out)["score_ready"], err
     assert checks["clip"]["state"] == "warning" and "origcli fetch clip" in checks["clip"]["remedy"]
 
 
-def no_network(*arguments: object) -> None:
+def no_network(*arguments: Any) -> None:
     raise AssertionError("asked the network")
 
 

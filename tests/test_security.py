@@ -32,7 +32,7 @@ NO_MODULE = {
     *("subprocess", "marshal", "shelve", "dill", "joblib", "cloudpickle", "ctypes", "runpy", "pty", "code"),
 }
 # Words that a call has to have, whatever else it says.
-WITH = {
+WITH: dict[str, dict[str, str | None]] = {
     "torch.load": {"weights_only": "True"},
     "numpy.load": {"allow_pickle": "False"},
     "Image.open": {"formats": None},

@@ -72,7 +72,7 @@ def test_presets_are_layered_on_the_paper() -> None:
         ("ORIGCLI_UNET_LEARNING_RATE", "1e-4", "unet.learning_rate", 1e-4),
     ],
 )
-def test_variables(variable: str, text: str, setting: str, value: object) -> None:
+def test_variables(variable: str, text: str, setting: str, value: Any) -> None:
     settings, origins = resolve(environment={variable: text})
     section, field = setting.split(".")
     assert getattr(getattr(settings, section), field) == value
@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path, content: bytes 
 def test_settings_cannot_be_changed() -> None:
     settings, _ = resolve(environment={})
     with pytest.raises(Exception, match="frozen"):
-        settings.score.images = 3
+        settings.score.images = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

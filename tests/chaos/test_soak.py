@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,12 +28,12 @@ _WARM = 0.2  # the share of the scores after which nothing new should be loaded 
 @pytest.mark.slow
 @pytest.mark.usefixtures("pixel_metric")
 def test_many_scores_in_one_process(
-    tmp_path: Path, tiny_settings: object, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    settings = tiny_settings()  # type: ignore[operator]
+    settings = tiny_settings()
     Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "a.png")
     process, measured = psutil.Process(), []
     for number in range(SCORES):

@@ -22,7 +22,10 @@ def commands() -> "dict[Sequence[str], Any]":
     from origcli.cli.app import app
 
     found: dict[Sequence[str], Any] = {}
-    for name, command in typer.main.get_command(app).commands.items():
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
         inner = getattr(command, "commands", {})
-        found |= {(name, child): inner[child] for child in inner} or {(name,): command}
+        found |= {(name, child): inner[child] for child in inner}
+        if not inner:
+            found[(name,)] = command
     return found

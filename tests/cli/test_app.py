@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ KINDS = [kind for kind in errors.OrigError.__subclasses__() if kind is not error
 def test_errors_become_exit_statuses(
     problem: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(**words: object) -> None:
+    def fail(**words: Any) -> None:
         raise problem
 
     monkeypatch.setattr(present, "write", fail)
@@ -241,4 +242,5 @@ def test_output_is_utf8_whatever_the_locale(locale: str) -> None:
     environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = run("--help", env=environment, text=False)
     assert done.returncode == 0
-    assert "…" in done.stdout.decode("utf-8")
+    printed: Any = done.stdout  # bytes
+    assert "…" in printed.decode("utf-8")

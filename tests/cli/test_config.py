@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from origcli.settings import Settings, fields_of, resolve
 from tests.cli.command_line import origcli
 
 
-def shown(*words: str, **variables: str) -> dict[str, dict[str, object]]:
+def shown(*words: str, **variables: str) -> dict[str, dict[str, Any]]:
     done = origcli("config", "show", *words, "--format", "json", env={**os.environ, **variables})
     assert done.returncode == 0, done.stderr
     return {row["setting"]: row for row in json.loads(done.stdout)}

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -123,7 +124,7 @@ def test_what_a_gpu_would_need(run: Run) -> None:
     ],
 )
 @pytest.mark.fault(40, "doctor refuses what score refuses, in the same words")
-def test_a_kind_that_score_refuses(run: Run, bundled: Path, change: dict[str, object], words: str) -> None:
+def test_a_kind_that_score_refuses(run: Run, bundled: Path, change: dict[str, Any], words: str) -> None:
     index = bundled / "model_index.json"
     index.write_text(json.dumps({**json.loads(index.read_bytes()), **change}))
     status, out, err = run("--model", str(bundled), "--device", "cpu", "--json")

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -65,7 +66,7 @@ def test_fetch_verify_damage_mend(run: Run, mirror: Files, tmp_path: Path) -> No
 
 
 def test_all_that_is_damaged_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(name: str, **_: object) -> State:
+    def damaged(name: str, **_: Any) -> State:
         return State(name, "", "", Path(name), problem="changed")
 
     monkeypatch.setattr(fetching, "state", damaged)

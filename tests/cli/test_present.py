@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ ROWS = [
 COLUMNS = ("image", "tokens", "distance", "reason")
 
 
-def shown(form: Format, capsys: pytest.CaptureFixture[str], **options: object) -> str:
+def shown(form: Format, capsys: pytest.CaptureFixture[str], **options: Any) -> str:
     present.rows(ROWS, COLUMNS, form, **options)
     return capsys.readouterr().out
 
@@ -153,9 +154,10 @@ def test_names_steer_no_terminal_in_any_form(
 ) -> None:
     present.rows([{"image": HOSTILE}], ("image",), form)
     piped = capsys.readouterr().out
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     present.rows([{"image": HOSTILE}], ("image",), form)
-    shown = sys.stdout.getvalue()
+    shown = terminal.getvalue()
     steering = {c for c in shown.removeprefix(present.BYTE_ORDER_MARK) if not c.isprintable()} - {"\n"}
     assert not steering and "\x9b" in piped and "\u202e" in piped
     if form in (Format.json, Format.jsonl):

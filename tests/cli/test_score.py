@@ -370,7 +370,7 @@ def test_a_model_without_a_detector_has_no_elements(
                 *QUICK,
             ]
         )
-    assert int(stopped.value.code) == 4 and "--detector DIR" in capsys.readouterr().err
+    assert stopped.value.code == 4 and "--detector DIR" in capsys.readouterr().err
 
 
 @pytest.mark.fault(11, "a killed score comes to the same reports")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ SYNTH = [str(PROGRAM), "synth"]
 STOPPED = ["--count", "3000", "--resolution", "32", "--workers", "2", "--quiet"]
 
 
-def synth(*words: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+def synth(*words: Any, **environment: str) -> "subprocess.CompletedProcess[str]":
     return origcli("synth", *map(str, words), env={**os.environ, **environment})
 
 

@@ -45,7 +45,7 @@ LAYERS = [
     ([-1, 1, "Conv"], "is not [from, repeats, layer, arguments]"),
     ([-1, 64, "C2f", [4096, True]], "parameters"),
 ]
-SIZES = [
+SIZES: list[tuple[dict[str, Any], str]] = [
     ({"nc": 10**9}, "classes"),
     ({"nc": "nc"}, "classes"),
     ({"width_multiple": 1e9}, "factor"),
@@ -78,7 +78,7 @@ def test_what_is_no_yolov8_is_refused_and_named(architecture: dict[str, Any], wo
 def test_a_card_fetches_nothing(
     tiny_detector_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
+    asked: list[Any] = []
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *words, **_: asked.append(words))
     detector = Path(shutil.copytree(tiny_detector_dir, tmp_path / "detector"))
     whole = yaml.safe_load((detector / CARD).read_text())

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What `benchmarks/counting.py` measures."""
     path = tmp_path_factory.mktemp("counting") / "figures.json"
-    words = [sys.executable, ROOT / "benchmarks" / "counting.py", "--json", path]
+    words: list[str | Path] = [sys.executable, ROOT / "benchmarks" / "counting.py", "--json", path]
     subprocess.run(words, cwd=path.parent, check=True, capture_output=True, timeout=1800)
     return json.loads(path.read_text())
 

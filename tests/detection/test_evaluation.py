@@ -19,7 +19,8 @@ def placed(element: Any, x: float = 0.5, y: float = 0.5, covered: float = 0.0) -
 
 
 def found(element: Any, confidence: float = 0.95, x: float = 0.5, y: float = 0.5) -> Any:
-    return Detection(element, confidence, tuple(side * SIZE for side in whole_box(element, x, y)))
+    x0, y0, x1, y1 = (side * SIZE for side in whole_box(element, x, y))
+    return Detection(element, confidence, (x0, y0, x1, y1))
 
 
 def evaluate(*pictures: Any, threshold: float = 0.9) -> Any:

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class Widths:
     weights_hash, confidence = "", 0.5
 
     def __init__(self) -> None:
-        self.batches = []
+        self.batches: list[int] = []
 
     def detect(self, images: Any) -> Any:
         self.batches.append(len(images))
@@ -42,7 +43,9 @@ def test_each_file_gets_its_own_detections_in_order(
     detector = Widths()
     seen = list(detect_files(files, detector, batch_size, threads))
     assert [s.input for s in seen] == files
-    assert [s.detections[0].box[2] for s in seen] == [10.0 + number for number in range(7)]
+    assert [s.detections[0].box[2] for s in seen if isinstance(s, Seen)] == [
+        10.0 + number for number in range(7)
+    ]
     assert max(detector.batches) <= batch_size
 
 
@@ -72,10 +75,16 @@ def test_large_pictures_go_in_smaller_batches(tmp_path: Path) -> None:
 def test_few_files_are_read_ahead(files: list[Input], monkeypatch: pytest.MonkeyPatch) -> None:
     from origcli.detection import pictures
 
-    read = []
+    read: list[Any] = []
     original = pictures._read
-    monkeypatch.setattr(pictures, "_read", lambda entry, *rest: read.append(entry) or original(entry, *rest))
+
+    def counted(entry: Any, *rest: Any) -> Any:
+        read.append(entry)
+        return original(entry, *rest)
+
+    monkeypatch.setattr(pictures, "_read", counted)
     stream = detect_files(files, Widths(), 1, 1)
+    assert isinstance(stream, Generator)
     next(stream)
     assert len(read) <= 5
     stream.close()
@@ -100,7 +109,7 @@ def test_decoded_pictures_are_bounded_by_bytes(
     most, lock = [0], threading.Lock()
     enter = pictures._Room.enter
 
-    def entered(self, place: Any, size: Any) -> None:
+    def entered(self: Any, place: Any, size: Any) -> None:
         enter(self, place, size)
         with lock:
             most[0] = max(most[0], sum(self._held.values()))
@@ -120,6 +129,7 @@ def test_a_reader_that_stops_early_leaves_no_thread_waiting(
     monkeypatch.setattr(pictures, "_MAX_BYTES", 1)
     before = threading.active_count()
     stream = detect_files(files, Widths(), 1, 4)
+    assert isinstance(stream, Generator)
     next(stream)
     stream.close()
     assert threading.active_count() == before

@@ -163,7 +163,7 @@ def test_threads_leave_nothing_of_ultralytics_behind(tmp_path: Path) -> None:
     other = threading.Thread(target=late)
     other.start()
     with quarantine(tmp_path):
-        PIL.Image.open = lambda *words, **named: None
+        PIL.Image.open = lambda *words, **named: None  # type: ignore[assignment]
         inside.set()
         other.join(0.2)
     left.set()

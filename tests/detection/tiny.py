@@ -9,7 +9,7 @@ from origcli.detection import yolo
 from origcli.detection.card import DetectorCard, save_detector
 from origcli.scenes.elements import ALL_ELEMENTS
 
-ARCHITECTURE = {
+ARCHITECTURE: dict[str, Any] = {
     "nc": 60,
     "backbone": [
         [-1, 1, "Conv", [16, 3, 2]],
@@ -21,12 +21,17 @@ ARCHITECTURE = {
 }
 
 
+def class_bias(layer: torch.nn.Module) -> torch.Tensor:
+    assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
+    return layer.bias
+
+
 def tiny_model(seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = yolo.build(ARCHITECTURE)
         for layer in yolo.class_layers(model):
-            layer.bias.data.normal_(0, 2)  # so that some confidences are high
+            class_bias(layer).data.normal_(0, 2)  # so that some confidences are high
         for name, buffer in model.named_buffers():
             if name.endswith("running_mean"):
                 buffer.normal_(0, 0.1)

@@ -116,7 +116,7 @@ def _kind(line: str) -> list[str]:
     return [re.sub(r"\d+", "0", word) for word in line.split() if "/" not in word]
 
 
-def needing(need: str) -> Any:
+def needing(need: str) -> pytest.MarkDecorator:
     """The pages that have commands with such a need."""
     pages = [page for page in PAGES if any(block.need == need for block in blocks(page))]
     return pytest.mark.parametrize("page", pages, ids=lambda page: page.name)

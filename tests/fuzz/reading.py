@@ -68,7 +68,7 @@ def watched() -> Iterator[None]:
     assert not _seen, _seen
 
 
-def survives(read: Callable[[], object]) -> None:
+def survives(read: Callable[[], Any]) -> None:
     """Reads, and takes an error of ours for an answer."""
     with watched(), suppress(OrigError):
         read()

@@ -25,7 +25,7 @@ WORDS = [
 ]
 TEXTS = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(WORDS), max_size=5).map("".join))
 
-READERS: dict[str, Callable[[str], object]] = {
+READERS: dict[str, Callable[[str], Any]] = {
     "gate": parse_gate,
     "counts": parse_counts,
     "shard": lambda text: take_shard([], text),

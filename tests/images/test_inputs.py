@@ -113,7 +113,7 @@ def test_links_out_of_a_directory_are_skipped_unless_asked(tmp_path: Path) -> No
     touch(tmp_path, "outside.png", "root/in.png")
     (tmp_path / "root/out.png").symlink_to(tmp_path / "outside.png")
     (tmp_path / "root/alias.png").symlink_to(tmp_path / "root/in.png")
-    said = []
+    said: list[str] = []
     assert found(tmp_path / "root", say=said.append) == [("alias.png", ""), ("in.png", "")]
     assert len(said) == 1 and "1 links" in said[0]
     assert len(found(tmp_path / "root", follow_links=True)) == 3
@@ -126,7 +126,7 @@ def test_a_data_set_s_pictures_are_its_own(tmp_path: Path, name: str) -> None:
     (tmp_path / "set/link.png").symlink_to(tmp_path / "outside.png")
     rows = [{"file_name": "in.png"}, {"file_name": name.format(root=tmp_path)}]
     (tmp_path / "set/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    said = []
+    said: list[str] = []
     assert found(tmp_path / "set", say=said.append) == [("in.png", "")] and "1 links" in said[0]
     assert len(found(tmp_path / "set", follow_links=True)) == 2
 
@@ -140,7 +140,7 @@ def test_file_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
 
 def test_the_same_picture_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, "1.png")
-    said = []
+    said: list[str] = []
     assert found(tmp_path / "1.png", tmp_path, say=said.append) == [("1.png", "")]
     assert "1 pictures named twice" in said[0]
 
@@ -174,7 +174,7 @@ def test_links_that_lead_upwards_or_in_circles(tmp_path: Path) -> None:
     (tmp_path / "root/b/a").symlink_to(tmp_path / "root/a")
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "root")
     (tmp_path / "root/c").symlink_to(tmp_path / "elsewhere")
-    said = []
+    said: list[str] = []
     names = [name for name, _ in found(tmp_path / "root", follow_links=True, say=said.append)]
     assert sorted(names) == ["1.png", "2.png", "3.png"] and "searched once" in said[0]
     said.clear()
@@ -194,7 +194,7 @@ def test_a_signal_ends_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_folder_says_what_it_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a.jfif", "b.JPE", "c.heic", "d.HEIF", "e.jxl", "notes.txt", "no-suffix", ".hidden.heic")
-    said = []
+    said: list[str] = []
     assert [name for name, _ in found(tmp_path, say=said.append)] == ["a.jfif", "b.JPE"]
     assert said == [
         f"{tmp_path}: left out, formats not supported: 2 HEIC, 1 JPEG XL (convert them to PNG or JPEG)",

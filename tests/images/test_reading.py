@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from origcli.errors import ExitCode, InputError
-from origcli.images.reading import FORMATS, fit, read_image, to_srgb
+from origcli.images.formats import FORMATS
+from origcli.images.reading import fit, read_image, to_srgb
 from origcli.runtime.paths import path_of, path_text
 from origcli.runtime.provenance import hash_file
 
@@ -28,7 +30,7 @@ def picture(width: int = 40, height: int = 24) -> Image.Image:
     return Image.fromarray(values)
 
 
-def saved(path: Path, image: Image.Image, **options: object) -> Path:
+def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
 
@@ -162,7 +164,7 @@ def transparent() -> Image.Image:
     ],
 )  # fmt: skip
 def test_transparency_lies_on_white(
-    tmp_path: Path, name: str, image: Image.Image, options: dict[str, object]
+    tmp_path: Path, name: str, image: Image.Image, options: dict[str, Any]
 ) -> None:
     read, facts = read_image(saved(tmp_path / name, image, **options), 8)
     assert pixel(read, 1, 4) == RED and pixel(read, 6, 4) == WHITE
@@ -208,7 +210,7 @@ def test_32_bit_pixels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
 def test_the_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
     path = tmp_path / f"a.{suffix}"
-    options = {"lossless": True} if suffix == "webp" else {}
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     read, facts = read_image(path, 8)
     assert pixel(read, 4, 4) == RED and "first frame" in facts["conversions"]

@@ -1,6 +1,7 @@
 """Tiny models, pictures and settings for the tests of inversion."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(array.astype(np.uint8)) for array in levels]
 
 
-def invert_settings(**changes: object) -> InvertSettings:
+def invert_settings(**changes: Any) -> InvertSettings:
     """A few steps without early stopping."""
     values = {
         "batch_size": 4,

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
 
     class Trap:
-        def __reduce__(self) -> object:
+        def __reduce__(self) -> Any:
             return Path.touch, (marker,)
 
     for name in ("embeds.bin", "embeds.pt", "embeds.safetensors"):

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
 from origcli.inversion import optimisation
+from origcli.inversion.denoising import lane_losses
 from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.models.checkpoints import checkpoints
@@ -104,7 +105,7 @@ def test_a_lane_that_is_to_stop_cools_down_first(
     def stop(course: list[float], *rule: float) -> str | None:
         return "floor" if len(course) == 3 else None  # evaluations at 0, 2 and 4
 
-    def course(**changes: object) -> Inversion:
+    def course(**changes: Any) -> Inversion:
         settings = invert_settings(**{"early_stop": True, **changes})
         return invert(bert, pictures[:1], ["a"], [2], settings, Runtime())[0]
 
@@ -216,11 +217,11 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
     monkeypatch: pytest.MonkeyPatch,
     bad: float,
 ) -> None:
-    plain, calls = optimisation.lane_losses, 0
+    plain, calls = lane_losses, 0
 
-    def poisoned(*args: object) -> Tensor:
+    def poisoned(*args: Any) -> Tensor:
         nonlocal calls
-        losses = plain(*args)  # type: ignore[arg-type]
+        losses = plain(*args)
         calls += args[-1] is True
         if calls == 3 and args[-1]:
             losses[1] = bad
@@ -241,7 +242,7 @@ def test_a_learning_rate_that_explodes_is_noticed(bert: DiffusionModel, pictures
 def test_what_cannot_be_learned_is_refused_before_any_step(
     bert: DiffusionModel, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*args: object) -> None:
+    def never(*args: Any) -> None:
         raise AssertionError("a step was made")
 
     monkeypatch.setattr(optimisation, "lane_losses", never)
@@ -291,10 +292,11 @@ class Oom:
     """A UNet that has room for some samples and no more."""
 
     def __init__(self, unet: torch.nn.Module, room: int) -> None:
-        self.room, self.sizes = room, []
+        self.room = room
+        self.sizes: list[int] = []
         self.handle = unet.register_forward_pre_hook(self.check)
 
-    def check(self, module: object, inputs: tuple[Tensor, ...]) -> None:
+    def check(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
         if len(inputs[0]) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.sizes.append(len(inputs[0]))

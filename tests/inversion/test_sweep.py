@@ -19,6 +19,7 @@ from origcli.inversion.embeddings import load_embeddings, save_embeddings
 from origcli.inversion.optimisation import Inversion
 from origcli.reports.schema import InvertReport
 from origcli.reports.writers import read_report
+from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.run_directory import RunDirectory
 from origcli.settings import DrawSettings, ScoreSettings, Settings, resolve
@@ -41,7 +42,7 @@ def inputs(tmp_path: Path) -> list[Input]:
     return [Input(tmp_path / f"p{i}.png", f"p{i}") for i in range(3)]
 
 
-def settings_for(model: Path, together: int = 1, **invert: object) -> Settings:
+def settings_for(model: Path, together: int = 1, **invert: Any) -> Settings:
     base = resolve(environment={})[0]
     score: ScoreSettings = base.score.model_copy(update={"model": str(model), "together": together})
     draw: DrawSettings = base.draw.model_copy(update={"steps": 1})
@@ -51,7 +52,7 @@ def settings_for(model: Path, together: int = 1, **invert: object) -> Settings:
 
 
 def run(
-    directory: Path, inputs: Sequence[Input], settings: Settings, seen: list[object] | None = None
+    directory: Path, inputs: Sequence[Input], settings: Settings, seen: list[Any] | None = None
 ) -> InvertReport:
     heard = [] if seen is None else seen
     with RunDirectory(directory) as owned:
@@ -64,7 +65,7 @@ def run(
 def test_one_bad_picture_costs_the_others_nothing(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input], together: int
 ) -> None:
-    seen: list[object] = []
+    seen: list[Any] = []
     settings = settings_for(tiny_bert_pipeline_dir, together, preview_every=4)
     report = run(tmp_path / "run", inputs, settings, seen)
     assert report.status == "partial" and [failure.code for failure in report.errors] == ["input"]
@@ -124,11 +125,11 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
             raise Interrupted(15)
 
     with monkeypatch.context() as patch:
-        patch.setattr(optimisation.interrupts, "check", check)
+        patch.setattr(interrupts, "check", check)
         with pytest.raises(Interrupted):
             run(tmp_path / "broken", inputs, settings)
     assert not (tmp_path / "broken" / "report.json").exists()
-    seen: list[object] = []
+    seen: list[Any] = []
     run(tmp_path / "broken", inputs, settings, seen)
     assert len(seen) == 2
     for name in (
@@ -154,7 +155,7 @@ def test_a_group_that_is_broken_off_is_learned_as_a_group(
     run(tmp_path / "whole", inputs, settings)
     broken, plain_write, plain_remove = tmp_path / "broken", sweep._write, shutil.rmtree
 
-    def write(picture: sweep.Picture, *rest: Any) -> object:
+    def write(picture: sweep.Picture, *rest: Any) -> Any:
         if picture.source.name == "p1":
             raise Killed
         return plain_write(picture, *rest)
@@ -212,7 +213,7 @@ def test_another_precision_model_or_start_is_refused(
 def test_a_refused_run_leaves_nothing_in_the_way(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input]
 ) -> None:
-    def attempt(counts: list[int], **changes: object) -> InvertReport:
+    def attempt(counts: list[int], **changes: Any) -> InvertReport:
         settings = settings_for(tiny_bert_pipeline_dir, **changes)
         with open_runtime(settings.runtime, tmp_path / "run", existing="refuse") as runtime:
             return sweep.run(inputs[:1], counts, settings, runtime)
@@ -230,12 +231,12 @@ def test_a_refused_run_leaves_nothing_in_the_way(
 def test_a_picture_that_breaks_down_is_told_and_the_others_are_learned(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = sweep.invert
+    plain = optimisation.invert
 
-    def poisoned(model: object, images: object, names: list[str], *rest: object, **more: object) -> object:
+    def poisoned(model: Any, images: Any, names: list[str], *rest: Any, **more: Any) -> Any:
         if "p0" in names:
             raise NonFiniteError("p0 m=1: the loss became nan at step 3")
-        return plain(model, images, names, *rest, **more)  # type: ignore[arg-type]
+        return plain(model, images, names, *rest, **more)
 
     monkeypatch.setattr(sweep, "invert", poisoned)
     two = [inputs[0], inputs[2]]

@@ -1,5 +1,7 @@
 """Noising and prediction targets, against diffusers' schedulers and each other."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
@@ -20,7 +22,7 @@ from origcli.models.unet import build_scheduler
 from origcli.settings import resolve
 
 
-def _scheduler(prediction: str) -> object:
+def _scheduler(prediction: str) -> Any:
     return build_scheduler(resolve({"unet": {"prediction": prediction}}, environment={})[0].unet)
 
 

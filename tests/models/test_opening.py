@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
@@ -113,7 +114,7 @@ def test_what_looks_like_a_path_is_no_hub_id(
     ],
 )
 def test_other_kinds_are_refused_before_they_are_fetched(
-    false_hub: Hub, change: dict[str, object], asked: set[str]
+    false_hub: Hub, change: dict[str, Any], asked: set[str]
 ) -> None:
     files = false_hub.repositories["models/mine"].files
     files["model_index.json"] = json.dumps({**json.loads(files["model_index.json"]), **change}).encode()

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,7 +124,7 @@ def test_stable_diffusion_2_draws_as_diffusers_does(tmp_path: Path) -> None:
     ],
 )
 def test_models_of_other_kinds_are_refused(
-    tmp_path: Path, changes: dict[str, object], flow: bool, words: str
+    tmp_path: Path, changes: dict[str, Any], flow: bool, words: str
 ) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler() if flow else None
     write_narrow_pipeline(tmp_path / "other", unet_changes=changes, scheduler=scheduler)

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -36,7 +37,7 @@ COLOURS = ("#d62728", "#2ca02c", "#1f3fd6")
 THRESHOLD = Threshold(value=0.42, source="registry", how="90th percentile of distances to the own caption")
 
 
-def provenance(**changes: object) -> Provenance:
+def provenance(**changes: Any) -> Provenance:
     values = {
         "command": "score",
         "versions": {"origcli": "0.1.0", "torch": "2.14.1", "diffusers": "0.42.1"},
@@ -233,7 +234,7 @@ def group_summary(name: str, results: tuple[ScoreResult, ...]) -> GroupSummary:
 
 
 def many(
-    directory: Path | None, count: int, *, pictured: int = 24, **options: object
+    directory: Path | None, count: int, *, pictured: int = 24, **options: Any
 ) -> tuple[ScoreResult, ...]:
     """Results of several kinds, in three groups; from `pictured` on with the pictures of earlier ones."""
     made: list[ScoreResult] = []

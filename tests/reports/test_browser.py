@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,10 +60,10 @@ class Browser:
         self.driver.get("about:blank")
         self.driver.get(path.as_uri() + address)
 
-    def command(self, name: str, **values: object) -> dict[str, str]:
+    def command(self, name: str, **values: Any) -> dict[str, str]:
         return self.driver.execute_cdp_cmd(name, values)
 
-    def run(self, script: str) -> object:
+    def run(self, script: str) -> Any:
         return self.driver.execute_script(f"return {script}")
 
     def press(self, key: str) -> None:
@@ -78,7 +79,7 @@ class Browser:
         assert isinstance(rows, list)
         return rows
 
-    def find(self, selector: str) -> object:
+    def find(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)
 
     def complaints(self) -> list[str]:

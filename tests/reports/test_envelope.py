@@ -4,6 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,7 +50,7 @@ def test_nan_says_what_it_was() -> None:
         {"value": 1.0, "extra": 1},
     ],
 )
-def test_half_an_estimate_is_refused(fields: dict[str, object]) -> None:
+def test_half_an_estimate_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Estimate.model_validate(fields)
 

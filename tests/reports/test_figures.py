@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -47,7 +48,7 @@ def matrix() -> ConfusionMatrix:
     return ConfusionMatrix(classes=("a", "b", "background"), counts=((3, 1, 0), (0, 0, 0), (1, 0, 1)))
 
 
-def test_the_curve_is_the_result_s(drawn: list[Figure]) -> None:
+def test_the_curve_is_the_result_s(drawn: list[Any]) -> None:
     result = samples.result(None)
     figures.distance_curve(result, "elements")
     axes = drawn[0].axes[0]
@@ -55,11 +56,13 @@ def test_the_curve_is_the_result_s(drawn: list[Figure]) -> None:
     assert heights == [[p.distance.value for p in result.curve], [result.distance_0.value]]
     (bars,) = axes.containers[0].lines[2]
     ends = [segment[:, 1] for segment in bars.get_segments()]
-    np.testing.assert_allclose(ends, [(p.distance.low, p.distance.high) for p in result.curve])
+    np.testing.assert_allclose(
+        ends, np.array([(p.distance.low, p.distance.high) for p in result.curve], float)
+    )
     assert {text.get_text() for text in axes.texts} == {"ceiling", "threshold", "floor"}
 
 
-def test_groups_have_a_line_each_and_domains_a_panel_each(drawn: list[Figure]) -> None:
+def test_groups_have_a_line_each_and_domains_a_panel_each(drawn: list[Any]) -> None:
     report = samples.report(*samples.many(None, 6, drawings=2), grouped=True)
     assert report.summary is not None
     figures.group_curves(report.summary.groups, "elements")
@@ -75,7 +78,7 @@ def test_groups_have_a_line_each_and_domains_a_panel_each(drawn: list[Figure]) -
     assert len({axes.get_ylim() for axes in shown}) == 1
 
 
-def test_frequency_stands_against_the_number_of_elements_with_chance(drawn: list[Figure]) -> None:
+def test_frequency_stands_against_the_number_of_elements_with_chance(drawn: list[Any]) -> None:
     figures.frequency_curves(summary())
     empty, prompted = drawn[0].axes  # each with a scale of its own
     assert [axes.get_title(loc="left") for axes in (empty, prompted)] == [
@@ -90,7 +93,7 @@ def test_frequency_stands_against_the_number_of_elements_with_chance(drawn: list
     assert empty.containers[0].lines[0].get_ydata().tolist() == pytest.approx([0.004, 0.03, 0.06])
 
 
-def test_chance_of_the_lift_is_one(drawn: list[Figure]) -> None:
+def test_chance_of_the_lift_is_one(drawn: list[Any]) -> None:
     figures.frequency_curves(summary(), "lift")
     for axes in drawn[0].axes:
         (chance,) = (line for line in axes.lines if line.get_label() == "chance")
@@ -106,13 +109,13 @@ def test_a_quantity_that_was_never_measured_leaves_an_empty_figure(drawn: list[F
         assert axes.get_xticks().tolist() == [4, 30, 60], "the levels are named all the same"
 
 
-def test_rows_of_the_confusion_matrix_are_shares(drawn: list[Figure]) -> None:
+def test_rows_of_the_confusion_matrix_are_shares(drawn: list[Any]) -> None:
     figures.confusion(matrix())
     shares = np.ma.filled(drawn[0].axes[0].images[0].get_array(), np.nan)
     np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [np.nan] * 3, [0.5, 0, 0.5]])
 
 
-def test_loss_curves_take_rows_with_gaps(drawn: list[Figure]) -> None:
+def test_loss_curves_take_rows_with_gaps(drawn: list[Any]) -> None:
     figures.loss_curves([{"step": 0, "loss": 1.0}, {"step": 10, "loss": 0.5, "held_out": 0.6}], log=True)
     axes = drawn[0].axes[0]
     assert {line.get_label(): line.get_xydata().tolist() for line in axes.lines} == {
@@ -123,7 +126,7 @@ def test_loss_curves_take_rows_with_gaps(drawn: list[Figure]) -> None:
 
 
 def test_the_print_figure_shows_the_query_each_token_count_and_the_edit(
-    tmp_path: Path, drawn: list[Figure]
+    tmp_path: Path, drawn: list[Any]
 ) -> None:
     result = samples.result(tmp_path, tokens=3, drawings=3)
     assert result.in_distribution is not None
@@ -158,7 +161,7 @@ def test_equal_figures_are_equal_bytes_without_a_date(form: figures.Form) -> Non
 
 
 @pytest.mark.parametrize("name", ["$x_{", "$x_{$", "<script>", "a\\b", "caf\u00e9"])
-def test_names_are_no_mathematics(name: str, drawn: list[Figure]) -> None:
+def test_names_are_no_mathematics(name: str, drawn: list[Any]) -> None:
     figures.picture_grid([name], [name], {(0, 0): samples.picture(0)}, note=name)
     figure = drawn[0]
     figure.savefig(io.BytesIO(), format="svg")  # laid out as it would be for print: mathematics fails here

@@ -8,6 +8,7 @@ import pytest
 
 from origcli.reports import gallery
 from origcli.reports.schema import Estimate, ModelFacts, ScoreReport, Threshold, Trend
+from origcli.reports.verdict import LIMITS
 from tests.reports import samples
 from tests.reports.pages import Page
 from tests.reports.test_figures import summary
@@ -44,7 +45,7 @@ def test_a_page_shows_the_whole_measurement(scored: tuple[Path, ScoreReport]) ->
         assert f"{point.distance.value:.3f}" in page.text
     for fact in (result.image.sha256, "ab" * 32, "torch 2.14.1", "guidance 3", "score.prompt", "EXIF turn 6"):
         assert fact in page.text
-    for limit in gallery.LIMITS:
+    for limit in LIMITS:
         assert limit in page.text
 
 

@@ -1,5 +1,6 @@
 """The pages of the studies: what was found, in words and tables; made again from report.json alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,11 @@ def fixed_location(directory: Path) -> studies.FixedLocationReport:
     )  # fmt: skip
 
 
-STUDIES = {"rarity": rarity, "popularity": popularity, "fixed-location": fixed_location}
+STUDIES: dict[str, Callable[[Path], Report[Any]]] = {
+    "rarity": rarity,
+    "popularity": popularity,
+    "fixed-location": fixed_location,
+}
 
 
 def page_of(directory: Path) -> Page:

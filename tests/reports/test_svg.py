@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def test_labels_keep_their_distance(positions: list[float]) -> None:
     assert [moved[i] for i in by_place] == ordered
 
 
-def _chart(name: str = "a", **options: object) -> ET.Element:
+def _chart(name: str = "a", **options: Any) -> ET.Element:
     lines = [
         Line(name, (Mark(1, 0.5, 0.4, 0.6, (0.45, 0.55)), Mark(2, 0.3, 0.2, 0.4))),
         Line("b", (Mark(1, 0.7), Mark(2, 0.6))),

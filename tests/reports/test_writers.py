@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -85,7 +86,7 @@ def test_no_cell_starts_as_a_formula(text: str) -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False,
        allow_infinity=False), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
-def test_the_layout_of_json_changes_no_value(value: object) -> None:
+def test_the_layout_of_json_changes_no_value(value: Any) -> None:
     assert json.loads(writers.json_text(value)) == value
 
 
@@ -120,7 +121,7 @@ def test_a_failed_write_keeps_the_old_report(tmp_path: Path) -> None:
     writers.write_report(tmp_path, report)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def broken() -> object:
+    def broken() -> Any:
         yield report.results[0]
         raise InputError("the stream broke")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Sets what torch says of the machine."""
 
     def say(cuda: int = 0, mps: bool = False, bf16: tuple[int, ...] = ()) -> None:
@@ -43,7 +44,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
             def __enter__(self) -> None:
                 current.append(self.index)
 
-            def __exit__(self, *words: object) -> None:
+            def __exit__(self, *words: Any) -> None:
                 current.pop()
 
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
@@ -68,13 +69,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         (0, True, "mps", MPS),
     ],
 )
-def test_devices(machine: Iterator[object], cuda: int, mps: bool, name: str, expected: torch.device) -> None:
+def test_devices(machine: Iterator[Any], cuda: int, mps: bool, name: str, expected: torch.device) -> None:
     next(machine)(cuda=cuda, mps=mps)
     assert select_device(name) == expected
 
 
 def test_each_process_of_a_launch_has_a_card_of_its_own(
-    machine: Iterator[object], monkeypatch: pytest.MonkeyPatch
+    machine: Iterator[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     next(machine)(cuda=2)
     address = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
@@ -90,7 +91,7 @@ def test_each_process_of_a_launch_has_a_card_of_its_own(
 
 
 @pytest.mark.parametrize(("cuda", "name"), [(0, "cuda"), (0, "cuda:1"), (2, "cuda:2"), (0, "mps")])
-def test_a_device_that_is_not_there(machine: Iterator[object], cuda: int, name: str) -> None:
+def test_a_device_that_is_not_there(machine: Iterator[Any], cuda: int, name: str) -> None:
     next(machine)(cuda=cuda)
     with pytest.raises(DeviceError, match=name) as caught:
         select_device(name)
@@ -104,7 +105,7 @@ def test_a_device_that_is_no_device(name: str) -> None:
     assert "cuda:N" in caught.value.hint
 
 
-def test_dtypes(machine: Iterator[object]) -> None:
+def test_dtypes(machine: Iterator[Any]) -> None:
     next(machine)(cuda=2, bf16=(1,))
     assert select_dtype(torch.device("cuda", 0)) == torch.float16, "the first card has no bf16"
     assert select_dtype(torch.device("cuda", 1)) == torch.bfloat16, "the second has"
@@ -114,9 +115,9 @@ def test_dtypes(machine: Iterator[object]) -> None:
 
 
 def test_the_precision_of_a_launch_is_taken_where_none_is_asked_for(
-    machine: Iterator[object], monkeypatch: pytest.MonkeyPatch
+    machine: Iterator[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    next(machine)(cuda=1, bf16=(0,))  # type: ignore[operator]
+    next(machine)(cuda=1, bf16=(0,))
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert select_dtype(CPU) == torch.bfloat16 and select_dtype(CPU, "fp32") == torch.float32
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
@@ -173,7 +174,7 @@ def test_memory_formats() -> None:
     assert memory_format(MPS) == torch.contiguous_format
 
 
-def switches() -> tuple[object, ...]:
+def switches() -> tuple[Any, ...]:
     return (
         torch.get_num_threads(),
         torch.get_float32_matmul_precision(),

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_an_inner_context_loses_no_signal() -> None:
 
 def test_outside_the_main_thread_it_does_nothing() -> None:
     before = signal.getsignal(signal.SIGINT)
-    inside: list[object] = []
+    inside: list[Any] = []
 
     def work() -> None:
         with interrupts.handled():

@@ -5,6 +5,7 @@ import socket
 import threading
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_everything_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
 
-    def state() -> tuple[object, ...]:
+    def state() -> tuple[Any, ...]:
         functions = (urllib.request.OpenerDirector.open, socket.getaddrinfo)
         return (constants.HF_HUB_OFFLINE, *functions, dict(os.environ))
 

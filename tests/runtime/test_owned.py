@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from origcli.runtime.atomic import (
     write_unsynced,
 )
 from origcli.runtime.owned import WRITTEN_NAME, owned
-from origcli.runtime.run_directory import RunDirectory
+from origcli.runtime.run_directory import Existing, RunDirectory
 
 
 def tree(directory: Path) -> set[str]:
@@ -72,7 +73,8 @@ def test_no_write_below_an_owned_directory_follows_a_link(tmp_path: Path) -> Non
 
 def test_a_link_that_appears_between_two_writes_is_replaced_too(tmp_path: Path) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    out.mkdir(), elsewhere.mkdir()
+    out.mkdir()
+    elsewhere.mkdir()
     with owned(out):
         folder = make_directory(out / "pages")
         shutil.rmtree(folder)
@@ -179,7 +181,7 @@ def test_what_others_put_into_a_run_stays(tmp_path: Path) -> None:
 @pytest.mark.fault(61, "a directory of others is refused, whatever it holds, and not touched")
 @pytest.mark.parametrize("existing", ["use", "refuse", "replace"])
 @pytest.mark.parametrize("content", [b"{}", b"[1]", b"no JSON", b'{"state": "finished", "seconds": 1}'])
-def test_a_run_is_known_by_what_its_record_says(tmp_path: Path, existing: str, content: bytes) -> None:
+def test_a_run_is_known_by_what_its_record_says(tmp_path: Path, existing: Existing, content: bytes) -> None:
     (tmp_path / "run.json").write_bytes(content)
     (tmp_path / "thesis.tex").write_text("theirs")
     (tmp_path / ".lock").write_text("theirs")
@@ -319,7 +321,7 @@ def test_a_directory_that_cannot_be_renamed_is_replaced(
     (tmp_path / "model" / "old").touch()
     real = os.rename
 
-    def rename(source, target, **options):
+    def rename(source: Any, target: Any, **options: Any) -> None:
         if source == "model":
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         real(source, target, **options)

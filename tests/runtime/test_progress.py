@@ -4,6 +4,7 @@ import errno
 import io
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,7 +64,7 @@ import tqdm.auto
 
 def test_plain_lines_come_at_intervals_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     log = io.StringIO()
     with PlainProgress(log).task("inverting", total=100, start=40) as task:
         for step in range(60):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def test_a_hash_of_files_sees_names_and_bytes_and_no_order(tmp_path: Path) -> No
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_a_hash_of_a_value_does_not_see_the_order_of_keys(value: dict[str, object]) -> None:
+def test_a_hash_of_a_value_does_not_see_the_order_of_keys(value: dict[str, Any]) -> None:
     assert hash_value(value) == hash_value(dict(reversed(value.items())))
 
 

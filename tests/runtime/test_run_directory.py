@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from origcli.runtime.cache import cache_directory
 from origcli.runtime.run_directory import RunDirectory
 
 
-def python(code: str, *words: str, **options: object) -> "subprocess.CompletedProcess[str]":
+def python(code: str, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Runs code in a fresh interpreter."""
     return subprocess.run(
         [sys.executable, "-c", code, *words],

@@ -1,5 +1,7 @@
 """Captions name every element once, in a defined order."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,9 +27,9 @@ def test_a_caption_is_read_back(elements: list[Element]) -> None:
 
 
 @given(lists, st.randoms(use_true_random=False))
-def test_a_fixed_caption_does_not_depend_on_the_order(elements: list[Element], random: object) -> None:
+def test_a_fixed_caption_does_not_depend_on_the_order(elements: list[Element], random: Any) -> None:
     mixed = list(elements)
-    random.shuffle(mixed)  # type: ignore[attr-defined]
+    random.shuffle(mixed)
     assert caption(mixed) == caption(elements)
 
 
@@ -39,8 +41,8 @@ def test_equal_elements_are_named_each(elements: list[Element]) -> None:
 
 
 @given(lists, st.randoms(use_true_random=False))
-def test_shuffling_keeps_the_multiset(elements: list[Element], random: object) -> None:
-    order = shuffled(tuple(elements), random.randrange)  # type: ignore[attr-defined]
+def test_shuffling_keeps_the_multiset(elements: list[Element], random: Any) -> None:
+    order = shuffled(tuple(elements), random.randrange)
     assert sorted(order) == sorted(elements)
 
 

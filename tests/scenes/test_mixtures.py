@@ -50,7 +50,7 @@ def originality() -> list[Scene]:
         {"mixture": "originality", "category": "rest"},
     ],
 )
-def test_frequencies_are_those_of_the_mixture(changes: dict[str, object]) -> None:
+def test_frequencies_are_those_of_the_mixture(changes: dict[str, Any]) -> None:
     chosen = recipe(seed=1, **changes)
     counts = tally_of(scenes_of(chosen))
     tested = [chi_square(counts, law) for law in laws(chosen)]
@@ -221,9 +221,9 @@ def test_fixed_places_of_all_elements_are_their_own_and_pairs_are_apart() -> Non
     elements = every.of_shape("circle") + every.of_shape("square")
     assert len({fixed_place(element) for element in elements}) == len(elements)
     for circle, square in product(every.of_shape("circle"), every.of_shape("square")):
-        boxes = [whole_box(element, *fixed_place(element)) for element in (circle, square)]
-        assert not boxes_meet(*boxes)
-        assert all(0 <= side <= 1 for box in boxes for side in box)
+        first, second = (whole_box(element, *fixed_place(element)) for element in (circle, square))
+        assert not boxes_meet(first, second)
+        assert all(0 <= side <= 1 for box in (first, second) for side in box)
 
 
 def test_elements_may_be_kept_apart() -> None:
@@ -273,6 +273,6 @@ def test_pairs_need_room_for_two_however_many_the_mixture_has() -> None:
         ({"colors": ("pink",)}, "pink"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(changes: dict[str, object], named: str) -> None:
+def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         recipe(**changes)

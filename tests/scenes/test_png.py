@@ -3,6 +3,7 @@
 import struct
 import zlib
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.scenes.test_rendering import scene
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)))
 
 
-def pillow_bytes(pixels: np.ndarray, **options: object) -> bytes:
+def pillow_bytes(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", **options)
     return buffer.getvalue()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_dataset(recipe(count=COUNT, max_elements=6), tmp_path_factory.mktemp("readers") / "set")
 
 
-def run_python(code: str, *arguments: object, **environment: str) -> str:
+def run_python(code: str, *arguments: Any, **environment: str) -> str:
     """What a fresh Python says, without a network."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],

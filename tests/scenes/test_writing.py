@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_the_hash_is_that_of_what_is_made() -> None:
     assert len(hashes) == 4
 
 
-def stop_in_second_unit(made: Recipe, directory: Path, unit: Unit, check: object) -> int:
+def stop_in_second_unit(made: Recipe, directory: Path, unit: Unit, check: Any) -> int:
     if unit.number == 1:
         interrupts._received.append(signal.SIGINT)
     return writing.make_unit(made, directory, unit, interrupts.check)
@@ -240,10 +241,10 @@ def test_a_stranger_s_directory_is_left_alone(tmp_path: Path) -> None:
         (lambda path: (path / "metadata.jsonl").write_text("\n" * 70), "metadata.jsonl"),
     ],
 )
-def test_a_damaged_set_is_named(small: Path, tmp_path: Path, damage: object, named: str) -> None:
+def test_a_damaged_set_is_named(small: Path, tmp_path: Path, damage: Any, named: str) -> None:
     path = tmp_path / "set"
     shutil.copytree(small, path)
-    damage(path)  # type: ignore[operator]
+    damage(path)
     with pytest.raises(InputError, match=named):
         _ = read_dataset(path).records
 
@@ -316,7 +317,7 @@ def test_a_set_whose_folder_is_a_link_to_another_disk_is_refused_and_a_linked_se
         read_dataset(tmp_path / "copy").image(0)
 
 
-def die(number: int, check: object) -> int:
+def die(number: int, check: Any) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
 
@@ -327,9 +328,9 @@ def test_a_killed_worker_is_told() -> None:
         list(run_units(die, [(1,), (2,)], 2))
 
 
-def count_until_stopped(path: str, check: object) -> int:
+def count_until_stopped(path: str, check: Any) -> int:
     for _ in range(600):
-        check()  # type: ignore[operator]
+        check()
         Path(path).write_text("at work")
         time.sleep(0.05)
     return 1
@@ -413,7 +414,7 @@ def test_facts_are_strict_json(small: Path) -> None:
     assert facts["elements"][0] == "big red full circle" and len(facts["elements"]) == 60
 
 
-def stop_the_group(number: int, check: object) -> int:
+def stop_the_group(number: int, check: Any) -> int:
     """What `timeout` and a batch system do: the signal goes to all processes of the group."""
     if number == 1:  # once: the second signal would stop the parent without a word
         os.kill(os.getppid(), signal.SIGTERM)

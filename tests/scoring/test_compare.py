@@ -171,7 +171,7 @@ def test_a_constant_shift_has_an_interval_of_no_width(level: float, shift: float
     for point in points:
         one = point.difference
         assert one.low is not None and one.high is not None
-        np.testing.assert_allclose([one.value, one.low, one.high], shift, atol=1e-9)
+        np.testing.assert_allclose(np.array([one.value, one.low, one.high], float), shift, atol=1e-9)
 
 
 def test_signs_flip_exactly_for_few_pairs() -> None:

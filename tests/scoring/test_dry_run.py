@@ -22,7 +22,7 @@ def no_passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A module that is called with data fails: those on tensors without data only count."""
     call = torch.nn.Module.__call__
 
-    def checked(module: torch.nn.Module, *words: object, **named: object) -> object:
+    def checked(module: torch.nn.Module, *words: Any, **named: Any) -> Any:
         given = [value for value in (*words, *named.values()) if isinstance(value, torch.Tensor)]
         fake = torch._subclasses.FakeTensor
         assert all(value.is_meta or isinstance(value, fake) for value in given), type(module)

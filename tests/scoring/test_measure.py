@@ -26,7 +26,7 @@ def test_curve_lies_within_the_distances_of_each_token_count(distances: Any) -> 
 
 
 @given(DISTANCES)
-def test_replicates_are_centered_on_the_curve(distances):
+def test_replicates_are_centered_on_the_curve(distances: Any) -> None:
     replicates = measure.resampled_curves(distances, 400, random())
     assert replicates.shape == (400, distances.shape[1])
     assert np.all(replicates >= distances.min(axis=(0, 2)) - 1e-12)
@@ -149,6 +149,11 @@ def test_psnr() -> None:
 
 
 def test_pairs_are_all_pairs() -> None:
-    seen = []
-    measure.mean_over_pairs(range(4), lambda a, b: seen.append((a, b)) or 0.0)
+    seen: list[tuple[int, int]] = []
+
+    def between(a: int, b: int) -> float:
+        seen.append((a, b))
+        return 0.0
+
+    measure.mean_over_pairs(range(4), between)
     assert seen == list(itertools.combinations(range(4), 2))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from origcli.images.inputs import find_inputs
+from origcli.reports.schema import ScoreResult
 from origcli.reports.writers import read_report
 from origcli.runtime.context import open_runtime
 from origcli.scoring import on_cluster as spread
@@ -21,7 +22,7 @@ from origcli.scoring.run import Request
 from origcli.settings import Settings, resolve
 from origcli.weights.registry import bundled_directory
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "runtime": {"device": "cpu", "threads": 1},
     "invert": {"steps": 2, "batch_size": 2, "evaluate_samples": 2},
     "draw": {"steps": 2},
@@ -56,9 +57,11 @@ def test_a_worker_sends_its_files_with_the_outcomes(settings: Settings, queries:
 
     (batch,) = make_batches(find_inputs(queries[1:3]), 2, "object")
     made_by, outcomes, files = open_worker(settings, None, None)(batch)
-    assert made_by.model.name == "shapes"
+    assert made_by.model is not None and made_by.model.name == "shapes"
     assert [getattr(one, "id", None) for one in outcomes] == ["1", None]
-    placement, (point,) = outcomes[0].in_distribution, outcomes[0].curve
+    first = outcomes[0]
+    assert isinstance(first, ScoreResult) and first.in_distribution is not None
+    placement, (point,) = first.in_distribution, first.curve
     assert (placement.kind, placement.m) == ("placement", 1)
     assert placement.drawings == point.drawings and len(point.drawings) == 2
     assert "embeddings/1-m1.safetensors" in files and "pictures/1/query.png" in files

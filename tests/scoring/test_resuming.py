@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from origcli.errors import InputError, ModelError, UsageError
+from origcli.errors import InputError, ModelError, OrigError, UsageError
 from origcli.images.inputs import Input
 from origcli.inversion.embeddings import save_embeddings
 from origcli.runtime import machine
 from origcli.runtime.context import open_runtime
+from origcli.runtime.provenance import package_versions
 from origcli.scoring import run as originality
 from origcli.scoring import setup as opening
 from origcli.scoring import store
@@ -86,7 +87,7 @@ def test_another_precision_or_package_is_refused(
     score(tiny_settings(), tmp_path / "out", pictures[:1])
     with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
         score(tiny_settings(runtime={"dtype": "bf16"}), tmp_path / "out", pictures[:1])
-    versions = opening.package_versions()
+    versions = package_versions()
     monkeypatch.setattr(opening, "package_versions", lambda: {**versions, "diffusers": "0"})
     with pytest.raises(UsageError, match=r"versions\.diffusers was .*, is 0"):
         score(tiny_settings(), tmp_path / "out", pictures[:1])
@@ -123,7 +124,7 @@ def test_another_start_in_the_same_file_is_learned_anew(
 
     start = tmp_path / "start.safetensors"
     settings = tiny_settings(invert={"initialization": str(start)})
-    curves = []
+    curves: list[Any] = []
     for value in (0.0, 1.0, 0.0):
         # Not one number in all places: layer normalisation takes that away.
         save_embeddings(start, "<x>", value * torch.linspace(-1, 1, 16)[None])
@@ -141,7 +142,7 @@ def test_a_refused_run_leaves_nothing_in_the_way(
     damaged = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "damaged")
     (damaged / "unet" / "config.json").unlink()
     (tmp_path / "no-report.json").write_text(json.dumps({}))
-    wrong = [
+    wrong: list[tuple[dict[str, Any], dict[str, Any], type[OrigError], str]] = [
         ({"invert": {"initialization": "日本"}}, {}, UsageError, "not words"),
         ({"score": {"max_tokens": 30}}, {}, UsageError, "longer than the text encoder"),
         ({"score": {"prompt": "a photo"}}, {}, UsageError, "must have one"),

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from PIL import Image
 
 from origcli.errors import InputError, Interrupted, ModelError, NonFiniteError, UsageError
 from origcli.images.inputs import Input
+from origcli.inversion.denoising import lane_losses
+from origcli.inversion.optimisation import invert
+from origcli.reports.schema import ScoreReport
 from origcli.reports.writers import read_report
 from origcli.scoring import drawing, learning, query
 from origcli.scoring import run as originality
@@ -34,24 +37,30 @@ def test_a_run_writes_everything(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     inputs = [*pictures, Input(tmp_path / "broken.png", "broken")]
-    heard = []
+    heard: list[Any] = []
     report = score(tiny_settings(), tmp_path / "out", inputs, heard.append)
 
     assert [getattr(one, "id", one) for one in heard] == ["a", "b", "c", report.errors[0]]
+    assert report.summary is not None
     assert (report.status, len(report.errors), report.summary.images) == ("partial", 1, 3)
     saved = read_report(tmp_path / "out", "score")
+    assert isinstance(saved, ScoreReport) and saved.summary is not None
     assert [result.id for result in saved.results] == ["a", "b", "c"]
     assert [result.group for result in saved.results] == ["common", "common", "original"]
     for result in saved.results:
         assert [point.m for point in result.curve] == [1, 2]
         assert all(len(point.distances[0]) == 3 for point in result.curve)
-        assert result.originality.low <= result.originality.value <= result.originality.high
-        assert result.l_det_0.value > 0 and all(point.l_det.value > 0 for point in result.curve)
+        low, value, high = result.originality.low, result.originality.value, result.originality.high
+        assert low is not None and value is not None and high is not None and low <= value <= high
+        assert result.l_det_0.value is not None and result.l_det_0.value > 0
+        assert result.pictures is not None and result.page is not None
+        assert all(point.l_det.value and point.l_det.value > 0 for point in result.curve)
         assert len(result.distances_0) == 3
         for name in (result.page, result.pictures.query, *result.embeddings, *result.curve[0].drawings):
             assert (tmp_path / "out" / name).is_file()
         assert result.curve[0].distance.value == pytest.approx(sum(result.curve[0].distances[0]) / 3)
     facts = saved.provenance
+    assert facts.model is not None and facts.metric is not None
     assert (facts.model.name, facts.metric.name, len(facts.seeds)) == ("bert", "pixels", 3)
     with (tmp_path / "out/report.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -84,7 +93,7 @@ def test_equal_runs_are_equal_bytes_killed_or_not(
         with pytest.raises(Stopped):
             score(settings, out, pictures, stop_at(name))
         assert not (out / "report.json").exists()
-        heard = []
+        heard: list[Any] = []
         score(settings, out, pictures, heard.append)
         assert [outcome.id for outcome in heard] == ["a", "b", "c"]
         assert bytes_of(out) == bytes_of(tmp_path / "whole")
@@ -140,7 +149,8 @@ def test_an_inversion_goes_on_where_it_was_stopped(
 
     settings = tiny_settings(invert={"steps": 6, "checkpoint_every": 2})
     score(settings, tmp_path / "whole", pictures[:1])
-    steps, real = [], optimisation.lane_losses
+    steps: list[int] = []
+    real = lane_losses
 
     def counted(model: Any, lanes: Any, samples: Any, size: Any, learn: Any) -> Any:
         if learn:
@@ -218,7 +228,7 @@ def test_until_reached_stops_at_the_first_that_suffices(
     (result,) = score(easy, tmp_path / "easy", pictures[:1]).results
     assert [call[3] for call in inverted] == [[1]]
     assert [point.m for point in result.curve] == [1] and result.tokens_needed.text == "1"
-    assert result.originality.value is None and "1 to 2" in result.originality.reason
+    assert result.originality.value is None and "1 to 2" in (result.originality.reason or "")
 
     hard = tiny_settings(score={"until_reached": True, "threshold": 0.0, "measure_anyway": True})
     (result,) = score(hard, tmp_path / "hard", pictures[:1]).results
@@ -238,7 +248,8 @@ def test_an_image_out_of_domain_is_not_inverted(
     inverted = count_calls(monkeypatch, learning, "invert")
     (result,) = score(tiny_settings(score={"threshold": 0.0}), tmp_path / "out", pictures[:1]).results
     assert result.verdict.kind == "out-of-domain" and not inverted
-    assert not result.curve and result.originality.value is None and result.floor.value > 0
+    assert not result.curve and result.originality.value is None
+    assert result.floor.value is not None and result.floor.value > 0
     forced = tiny_settings(score={"threshold": 0.0, "measure_anyway": True})
     (result,) = score(forced, tmp_path / "forced", pictures[:1]).results
     assert result.verdict.kind == "out-of-domain" and result.domain_check.forced and result.curve
@@ -251,7 +262,7 @@ def test_one_image_that_is_not_finite_costs_no_other(
     tiny_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = learning.invert
+    real = invert
 
     def fails(model: Any, images: Any, names: Any, *rest: Any, **options: Any) -> Any:
         if "b" in names:
@@ -310,6 +321,7 @@ def test_a_reference_places_images_and_gives_a_threshold(
     (result,) = score(settings, tmp_path / "out", pictures[2:]).results
     known = read_report(tmp_path / "reference").results
     below = sum(one.originality.value < result.originality.value for one in known)
+    assert result.percentile is not None
     assert result.percentile.count == 3  # the image is one of the set: a tie, which counts half
     assert result.percentile.value.value == pytest.approx((below + 0.5) / 3 * 100)
     assert result.threshold.source == "reference"
@@ -375,7 +387,7 @@ class Redness:
     """Stands for CLIP: how red a picture is."""
 
     def __init__(self, directory: Any, runtime: Any) -> None:
-        self.asked = []
+        self.asked: list[str] = []
 
     def of(self, images: Any, text: Any) -> Any:
         self.asked.append(text)
@@ -399,6 +411,7 @@ def test_a_real_model_is_asked_for_an_edit(
         ("cat with {S}", 1),
     ]
     test = result.in_distribution
+    assert test is not None and test.baseline is not None and test.distance is not None
     assert (test.kind, test.m, test.prompt) == ("edit", 1, "cat with {S}")
     redness = Redness(None, None)
     before, after = (
@@ -407,7 +420,9 @@ def test_a_real_model_is_asked_for_an_edit(
     )
     assert len(after) == 3 and test.baseline.value == pytest.approx(np.mean(before))
     assert test.value.value == pytest.approx(np.mean(after) - np.mean(before))
-    assert test.distance.low <= test.distance.value <= test.distance.high
+    low, high = test.distance.low, test.distance.high
+    assert low is not None and test.distance.value is not None and high is not None
+    assert low <= test.distance.value <= high
     page = (tmp_path / "out/report.html").read_text()
     assert "cat with {S}" in page and page.count("In-distribution test, drawing") == 3
 
@@ -432,7 +447,7 @@ def test_the_art_list_is_for_groups_called_art(
     # The tiny text encoder is too short for the list.
     monkeypatch.setattr(originality, "check_tokens", lambda *args: None)
 
-    def stop() -> None:
+    def stop() -> NoReturn:
         raise Stopped
 
     with pytest.raises(Stopped):

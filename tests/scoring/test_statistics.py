@@ -36,6 +36,7 @@ def test_a_group_of_one_image_still_has_the_spread_of_its_seeds() -> None:
 def test_resampled_interval_of_a_statistic() -> None:
     a, b = list(random().normal(1, 0.1, 50)), list(random().normal(0, 0.1, 50))
     span = groups.resampled(lambda x, y: float(x.mean() - y.mean()), [a, b], 300, random())
+    assert span is not None
     assert 0.9 < span.low < np.mean(a) - np.mean(b) < span.high < 1.1
     assert groups.resampled(lambda x: float(x.mean()), [[1.0]], 10, random()) is None
 
@@ -55,7 +56,8 @@ def test_roc_auc_is_the_share_of_pairs_in_order(higher: Any, lower: Any) -> None
 
 @given(SCORES, SCORES)
 def test_roc_auc_turns_around(a: Any, b: Any) -> None:
-    assert groups.roc_auc(a, b) == pytest.approx(1 - groups.roc_auc(b, a))
+    turned = groups.roc_auc(b, a)
+    assert turned is not None and groups.roc_auc(a, b) == pytest.approx(1 - turned)
 
 
 def test_permutation_test_is_exact_for_small_groups() -> None:
@@ -68,7 +70,7 @@ def test_permutation_test_of_large_groups_repeats_with_its_seed() -> None:
     a, b = random().random(40), random().random(40) + 0.3
     first = groups.permutation_p_value(list(a), list(b), np.random.default_rng(3))
     assert first == groups.permutation_p_value(list(a), list(b), np.random.default_rng(3))
-    assert first < 0.01
+    assert first is not None and first < 0.01
 
 
 def test_statistics_of_too_little_are_none() -> None:

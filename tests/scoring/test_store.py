@@ -18,6 +18,7 @@ def test_an_entry_comes_back_as_it_was(tmp_path: Path) -> None:
     assert kept.get(key) is None
     kept.put(key, entry)
     found = kept.get(key)
+    assert found is not None
     assert found.facts == entry.facts and found.pictures == entry.pictures
     assert (found.arrays["v"] == np.eye(3)).all()
     assert found.images[11].tobytes() == small.tobytes()  # small pictures are kept exactly
@@ -73,4 +74,5 @@ def test_a_damaged_entry_counts_as_absent(tmp_path: Path, damage: Any) -> None:
     path.write_bytes(damage(path.read_bytes()))
     assert kept.get(key) is None
     kept.put(key, Entry({"x": 2}))
-    assert kept.get(key).facts == {"x": 2}
+    found = kept.get(key)
+    assert found is not None and found.facts == {"x": 2}

@@ -115,6 +115,7 @@ def beyond_one(value: Any) -> None:
 @pytest.mark.fault(53, "a made-up --reference sets no threshold: exit 3, and the image is named")
 @pytest.mark.parametrize("change", [no_curve, no_distances, negative, another_first, beyond_one])
 def test_a_made_up_reference_is_refused(tmp_path: Path, change: Any) -> None:
-    assert thresholds.read_reference(crafted(tmp_path / "whole", lambda value: None), {})[1].value > 0
+    limit = thresholds.read_reference(crafted(tmp_path / "whole", lambda value: None), {})[1]
+    assert limit.value is not None and limit.value > 0
     with pytest.raises(InputError, match=r"damaged: .*'[ab]'"):
         thresholds.read_reference(crafted(tmp_path / "crafted", change), {})

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from origcli.errors import UsageError
 from origcli.perception.elements import Layout
-from origcli.reports.schema import ScoreReport
+from origcli.reports.schema import ScoreReport, Status
 from origcli.reports.studies import FixedLocationSummary
 from origcli.runtime.context import open_runtime
 from origcli.scenes.dataset import read_dataset
@@ -29,6 +29,7 @@ from origcli.studies.fixed_location import (
     summarize,
 )
 from origcli.studies.queries import Measured
+from tests.reports import samples
 from tests.studies.toys import TOY
 
 CIRCLE, SQUARE = Element.parse("big red full circle"), Element.parse("big blue full square")
@@ -112,7 +113,7 @@ def test_one_query_gives_no_p_value() -> None:
 
 
 def test_where_nothing_was_drawn_no_figure_is_named(tmp_path: Path) -> None:
-    report = ScoreReport.model_construct(results=())
+    report = ScoreReport.model_construct(status=Status.complete, provenance=samples.provenance(), results=())
     assert fixed_location._write_figure(tmp_path, Measured(report, ())) == ()
     assert not list(tmp_path.iterdir())
 

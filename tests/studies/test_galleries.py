@@ -1,5 +1,7 @@
 """What the sheets show: held-out elements cut out and in their blocks, drawings beside each other."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,9 +42,9 @@ def test_from_thirty_elements_on_the_conditions_have_blocks_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Figure 4: prompted left, empty right; at fewer elements one block."""
-    seen = {}
+    seen: dict[str, Any] = {}
 
-    def block_sheet(rows, blocks, pictures, **options):  # type: ignore[no-untyped-def]
+    def block_sheet(rows: Any, blocks: Any, pictures: Any, **options: Any) -> Any:
         seen.update(rows=rows, blocks=blocks, pictures=pictures)
         return square("white")
 

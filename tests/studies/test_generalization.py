@@ -18,12 +18,14 @@ from origcli.reports.schema import Failure, GeneralizeReport, Status
 from origcli.reports.writers import read_report
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.mixtures import Recipe
+from origcli.scenes.png import encode_png
 from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
 from origcli.studies.generalization import on_cluster as fleet
 from origcli.studies.generalization import stages
 from origcli.studies.generalization.plan import planned
 from origcli.studies.generalization.run import count, run
+from origcli.training import unet, vae
 from tests.detection.tiny import write_tiny_detector
 from tests.studies.toys import toy_runtime, toy_settings
 
@@ -70,8 +72,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(owner, name, called)
 
     watch(stages, "write_dataset", "data")
-    watch(stages.vae, "run", "vae")
-    watch(stages.unet, "run", "unet")
+    watch(vae, "run", "vae")
+    watch(unet, "run", "unet")
     watch(stages, "draw_prompts", "draw")
     return made
 
@@ -208,12 +210,12 @@ def test_a_stopped_study_goes_on_and_comes_to_the_same_bytes(
         raise Interrupted(15)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(stages.unet, "run", stop)
+        patch.setattr(unet, "run", stop)
         run(settings, runtime)
     assert calls == ["data", "vae"]
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         written = iter(range(5))
-        encode = stages.encode_png
+        encode = encode_png
         patch.setattr(stages, "encode_png", lambda picture: stop() if next(written) == 4 else encode(picture))
         run(settings, runtime)
     drawn = len(list((tmp_path / "experiments" / FIRST / "drawings" / "empty").glob("*.png")))
@@ -237,7 +239,7 @@ def test_a_failed_experiment_does_not_stop_the_others(
     def fail(*arguments: Any, **options: Any) -> Any:
         raise NonFiniteError("train-vae: the loss of step 3 is nan")
 
-    monkeypatch.setattr(stages.vae, "run", fail)
+    monkeypatch.setattr(vae, "run", fail)
     report = run(toy_settings(detector), toy_runtime(copy))
     assert report.status is Status.partial
     assert [(one.path, one.code) for one in report.errors] == [(FIRST, "non-finite")]
@@ -357,7 +359,7 @@ def test_a_worker_gives_the_failure_of_its_experiment(
     def fail(*arguments: Any, **options: Any) -> Any:
         raise NonFiniteError("train-unet: the loss of step 3 is nan")
 
-    monkeypatch.setattr(stages.unet, "run", fail)
+    monkeypatch.setattr(unet, "run", fail)
     settings = toy_settings(detector)
     work = fleet.open_worker(settings, copy)
     first, second = planned(settings)

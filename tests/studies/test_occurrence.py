@@ -66,7 +66,7 @@ def test_the_interval_covers_the_true_frequency() -> None:
     source, covered, trials = random(1), 0, 120
     for _ in range(trials):
         total = source.integers(1, 4, size=150)
-        one = frequency(counts(source.binomial(total, 0.2), total), 300, source).estimate
+        one = frequency(counts(list(source.binomial(total, 0.2)), list(total)), 300, source).estimate
         assert one.low is not None and one.high is not None
         covered += one.low <= 0.2 <= one.high
     assert 0.87 <= covered / trials <= 0.995  # 0.95 expected

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from origcli.errors import InputError, UsageError
+from origcli.reports.studies import PopularitySummary
 from origcli.runtime.context import open_runtime
 from origcli.scenes.dataset import read_dataset
 from origcli.scenes.mixtures import Recipe
@@ -17,7 +19,6 @@ from origcli.scenes.writing import recipe_hash, write_dataset
 from origcli.settings import Settings, SynthSettings, resolve
 from origcli.studies import popularity
 from origcli.studies.popularity import (
-    PopularitySummary,
     check_training_data,
     common_scenes,
     compare,
@@ -26,7 +27,7 @@ from origcli.studies.popularity import (
 )
 
 
-def synth(**changes: object) -> SynthSettings:
+def synth(**changes: Any) -> SynthSettings:
     flags = {"synth": {"mixture": "originality", "count": 60, **changes}}
     return resolve(flags, environment={})[0].synth
 

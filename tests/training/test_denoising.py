@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ class Nothing(torch.nn.Module):
         super().__init__()
         self.fits, self.largest = fits, 0
 
-    def forward(self, x: torch.Tensor, t: torch.Tensor, encoder_hidden_states: torch.Tensor) -> object:
+    def forward(self, x: torch.Tensor, t: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
         if len(x) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.largest = max(self.largest, len(x))

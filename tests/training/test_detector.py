@@ -10,6 +10,7 @@ from origcli.detection import survey, yolo
 from origcli.detection.card import read_card
 from origcli.errors import InputError, Interrupted, UsageError
 from origcli.runtime.context import open_runtime
+from origcli.runtime.run_directory import Existing
 from origcli.runtime.seeding import generator
 from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scenes.mixtures import Recipe
@@ -17,6 +18,7 @@ from origcli.scenes.writing import write_dataset
 from origcli.settings import Settings, resolve
 from origcli.training import detector
 from origcli.training.hardening import draw_randoms
+from origcli.training.loop import Job
 from tests.detection.test_yolo import Touch
 from tests.detection.tiny import ARCHITECTURE, tiny_model
 from tests.training.stopping import StopAfter
@@ -64,7 +66,7 @@ def settings(architecture: Any) -> Any:
 
 def train(shapes: Any, settings: Settings, out: Path, **options: Any) -> Any:
     paths = [shapes] if isinstance(shapes, Path) else shapes
-    existing = "use" if options.get("resume") else "refuse"
+    existing: Existing = "use" if options.get("resume") else "refuse"
     with open_runtime(settings.runtime, out, None, existing) as runtime:
         return detector.run(paths, settings, runtime, **options)
 
@@ -291,7 +293,7 @@ def test_statistics_are_those_of_the_averaged_weights(shapes: Any, settings: Any
     model = detector.initial_model(ARCHITECTURE, 0)
     objective = detector.DetectionObjective(model, 32)
     pool = detector.pools([shapes], 10)[0]
-    job = detector.Job(
+    job = Job(
         "test",
         objective,
         model,
@@ -304,10 +306,11 @@ def test_statistics_are_those_of_the_averaged_weights(shapes: Any, settings: Any
 
     detector.average_statistics(objective, job, settings.detector, Runtime())
     norm = next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
-    conv = model.model[0].conv
+    conv = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
     batch = detector.Labelled(pool).__getitems__(list(range(len(pool))))
     with torch.no_grad():
         outputs = conv(yolo.to_pixels(batch["pictures"]))
+    assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, outputs.mean((0, 2, 3)), atol=5e-3)
     assert not model.training
 

@@ -119,7 +119,7 @@ def test_a_hardened_colour_is_nearest_to_its_own_name() -> None:
             hard, _ = augment(pixels, boxes, draw_randoms(generator(seed), 1, 1.0))
             centre = hard[0, :, 30:34, 30:34].mean((1, 2)) * 255
             distances = {name: (centre - torch.tensor(rgb)).norm().item() for name, rgb in RGB.items()}
-            assert min(distances, key=distances.get) == element.color
+            assert min(distances, key=distances.__getitem__) == element.color
 
 
 def test_what_is_hardened_does_not_depend_on_its_neighbours() -> None:

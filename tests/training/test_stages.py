@@ -22,7 +22,8 @@ from origcli.errors import InputError, ModelError, UsageError
 from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import checkpoints, load_checkpoint
 from origcli.models.text_encoder import build_bert_config, build_tokenizer
-from origcli.models.vae import encode_moments, to_pixels
+from origcli.models.vae import encode_moments, load_vae, to_pixels
+from origcli.runtime.cache import cache_directory
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.provenance import hash_file
 from origcli.scenes.dataset import Dataset, read_dataset
@@ -51,7 +52,7 @@ def test_a_vae_run_reports_on_held_out_pictures(vae_run: Path) -> None:
 
 
 def test_its_latents_are_normalised(vae_run: Path, tiny_dataset: Dataset) -> None:
-    model = unet.load_vae(vae_run)
+    model = load_vae(vae_run)
     mean, std = vae.latent_statistics(model, tiny_dataset, range(54), Runtime())
     assert torch.allclose(mean, torch.zeros(4), atol=0.02) and torch.allclose(std, torch.ones(4), atol=0.02)
 
@@ -105,7 +106,7 @@ def test_a_start_that_is_no_such_network_is_named(
     with pytest.raises(ModelError, match="another shape"):
         vae.initial_vae(wider, 32, 0, vae_run)
     same = vae.initial_vae(tiny_settings.vae, 32, 0, unet_run / "pipeline").state_dict()
-    assert all(torch.equal(same[name], weight) for name, weight in vae.load_vae(vae_run).state_dict().items())
+    assert all(torch.equal(same[name], weight) for name, weight in load_vae(vae_run).state_dict().items())
 
 
 def test_the_bundled_text_encoder_is_taken_by_its_name(tiny_settings: Settings) -> None:
@@ -199,7 +200,7 @@ def test_the_decoder_alone_leaves_the_latents(
     assert "_name_or_path" not in (tmp_path / "decoder/vae/config.json").read_text()
     notes = json.loads((tmp_path / "decoder/report.json").read_text())["provenance"]["notes"]
     assert notes == [f"the weights started from {vae_run / 'vae'}"]
-    before, after = unet.load_vae(vae_run), unet.load_vae(tmp_path / "decoder")
+    before, after = load_vae(vae_run), load_vae(tmp_path / "decoder")
     pixels = to_pixels(tiny_dataset.images(range(3)))
     assert torch.equal(encode_moments(before, pixels)[0], encode_moments(after, pixels)[0])
     assert not torch.equal(before.decoder.conv_in.weight, after.decoder.conv_in.weight)
@@ -213,7 +214,7 @@ def test_the_decoder_alone_leaves_the_latents(
 def test_features_are_computed_once_and_stay_exact(
     tiny_dataset: Dataset, vae_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = unet.load_vae(vae_run)
+    model = load_vae(vae_run)
     rows = features.latent_moments(model, tiny_dataset, 10, Runtime())
     mean, std = encode_moments(model, to_pixels(tiny_dataset.images(range(10))))
     assert np.allclose(rows[:, 0], mean, atol=1e-5) and np.allclose(rows[:, 1], std, atol=1e-5)
@@ -225,9 +226,9 @@ def test_features_are_computed_once_and_stay_exact(
 @pytest.mark.fault(22, "features that are damaged in the cache are computed anew")
 @pytest.mark.parametrize("left", [0, 40, 200])
 def test_damaged_features_are_computed_anew(tiny_dataset: Dataset, vae_run: Path, left: int) -> None:
-    model = unet.load_vae(vae_run)
+    model = load_vae(vae_run)
     rows = np.array(features.latent_moments(model, tiny_dataset, 10, Runtime()))
-    (kept,) = features.cache_directory("features").glob("*.npy")
+    (kept,) = cache_directory("features").glob("*.npy")
     kept.write_bytes(kept.read_bytes()[:left])
     assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
 
@@ -236,7 +237,7 @@ def test_pictures_that_were_exchanged_have_other_latents(
     tmp_path: Path, tiny_dataset: Dataset, vae_run: Path
 ) -> None:
     """dataset.json says the same of both."""
-    model = unet.load_vae(vae_run)
+    model = load_vae(vae_run)
     rows = features.latent_moments(model, tiny_dataset, 10, Runtime())
     data = read_dataset(shutil.copytree(tiny_dataset.path, tmp_path / "data"))
     assert data.hash == tiny_dataset.hash and data.pictures_hash == tiny_dataset.pictures_hash
@@ -252,7 +253,7 @@ def test_pictures_that_were_exchanged_have_other_latents(
 def test_measuring_in_little_memory_measures_the_same(
     tiny_dataset: Dataset, vae_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = unet.load_vae(vae_run)
+    model = load_vae(vae_run)
 
     def measured() -> list[float]:
         quality = vae.reconstruction_quality(model, tiny_dataset, range(50, 60), Runtime())
@@ -262,7 +263,7 @@ def test_measuring_in_little_memory_measures_the_same(
     plenty = measured()
     sizes: list[int] = []
 
-    def scarce(vae: object, pixels: torch.Tensor) -> object:
+    def scarce(vae: Any, pixels: torch.Tensor) -> Any:
         if len(pixels) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         sizes.append(len(pixels))
@@ -282,7 +283,7 @@ def test_a_dropped_caption_leaves_the_way_it_is_put() -> None:
     seen: list[torch.Tensor] = []
 
     class Spy(torch.nn.Module):
-        def forward(self, x: torch.Tensor, t: torch.Tensor, encoder_hidden_states: torch.Tensor) -> object:
+        def forward(self, x: torch.Tensor, t: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
             seen.append(encoder_hidden_states)
             return type("Output", (), {"sample": torch.zeros_like(x)})
 
@@ -310,7 +311,7 @@ def test_a_dropped_caption_leaves_the_way_it_is_put() -> None:
 
 def test_no_vae_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no VAE"):
-        unet.load_vae(tmp_path)
+        load_vae(tmp_path)
 
 
 @pytest.mark.parametrize("count", [0, 9])

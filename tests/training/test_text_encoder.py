@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import BertForMaskedLM
@@ -110,12 +111,13 @@ def test_a_summary_teaches_the_bert_through_its_first_state_alone() -> None:
     objective = language_objective(1.0)
     seen: list[torch.Tensor] = []
 
-    def keep(module: object, given: object, output: torch.Tensor) -> None:
+    def keep(module: Any, given: Any, output: Any) -> None:
         output.last_hidden_state.retain_grad()
         seen.append(output.last_hidden_state)
 
     objective.model.bert.bert.register_forward_hook(keep)
     losses(objective, 1.0)["loss"].sum().backward()
+    assert seen[0].grad is not None
     gradient = seen[0].grad[1].abs().sum(-1)
     assert gradient[0] > 0 and not gradient[1:].any()
 

@@ -1,5 +1,6 @@
 """Fault 20: archives that would write elsewhere, or everything full."""
 
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -82,14 +83,14 @@ def test_empty_twice_encrypted_and_a_file_that_is_a_folder(tmp_path: Path) -> No
     data = make(tmp_path / "c.zip", {"aa": b"1", "bb": b"2"}).read_bytes()
     (tmp_path / "c.zip").write_bytes(data.replace(b"bb", b"aa"))
     refused(tmp_path / "c.zip", tmp_path, "twice")
-    data = bytearray(make(tmp_path / "d.zip", {"a": b"1"}).read_bytes())
-    data[data.index(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "d.zip").write_bytes(data)
+    changed = bytearray(make(tmp_path / "d.zip", {"a": b"1"}).read_bytes())
+    changed[changed.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "d.zip").write_bytes(changed)
     refused(tmp_path / "d.zip", tmp_path, "encrypted")
 
 
 def test_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = archives.shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(StorageError, match="free"):
         unpack(make(tmp_path / "a.zip", {"a": b"x" * 100}), tmp_path / "out" / "weights")

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +31,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
         yield files
 
 
-def fetch(files: Files, target: Path, **known: object) -> str:
-    return download(RemoteFile(f"{files.url}/weights.bin", **known), target, SilentProgress())  # type: ignore[arg-type]
+def fetch(files: Files, target: Path, **known: Any) -> str:
+    return download(RemoteFile(f"{files.url}/weights.bin", **known), target, SilentProgress())
 
 
 def left_behind(directory: Path) -> set[str]:
@@ -143,8 +145,8 @@ def test_only_http(tmp_path: Path, url: str) -> None:
 def test_a_full_disk_is_found_before_the_first_byte(
     server: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = downloads.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(StorageError, match="free"):
         fetch(server, tmp_path / "weights.bin")
 

@@ -13,7 +13,7 @@ from origcli.runtime.progress import SilentProgress
 from origcli.weights import downloads, dreamsim_release, fetching
 from origcli.weights.downloads import RemoteFile
 from origcli.weights.fetching import State, fetch, names, state
-from origcli.weights.registry import HUB_MODELS
+from origcli.weights.registry import COMPANIONS, HUB_MODELS
 from tests.hub_server import Repository, hub_server, point_to
 from tests.serving import Files, file_server
 
@@ -96,7 +96,7 @@ def test_a_release(mirror: Files, tmp_path: Path) -> None:
 
 
 def test_a_model_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    bert = fetching.COMPANIONS["bert"]
+    bert = COMPANIONS["bert"]
     names = ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")
     files = {name: name.encode() for name in names}
     with hub_server({bert.id: Repository(files, commit=bert.revision)}) as server:

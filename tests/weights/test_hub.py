@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ class Said(SilentProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, always: bool = False) -> None:
         self.lines.append(message)
 
 
@@ -113,7 +114,7 @@ def test_afterwards_no_network_is_asked(server: Hub) -> None:
 
 
 @pytest.mark.parametrize("fault", [("cut", 1000), ("flip", 2000), 429, 503])
-def test_a_broken_download_is_mended(server: Hub, fault: object) -> None:
+def test_a_broken_download_is_mended(server: Hub, fault: Any) -> None:
     server.only, server.faults = WEIGHTS, [fault]
     snapshot = fetch(MODEL, (None,), SilentProgress())
     original = server.repositories[MODEL.id].files[WEIGHTS]
@@ -267,7 +268,7 @@ def test_a_full_disk_is_said_as_such(server: Hub, monkeypatch: pytest.MonkeyPatc
 
     from origcli.errors import StorageError
 
-    def full(*arguments: object, **options: object) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", full)

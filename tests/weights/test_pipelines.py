@@ -54,7 +54,7 @@ OTHER_CLASSES = [
 
 @pytest.mark.fault(40, "refused by its class, before anything else is read")
 @pytest.mark.parametrize(("name", "words"), OTHER_CLASSES)
-def test_other_classes_are_refused_by_name(model: Path, name: object, words: str) -> None:
+def test_other_classes_are_refused_by_name(model: Path, name: Any, words: str) -> None:
     change(model / INDEX, _class_name=name)
     for part in model.iterdir():
         if part.is_dir():
@@ -195,9 +195,7 @@ def _hidden(path: Path) -> None:
         ),
     ],
 )
-def test_a_list_of_shards_stays_in_its_part(
-    model: Path, damage: Callable[[Path], object], words: str
-) -> None:
+def test_a_list_of_shards_stays_in_its_part(model: Path, damage: Callable[[Path], Any], words: str) -> None:
     damage(shard(model))
     with pytest.raises(ModelError, match=words):
         check_pipeline(model)

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from origcli.errors import ExitCode, ModelError, OrigError, UsageError
 from origcli.runtime.context import Runtime
 from origcli.runtime.progress import SilentProgress, open_progress
-from origcli.weights import hub_answers, registry
+from origcli.weights import hub, hub_answers, registry
 from origcli.weights.hub import Snapshot
 from origcli.weights.registry import (
     HUB_MODELS,
@@ -146,7 +147,7 @@ def test_what_is_known_is_read_back(pipeline: Path) -> None:
     "change",
     [{"guidance": -1}, {"metrics": "x"}, {"schema": "origcli/registry/9"}, {"scales": [{"metric": "x"}]}],
 )
-def test_a_damaged_registry_file_is_named(pipeline: Path, change: dict[str, object]) -> None:
+def test_a_damaged_registry_file_is_named(pipeline: Path, change: dict[str, Any]) -> None:
     write_registry(pipeline, values())
     path = pipeline / "registry.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -183,13 +184,13 @@ def test_auto_is_the_bundled_model_without_a_gpu(pipeline: Path, monkeypatch: py
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_auto_is_sd15_on_a_gpu(pipeline: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    asked: list[tuple[HubModel, object]] = []
+    asked: list[tuple[HubModel, Any]] = []
 
-    def find(model: HubModel, variants: object) -> Snapshot:
+    def find(model: HubModel, variants: Any) -> Snapshot:
         asked.append((model, variants))
         return Snapshot(pipeline, "c" * 40, None, "hash")
 
-    monkeypatch.setattr(registry.hub, "find", find)
+    monkeypatch.setattr(hub, "find", find)
     entry = resolve("auto", Runtime(device=torch.device(device), dtype=torch.float16))
     assert entry.name == "sd15" and entry.source == f"hub:{HUB_MODELS['sd15'].id}@{'c' * 40}"
     assert entry.weights_hash == "hash" and f"a {device} device" in entry.note
