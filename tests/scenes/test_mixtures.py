@@ -5,17 +5,16 @@ from itertools import pairwise, product
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import chi2, kstest
+from scipy.stats import kstest
 
 from origcli.errors import UsageError
 from origcli.scenes.elements import CORE_SHAPES, Element
-from origcli.scenes.frequencies import Law, chi_square, chi_square_tail, frequency_facts, laws, tally
+from origcli.scenes.frequencies import frequency_facts
 from origcli.scenes.geometry import half_extent
 from origcli.scenes.mixtures import PAIRS, Recipe, Sampler, core_probability
 from origcli.scenes.scene import Scene, boxes_meet, whole_box
 from origcli.scenes.stream import Stream
+from tests.scenes.laws import Law, chi_square, laws, tally_of
 from tests.scenes.recipes import recipe
 
 COUNT = 12_000
@@ -25,13 +24,6 @@ LEAST_P = 1e-3
 def scenes_of(chosen: Recipe, count: int = COUNT) -> list[Scene]:
     sampler = Sampler(chosen)
     return [sampler.scene(index) for index in range(count)]
-
-
-def tally_of(scenes: list[Scene]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for scene in scenes:
-        tally(counts, scene)
-    return counts
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +84,6 @@ def test_the_test_is_pearson_s() -> None:
     assert found["statistic"] == pytest.approx(2.0)
     assert found["p_value"] == pytest.approx(0.8491, abs=1e-4)
     assert chi_square({"1": 3}, law)["p_value"] is None
-
-
-@given(st.floats(0, 500), st.integers(1, 120))
-def test_the_tail_is_scipy_s(statistic: float, freedom: int) -> None:
-    assert chi_square_tail(statistic, freedom) == pytest.approx(
-        chi2.sf(statistic, freedom), rel=1e-9, abs=1e-300
-    )
 
 
 def test_the_originality_mixture_keeps_its_promises(originality: list[Scene]) -> None:
