@@ -98,6 +98,38 @@ def test_dependencies_are_bounded_and_constraints_are_exact() -> None:
         assert match[1] in constraints, f"{match[1]}: not in constraints.txt"
 
 
+# The first versions without a known fault, and the advisories that were published about those before.
+FAULTLESS = {
+    "filelock": ("3.20.3", "CVE-2025-68146, CVE-2026-22701"),
+    "jinja2": ("3.1.6", "CVE-2025-27516"),
+    "pillow": ("12.3", "CVE-2026-25990, CVE-2026-42309, CVE-2026-59199, CVE-2026-59205"),
+    "ray": ("2.52", "CVE-2025-62593"),
+    "torch": ("2.6", "CVE-2025-32434"),
+}
+
+
+def test_no_version_with_a_published_advisory_is_admitted() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    admitted = [*project["dependencies"], *project["optional-dependencies"]["ray"]]
+    lowest = {
+        name: version for name, _, version in (one.partition(",")[0].partition(">=") for one in admitted)
+    }
+    for name, (version, advisories) in FAULTLESS.items():
+        assert numbers(lowest[name]) >= numbers(version), f"{name}: {advisories}"
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def test_the_notices_name_every_library_and_the_large_ones_behind_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {re.split("[<>=]", one)[0] for one in project["dependencies"]}
+    notices = (ROOT / "THIRD_PARTY_NOTICES.md").read_text("utf-8").lower().replace("pytorch", "torch")
+    for name in {*names, "opencv", "timm", "open_clip"}:
+        assert name.lower().replace("pytorch", "torch") in notices, name
+
+
 def test_one_version_everywhere() -> None:
     assert PROJECT["version"] == origcli.__version__
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
