@@ -221,8 +221,9 @@ def score(
         output.check_caught(target)
         status = exit_code({failure.code for failure in report.errors})
         if status == ExitCode.OK and not allow_unmeasured:
-            count = len(output.unmeasured)
-            output.check_measured(lambda: why_unmeasured(report.provenance, count, settings, runtime))
+            output.check_measured(
+                lambda: why_unmeasured(report.provenance, output.unmeasured, settings, runtime)
+            )
     return status
 
 

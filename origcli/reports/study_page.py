@@ -53,7 +53,7 @@ def write_study_html(directory: Path, report: Report[Any]) -> None:
     """Writes the report.html of a study.
 
     Raises:
-        InputError: reports of this command have no page.
+        InputError: no page can be made of a report of this command alone.
         StorageError: the disk is full or the directory cannot be written.
     """
     if isinstance(report, GeneralizeReport):
@@ -61,7 +61,10 @@ def write_study_html(directory: Path, report: Report[Any]) -> None:
         return
     view = _VIEWS.get(type(report))
     if view is None:
-        raise InputError(f"{directory}: a report of {report.provenance.command}, which has no page")
+        raise InputError(
+            f"{directory}: a report of {report.provenance.command}, of which alone no page can be made",
+            "pages are made again of score, rarity, popularity, fixed-location and generalize",
+        )
     shared = {
         "provenance": report.provenance,
         "errors": report.errors,

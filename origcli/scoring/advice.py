@@ -1,5 +1,6 @@
 """What to do about images that a model cannot measure: which model can, and how long it would take here."""
 
+import shlex
 from collections.abc import Sequence
 
 from origcli.inversion.cost import SampleFlops, measured_rate, total_flops, work
@@ -22,12 +23,14 @@ SD15 = SampleFlops(
 SD15_DECODING = 2_514_518_933_504
 
 
-def why_unmeasured(made_by: Provenance, images: int, settings: Settings, runtime: Runtime) -> tuple[str, str]:
+def why_unmeasured(
+    made_by: Provenance, paths: Sequence[str], settings: Settings, runtime: Runtime
+) -> tuple[str, str]:
     """Why a model could not measure images, in words for laymen, and the next step.
 
     Args:
         made_by: of the report.
-        images: how many were not measured.
+        paths: of the images.
     """
     name = made_by.model.name if made_by.model else "the model"
     if made_by.metric is None or made_by.metric.name != ElementsDistance.name:
@@ -36,13 +39,13 @@ def why_unmeasured(made_by: Provenance, images: int, settings: Settings, runtime
             "report.html has the numbers; --measure-anyway measures them all the same",
         )
     demo = "the demo model" if name == BUNDLED else "the model"
-    what = "it" if images == 1 else "them"
+    what, images = ("it", shlex.quote(paths[0])) if len(paths) == 1 else ("them", "IMAGES")
+    time_here = in_words(len(paths) * photo_flops(settings) / measured_rate(runtime))
     return (
         f"{demo} {name!r} knows colored shapes only",
-        f"Stable Diffusion 1.5 can measure {what}: origcli score IMAGE --model {PHOTO_MODEL} "
-        f"(origcli fetch {PHOTO_MODEL} dreamsim clip downloads it first); "
-        f"on this machine ({runtime.device.type}) that takes about "
-        f"{in_words(images * photo_flops(settings) / measured_rate(runtime))}",
+        f"Stable Diffusion 1.5 can measure {what}: origcli score {images} --model {PHOTO_MODEL} "
+        f"(origcli fetch {PHOTO_MODEL} dreamsim clip downloads it first); on this machine "
+        f"({runtime.device.type}) that takes about {time_here} with the same settings",
     )
 
 

@@ -161,5 +161,5 @@ def test_what_has_no_page_is_named(tmp_path: Path) -> None:
     paged = {*STUDIES, "generalize"}
     for name in sorted(SCHEMAS.keys() - paged):
         write_report(tmp_path, example(name))
-        with pytest.raises(InputError, match="which has no page"):
+        with pytest.raises(InputError, match="no page can be made"):
             render_study(tmp_path)

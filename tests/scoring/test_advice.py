@@ -21,11 +21,11 @@ SETTINGS = resolve({}, environment={})[0]
 @pytest.mark.fault(50, "one sentence for laymen, which model can, how to get it, and how long it takes here")
 def test_a_photo_on_the_demo_model_leads_to_a_model_of_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(advice, "measured_rate", lambda runtime: advice.photo_flops(SETTINGS) / (3 * 3600))
-    reason, remedy = advice.why_unmeasured(provenance(), 1, SETTINGS, Runtime())
+    reason, remedy = advice.why_unmeasured(provenance(), ["my photo.jpg"], SETTINGS, Runtime())
     assert reason == "the demo model 'shapes' knows colored shapes only"
-    assert "origcli score IMAGE --model sd15" in remedy and "origcli fetch sd15" in remedy
+    assert "origcli score 'my photo.jpg' --model sd15" in remedy and "origcli fetch sd15" in remedy
     assert "on this machine (cpu) that takes about 3 hours" in remedy
-    _, of_eight = advice.why_unmeasured(provenance(), 8, SETTINGS, Runtime())
+    _, of_eight = advice.why_unmeasured(provenance(), ["a.jpg"] * 8, SETTINGS, Runtime())
     assert "about 24 hours" in of_eight
     for text in (reason, remedy):
         assert not any(word in text for word in ("floor", "ceiling", "PSNR", "dB"))
@@ -33,7 +33,7 @@ def test_a_photo_on_the_demo_model_leads_to_a_model_of_photos(monkeypatch: pytes
 
 def test_a_model_of_photos_is_not_called_a_demo() -> None:
     made_by = provenance(model=ModelFacts(name="sd15"), metric=ModelFacts(name="dreamsim"))
-    reason, remedy = advice.why_unmeasured(made_by, 1, SETTINGS, Runtime())
+    reason, remedy = advice.why_unmeasured(made_by, ["a.jpg"], SETTINGS, Runtime())
     assert "sd15" in reason and "shapes" not in reason and "--measure-anyway" in remedy
 
 
