@@ -341,7 +341,7 @@ def test_a_reference_places_images_and_gives_a_threshold(
     [
         ({"score": {"metric": "dreamsom"}}, "no metric is called 'dreamsom'"),
         ({"score": {"reference": "nowhere"}}, "nowhere: "),
-        ({"invert": {"templates": "nowhere.txt"}}, "nowhere.txt: cannot read the templates"),
+        ({"invert": {"templates": "nowhere.txt"}}, "cannot read the templates: nowhere.txt: no such file"),
     ],
 )
 def test_names_are_looked_up_before_models_are_opened(
