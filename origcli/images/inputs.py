@@ -80,26 +80,30 @@ def find_inputs(
         else:
             entries = _from_argument(argument, group_column, follow_links, say)
         if not entries:
-            raise InputError(f"{argument}: no pictures here", f"looked for {', '.join(sorted(SUFFIXES))}")
+            raise InputError(f"{argument}: no images found", f"supported: {', '.join(sorted(SUFFIXES))}")
+
         # Several folders on one command line are groups themselves: `score common original`.
-        if len(arguments) > 1 and argument != STDIN and Path(argument).is_dir():
-            stem = Path(argument).resolve().name
+        folder = path_of(expanded(argument))
+        if len(arguments) > 1 and argument != STDIN and folder.is_dir():
+            stem = folder.resolve().name
             entries = [(path, "/".join(filter(None, (stem, group)))) for path, group in entries]
         found.extend(entries)
+
     groups: dict[Path, str] = {}
     for path, group in found:
         groups.setdefault(path, group)
     if len(groups) < len(found):
-        say(f"{len(found) - len(groups)} pictures named twice are taken once")
+        say(f"{len(found) - len(groups)} images given twice are used once")
+
     _require_one(list(groups))
     return list(_named(groups.items()))
 
 
 def _require_one(paths: Sequence[Path]) -> None:
-    """If not one of the pictures exists, this is the wrong command line: say so before any work."""
+    """If not one of the images exists, this is the wrong command line: say so before any work."""
     if not any(os.path.lexists(path) for path in paths):
         more = f" (nor any of {len(paths) - 1} others)" if len(paths) > 1 else ""
-        raise InputError(f"{paths[0]}: no such file{more}", "give pictures, directories or a list")
+        raise InputError(f"{paths[0]}: no such file{more}", "give images, directories or a list")
 
 
 def _from_argument(
@@ -150,9 +154,9 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
         unfollowed += 0 if follow_links else sum(_leads_out(Path(folder, name), root) for name in folders)
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
     if again:
-        say(f"{root}: {again} links lead to folders that were searched already; each is searched once")
+        say(f"{root}: {again} links to folders that were searched already are skipped")
     if unfollowed:
-        say(f"{root}: {unfollowed} links to folders outside are skipped (--follow-links takes them)")
+        say(f"{root}: {unfollowed} links to folders outside are skipped (--follow-links includes them)")
 
 
 def _leads_out(folder: Path, root: Path) -> bool:
@@ -183,7 +187,7 @@ def _inside(
     inside = [one for one in found if _is_within(os.path.realpath(one[0]), real)]
     if len(inside) < len(found):
         skipped = len(found) - len(inside)
-        say(f"{root}: {skipped} links that lead out of it are skipped (--follow-links takes them)")
+        say(f"{root}: {skipped} links that lead out of it are skipped (--follow-links includes them)")
     return inside
 
 

@@ -107,7 +107,7 @@ def decode_picture(
     except (OrigError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged byte leads them to
-        raise InputError(f"{name}: damaged or unreadable picture: {error}") from error
+        raise InputError(f"{name}: damaged or unreadable image: {error}") from error
     if turned and _TURN not in conversions:  # Pillow turns TIFF files while it loads them
         conversions = [_TURN, *conversions]
     return picture, {**facts, "conversions": conversions}
@@ -129,12 +129,12 @@ def _opened(data: bytes, name: str) -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{name}: refused as a decompression bomb: {error}", "make it smaller first"
+            f"{name}: refused as a decompression bomb: {error}", "reduce its size first"
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise InputError(
             f"{name}: refused as a decompression bomb: {image.width}×{image.height} pixels",
-            "make it smaller first",
+            "reduce its size first",
         )
     if profile is not None:
         image.info["icc_profile"] = profile
@@ -173,6 +173,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         step("first frame", lambda picture: picture.copy())
     if _is_turned(image):
         step(_TURN, ImageOps.exif_transpose)
+
     alpha = None
     if image.mode.startswith("I;16"):
         alpha = _alpha_of_sixteen(image)
@@ -184,6 +185,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     if image.mode in ("P", "PA"):
         step("palette", lambda picture: picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
     alpha = alpha or _alpha(image)
+
     if has_profile:
         image, name = _from_profile(_without_alpha(image), profile or b"")
         done.append(name)
@@ -191,6 +193,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         if image.mode not in ("RGB", "RGBA", "RGBa"):
             done.append(f"{image.mode} to RGB")
         image = _without_alpha(image).convert("RGB")
+
     if alpha is not None:
         white = Image.new("RGB", image.size, _WHITE)
         step("alpha on white", lambda picture: Image.composite(picture, white, alpha))

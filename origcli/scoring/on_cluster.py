@@ -27,10 +27,12 @@ def open_worker(
 ) -> Callable[[Batch], Sent]:
     """What a worker runs: opens everything, and gives the function that measures a batch."""
     from origcli.runtime.context import open_runtime
+    from origcli.runtime.distributed import alone
     from origcli.scoring.setup import open_models, open_scorer, provenance
     from origcli.scoring.store import Store
 
     stack = ExitStack()
+    stack.enter_context(alone())
     runtime = stack.enter_context(open_runtime(settings.runtime))
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="origcli-")))
     store = Store(cache or directory / ".work")

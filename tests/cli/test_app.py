@@ -234,7 +234,7 @@ def test_a_closed_stdin_is_an_empty_one() -> None:
     done = subprocess.run(
         ["sh", "-c", '"$0" score - <&-', PROGRAM], capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 3 and done.stderr.startswith("origcli: -: no pictures here\n")
+    assert done.returncode == 3 and done.stderr.startswith("origcli: -: no images found\n")
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX"])

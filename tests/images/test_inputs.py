@@ -97,9 +97,9 @@ def test_stdin_may_be_a_csv_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_nothing_there_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nosuch\.jpg: no such file$"):
         found(tmp_path / "nosuch.jpg")
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         found(tmp_path)
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         found("-", stdin=io.BytesIO(b""))
 
 
@@ -142,7 +142,7 @@ def test_the_same_picture_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, "1.png")
     said: list[str] = []
     assert found(tmp_path / "1.png", tmp_path, say=said.append) == [("1.png", "")]
-    assert "1 pictures named twice" in said[0]
+    assert "1 images given twice" in said[0]
 
 
 def test_names_are_unique_and_plain(tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_links_that_lead_upwards_or_in_circles(tmp_path: Path) -> None:
     (tmp_path / "root/c").symlink_to(tmp_path / "elsewhere")
     said: list[str] = []
     names = [name for name, _ in found(tmp_path / "root", follow_links=True, say=said.append)]
-    assert sorted(names) == ["1.png", "2.png", "3.png"] and "searched once" in said[0]
+    assert sorted(names) == ["1.png", "2.png", "3.png"] and "searched already" in said[0]
     said.clear()
     assert [name for name, _ in found(tmp_path / "root", say=said.append)] == ["1.png", "2.png"]
-    assert said == [f"{tmp_path}/root: 1 links to folders outside are skipped (--follow-links takes them)"]
+    assert said == [f"{tmp_path}/root: 1 links to folders outside are skipped (--follow-links includes them)"]
 
 
 def test_a_signal_ends_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def report(*results: ScoreResult, failures: int = 0, grouped: bool = False) -> S
         provenance=provenance(),
         results=results,
         errors=tuple(
-            Failure.of(InputError(f"broken-{i}.jpg: damaged or unreadable picture"), f"broken-{i}.jpg")
+            Failure.of(InputError(f"broken-{i}.jpg: damaged or unreadable image"), f"broken-{i}.jpg")
             for i in range(failures)
         ),
         summary=ScoreSummary(

@@ -151,7 +151,7 @@ def test_an_overview_links_its_pages_and_they_link_back(tmp_path: Path) -> None:
     assert len(page.all("tr", **{"data-verdict": "redrawn"})) == sum(
         r.verdict.kind == "redrawn" for r in results
     )
-    assert page.text.count("damaged or unreadable picture") == 2
+    assert page.text.count("damaged or unreadable image") == 2
     assert "0.930" in page.text and "0.0002" in page.text
     assert "(Spearman) of originality and denoising loss: 0.71 over 3 images" in page.text
 

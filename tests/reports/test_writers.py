@@ -57,7 +57,7 @@ def test_the_csv_has_a_row_an_image_and_m(tmp_path: Path) -> None:
     ]
     assert float(rows[1]["distance"]) == inside.curve[1].distance.value
     assert rows[3]["verdict"] == "out-of-domain" and rows[3]["originality"] == ""
-    assert rows[4]["error"] == "input: broken-0.jpg: damaged or unreadable picture"
+    assert rows[4]["error"] == "input: broken-0.jpg: damaged or unreadable image"
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-1", "@sum", "\tx", "\rx", "＝x", "\nx"])

@@ -24,12 +24,14 @@ def open_worker(settings: Settings, out: Path) -> Callable[[Experiment], Found |
         StorageError: this machine does not see the run directory.
     """
     from origcli.runtime.context import open_runtime
+    from origcli.runtime.distributed import alone
 
     if not (out / PLAN).is_file():
         raise StorageError(
             f"{out}: not seen by a machine of the cluster", "give an --out that all machines share"
         )
     stack = ExitStack()
+    stack.enter_context(alone())
     runtime = stack.enter_context(open_runtime(settings.runtime))
     detector = open_detector(settings, runtime)
 
