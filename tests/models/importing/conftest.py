@@ -20,10 +20,10 @@ class Listener:
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, always: bool = False) -> None:
         self.said.append(message)
 
-    def task(self, *words: object, **options: object) -> Any:
+    def task(self, description: str, total: int | None, start: int = 0) -> Any:
         from origcli.runtime.progress import SilentProgress
 
         return SilentProgress().task("", None)

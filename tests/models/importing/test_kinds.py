@@ -1,5 +1,6 @@
 """What a file is, told from its header; files of other formats."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ XL = {
 REFINER = {"conditioner.embedders.0.model.positional_embedding": (77, 1280)}
 
 
-def header(*parts: dict[str, tuple[int, ...]], name: str = "m", **metadata: str) -> Header:
+def header(*parts: Mapping[str, tuple[int, ...]], name: str = "m", **metadata: str) -> Header:
     shapes = {key: shape for part in parts for key, shape in part.items()}
     return Header(Path(f"{name}.safetensors"), shapes, metadata=metadata)
 
