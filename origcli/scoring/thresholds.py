@@ -19,7 +19,7 @@ from origcli.scoring.assessment import Reference, Scale
 from origcli.scoring.baseline import drawing_facts, find_ceiling
 from origcli.scoring.models import Models
 from origcli.scoring.store import Store
-from origcli.settings import Settings
+from origcli.settings import ScoreSettings, Settings
 from origcli.weights.registry import Scale as Calibrated
 
 QUANTILE = 0.9  # ours, as for the bundled model's threshold
@@ -29,8 +29,8 @@ _BUDGET = ("steps", "batch_size", "learning_rate", "early_stop", "initialization
 def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
     """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
     score, kept = settings.score, _calibrated(models, settings)
-    reference, _ = _from_reference(models, settings)
-    threshold = find_threshold(models, settings)
+    reference, limit = _from_reference(models, settings)
+    threshold = _first_of(score, limit, kept)
 
     # Last, because it may draw and write.
     if kept is not None and kept.ceiling_images == score.ceiling_images:
@@ -55,8 +55,11 @@ def find_threshold(models: Models, settings: Settings) -> Threshold:
         InputError, UsageError: the reference set will not do (`read_reference`).
         UsageError: `until_reached` is set, and there is none.
     """
-    score, kept = settings.score, _calibrated(models, settings)
     _, limit = _from_reference(models, settings)
+    return _first_of(settings.score, limit, _calibrated(models, settings))
+
+
+def _first_of(score: ScoreSettings, limit: Threshold | None, kept: Calibrated | None) -> Threshold:
     if score.threshold is not None:
         return Threshold(value=score.threshold, source="flag", how="given by --threshold")
     if limit is not None:

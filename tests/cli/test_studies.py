@@ -21,6 +21,7 @@ TOY = {
     "ORIGCLI_SCORE_BOOTSTRAP": "30",
     "ORIGCLI_SCORE_MEASURE_ANYWAY": "true",
 }
+PAGED = ("rarity", "popularity", "fixed-location")
 QUICK = ("--device", "cpu", "--threads", "1", "--format", "json")
 
 
@@ -36,6 +37,11 @@ def answer(environment: dict[str, str], *words: str | Path) -> Any:
     printed = json.loads(done.stdout)
     out = Path(words[words.index("--out") + 1])
     assert json.loads((out / "report.json").read_text()) == printed
+    if words[0] in PAGED:
+        page = (out / "report.html").read_bytes()
+        (out / "report.html").unlink()
+        assert origcli("report", "render", out, env=environment).returncode == 0
+        assert (out / "report.html").read_bytes() == page
     return printed
 
 
