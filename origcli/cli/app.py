@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
@@ -104,6 +105,8 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with one of `ExitCode`."""
     present.prepare_streams()
+    # Pillow's warnings name no file; what is wrong with an image is an error of ours, which does.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     if "_ORIGCLI_COMPLETE" in os.environ:
         # A TAB has to be quick. Typer would load Rich to strip markup from our help, which has none.
         sys.modules["rich"] = None  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,16 @@ def test_a_rank_silences_no_command(
         named = "WORLD_SIZE=many" if size == "many" else "MASTER_ADDR is not set"
         assert (named in captured.err) == (status == 2)
     assert os.environ["RANK"] == rank
+
+
+def test_no_line_on_stderr_is_a_decoder_s_that_names_no_file() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(SystemExit):
+            app.main(["schema"])
+        for module in ("PIL.TiffImagePlugin", "torch.other"):
+            warnings.warn_explicit("Corrupt EXIF data", UserWarning, "a.py", 1, module=module)
+    assert len(caught) == 1
 
 
 # -- stdout --------------------------------------------------------------------------------------
