@@ -25,7 +25,7 @@ def import_(
         option(
             "--lora",
             "FILE[@SCALE]",
-            "LoRA to merge, in the naming of diffusers or kohya; may be given again. [default scale: 1]",
+            "LoRA to merge, in the naming of diffusers or kohya, with a scale (1 unless given). Repeatable.",
         ),
     ] = None,
     vae: Annotated[
@@ -45,7 +45,7 @@ def import_(
         str | None,
         option(
             "--prediction",
-            "TYPE",
+            "NAME",
             "What the model predicts: epsilon or v_prediction. [default: what the file says]",
             words=("epsilon", "v_prediction"),
         ),

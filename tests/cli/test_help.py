@@ -44,7 +44,7 @@ def test_every_option_says_its_default_and_its_unit(words: Sequence[str]) -> Non
 # Options that add something: without them there is none of it, which is all that there is to say.
 WITHOUT_IT_NOTHING = {
     *("annotate", "audit", "category", "config", "embeddings", "fail_if", "hold_out", "init", "init_from"),
-    *("only", "preview", "prompt", "ray", "reference", "shard", "shards", "track"),
+    *("lora", "only", "preview", "prompt", "ray", "reference", "shard", "shards", "track", "vae"),
 }
 
 
@@ -93,6 +93,9 @@ OF_THEIR_OWN = {
     *((command, "--detector") for command in ("detect", "generalize")),  # count, and measure no model
     *(("generalize", name) for name in ("--steps", "--guidance")),  # its models draw 2,000 pictures each
     *(("report merge", name) for name in ("--out", "-o")),  # required
+    *(
+        ("import", name) for name in ("--out", "-o", "--config", "--dtype")
+    ),  # a model, what it is, how it is kept
 }
 
 
@@ -102,6 +105,8 @@ def test_options_of_one_name_take_the_same_kind_of_value_everywhere() -> None:
 
 
 TAKE_SOMETHING_ELSE = {
+    ("import", "--config"),  # of a model; settings have a file
+    ("import", "--vae"),  # a published file, too
     ("detect", "--count"),  # counts; elsewhere it says how many
     ("train-detector", "--init"),  # a published file; tokens start from words
     ("fixed-location", "--init-from"),  # a whole pipeline, which may be a name
