@@ -91,7 +91,7 @@ def score(
         images: files, directories, globs or lists, as the command takes them.
         model: shapes, sd15, sd14, a pipeline directory or a hub id.
         max_tokens: M, the most tokens to learn.
-        metric: dreamsim or elements.
+        metric: a metric's name, as `--metric` takes it.
         threshold: distance that counts as redrawn.
         reference: score report of a reference set.
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from origcli.images.inputs import Input, find_inputs
+from origcli.perception.distance import EDIT
 from origcli.settings import Settings, resolve
 
 TINY: dict[str, dict[str, Any]] = {
@@ -23,12 +24,16 @@ class PixelDistance:
 
     name = "pixels"
     version = "1"
+    test = EDIT
 
     def features(self, images: Sequence[Image.Image]) -> list[np.ndarray]:
         return [np.asarray(image.resize((4, 4)), np.float64) / 255 for image in images]
 
     def between(self, a: np.ndarray, b: np.ndarray) -> float:
         return float(np.abs(a - b).mean())
+
+    def kept(self, features: Sequence[np.ndarray]) -> dict[str, Any]:
+        return {}
 
 
 @pytest.fixture

@@ -15,15 +15,19 @@ app = typer.Typer(name="cache", cls=Group, help="See and clear what is kept betw
 COLUMNS = ("room", "files", "megabytes", "holds", "path")
 
 
-def _known() -> list[str]:
+def _holds() -> dict[str, str]:
+    """What each room holds, those of metrics among them."""
+    from origcli.perception import metrics
     from origcli.runtime.cache import ROOMS
 
-    return list(ROOMS)
+    holds = dict(ROOMS)
+    for metric in metrics.known():
+        holds |= metric.rooms
+    return holds
 
 
 def _rooms(root: Path) -> list[dict[str, Any]]:
-    from origcli.runtime.cache import ROOMS
-
+    holds = _holds()
     rooms = []
     for room in sorted(path for path in root.iterdir() if path.is_dir()):
         sizes = [path.stat().st_size for path in room.rglob("*") if path.is_file()]
@@ -32,7 +36,7 @@ def _rooms(root: Path) -> list[dict[str, Any]]:
                 "room": room.name,
                 "files": len(sizes),
                 "megabytes": round(sum(sizes) / 1e6, 3),
-                "holds": ROOMS.get(room.name),
+                "holds": holds.get(room.name),
                 "path": str(room),
             }
         )
@@ -57,7 +61,11 @@ def show(*, run: Run) -> None:
 def clear(
     rooms: Annotated[
         list[str] | None,
-        argument("ROOM", "What to clear; see `origcli cache show`. [default: score]", autocompletion=_known),
+        argument(
+            "ROOM",
+            "What to clear; see `origcli cache show`. [default: score]",
+            autocompletion=lambda: list(_holds()),
+        ),
     ] = None,
 ) -> None:
     """Remove results of scores, or other rooms, from the cache; what is needed again is made again.

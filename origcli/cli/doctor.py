@@ -130,7 +130,7 @@ def _facts() -> dict[str, Any]:
     """Versions, devices and everything that can be fetched, for scripts."""
     from origcli.runtime.machine import cores, device_facts, memory_facts
     from origcli.runtime.provenance import package_versions
-    from origcli.weights.fetching import names, state
+    from origcli.scoring.fetching import names, state
 
     fetched = [state(name) for name in names()]
     return {

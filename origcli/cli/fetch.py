@@ -8,7 +8,7 @@ from origcli.cli.run import Run, command
 from origcli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from origcli.weights.fetching import State
+    from origcli.weights.fetchable import State
 
 COLUMNS = ("name", "state", "gigabytes", "variant", "what", "source", "path")
 SHOWN = tuple(name for name in COLUMNS if name != "source")  # an address fills a terminal
@@ -20,8 +20,7 @@ def fetch(
         list[str] | None,
         argument(
             "NAME",
-            "sd15, sd14, bert, clip, dreamsim, dreamsim:BRANCH, yolov8n, or OWNER/NAME[@REVISION] "
-            "of the hub.",
+            "A name of `origcli fetch --list`, or OWNER/NAME[@REVISION] of the hub.",
             autocompletion=lambda: _names(),
         ),
     ] = None,
@@ -56,7 +55,7 @@ def fetch(
       origcli fetch --verify
       origcli fetch sd15 dreamsim --offline
     """
-    from origcli.weights import fetching
+    from origcli.scoring import fetching
 
     if variant not in (None, "fp16"):
         raise UsageError(
@@ -77,7 +76,7 @@ def fetch(
 
 
 def _names() -> list[str]:
-    from origcli.weights.fetching import names
+    from origcli.scoring.fetching import names
 
     return list(names())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from origcli.cli.binding import Sets, flag, option
+from origcli.perception import metrics
 
 MEASURE = "The measure"
 DRAWING = "Drawing"
@@ -70,10 +71,10 @@ MetricOption = Annotated[
     option(
         "--metric",
         "NAME",
-        "dreamsim, dreamsim:BRANCH (one of its branches alone), elements, or auto: elements for "
-        "shapes-world models, else dreamsim.",
+        f"{', '.join(metrics.names())}, NAME:VARIANT (such as dreamsim:dino_vitb16), or auto: the one that "
+        "fits the model.",
         MEASURE,
-        words=("auto", "dreamsim", "elements"),
+        words=(metrics.AUTO, *metrics.names()),
     ),
     Sets("score.metric"),
 ]

@@ -4,31 +4,26 @@ The distance is the original's; the way there is not. Weights are verified files
 embedded once, everything is fp32, nothing comes from torch.hub, nothing is unpickled, nothing is printed.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from origcli.errors import ModelError
 from origcli.perception.dreamsim_towers import SIDE, load_towers
+from origcli.perception.embedding import EmbeddingDistance
 from origcli.runtime.context import Runtime
-from origcli.runtime.memory import BatchSize, slices
 from origcli.weights import dreamsim_release
 
-DEFAULT_VARIANT = "ensemble"
-_BATCH = 32
 
-Feature = NDArray[np.float32]
-
-
-class DreamSim:
+class DreamSim(EmbeddingDistance):
     """1 − cosine of centred embeddings; a `Distance`.
+
+    An embedding is a unit vector: 1,792 numbers for the ensemble. Pictures are put into 224×224 (bicubic, the
+    aspect ratio not kept), as DreamSim was trained.
 
     Attributes:
         name: `dreamsim`, or `dreamsim:VARIANT` for all but the ensemble, which are other metrics.
@@ -36,35 +31,15 @@ class DreamSim:
     """
 
     def __init__(self, variant: str, weights_hash: str, towers: nn.ModuleList, runtime: Runtime) -> None:
-        self.name = dreamsim_release.metric_name(variant)
-        self.version = f"{metadata.version('dreamsim')} {variant} {weights_hash[:16]}"
+        version = f"{metadata.version('dreamsim')} {variant} {weights_hash[:16]}"
+        super().__init__(dreamsim_release.metric_name(variant), version, runtime)
         self._patches = variant.endswith("_patch")
         self._towers = towers.to(runtime.device)
-        self._device = runtime.device
-        self._batch = BatchSize(_BATCH, runtime.progress.say)
 
-    def features(self, images: Sequence[Image.Image]) -> list[Feature]:
-        """One unit vector a picture: 1,792 numbers for the ensemble.
-
-        Pictures are put into 224×224 (bicubic, the aspect ratio not kept), as DreamSim was trained.
-        """
-        return self._batch.attempt(
-            lambda size: [row for part in slices(len(images), size) for row in self._embed(images[part])]
-        )
-
-    def between(self, a: Any, b: Any) -> float:
-        """1 − cosine, at least 0 and at most 2."""
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-        return max(0.0, 1.0 - cosine)  # rounding takes the distance of equal pictures to −1e-16
-
-    @torch.inference_mode()
-    def _embed(self, images: Sequence[Image.Image]) -> list[Feature]:
+    def _embed(self, images: Sequence[Image.Image]) -> Tensor:
         pixels = torch.stack([_pixels(image) for image in images]).to(self._device)  # (n, 3, 224, 224)
-        with full_precision(), torch.autocast(self._device.type, enabled=False):
-            tokens = [tower(pixels) for tower in self._towers]  # each (n, t, d)
-        embedding = _patch_embedding(tokens[0]) if self._patches else _class_embedding(tokens)
-        return list(embedding.cpu().numpy())
+        tokens = [tower(pixels) for tower in self._towers]  # each (n, t, d)
+        return _patch_embedding(tokens[0]) if self._patches else _class_embedding(tokens)
 
 
 def _class_embedding(tokens: Sequence[Tensor]) -> Tensor:
@@ -89,24 +64,7 @@ def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """No TF32: a distance must not depend on what was switched on for the diffusion model."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled,
-            benchmark=False,
-            deterministic=torch.backends.cudnn.deterministic,
-            allow_tf32=False,
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def load_dreamsim(runtime: Runtime, variant: str = DEFAULT_VARIANT) -> DreamSim:
+def load_dreamsim(runtime: Runtime, variant: str = dreamsim_release.ENSEMBLE) -> DreamSim:
     """DreamSim on the runtime's device; with a network, its weights are fetched on first use, which is said.
 
     Raises:

@@ -6,16 +6,15 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 
-from origcli.errors import ModelError, UsageError
+from origcli.errors import UsageError
+from origcli.perception.embedding import load_processor, load_strictly
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
-from origcli.runtime.network import no_network
+from origcli.weights.registry import CLIP
 
 PLACEHOLDER = "{S}"
 _BATCH = 32
@@ -47,30 +46,10 @@ class TextSimilarity:
         """
         from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-        from origcli.models.checkpoints import quiet_loading
-
-        try:
-            with no_network(), quiet_loading():
-                loaded: Any = CLIPModel.from_pretrained(
-                    directory,
-                    dtype=torch.float32,  # as its pixels are, however it is stored
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                )
-                self._tokenizer = CLIPTokenizer.from_pretrained(directory, local_files_only=True)
-                self._processor = CLIPImageProcessorPil.from_pretrained(directory, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(
-                f"{directory}: cannot load CLIP: {error}", "fetch it again with origcli fetch clip"
-            ) from error
-        model, info = loaded
-        if info["missing_keys"]:
-            raise ModelError(
-                f"{directory}: {len(info['missing_keys'])} weights of CLIP are missing",
-                "fetch it again with origcli fetch clip",
-            )
-        self._model = model.eval().requires_grad_(False).to(runtime.device)
+        model = load_strictly(CLIPModel, directory, CLIP.command)
+        self._tokenizer = load_processor(CLIPTokenizer, directory, CLIP.command)
+        self._processor = load_processor(CLIPImageProcessorPil, directory, CLIP.command)
+        self._model = model.to(runtime.device)
         self._device = runtime.device
         self._batch = BatchSize(_BATCH, runtime.progress.say)
 

@@ -4,16 +4,18 @@ The distance is 1 − F1 of the multisets of detected elements (supplement 2.1 f
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from origcli.detection.counting import f1
-from origcli.detection.detector import Detector
-from origcli.scenes.elements import Element
+from origcli.detection.detector import Detection, Detector
+from origcli.perception.distance import PLACEMENT, InDistributionTest
+from origcli.scenes.elements import ALL_ELEMENTS, Element
 
 NEAR = 0.1  # of the picture's width: centres this close are in the same place
 
@@ -48,6 +50,7 @@ class ElementsDistance:
     """1 − F1 of the multisets of detected elements; 0 for two empty pictures. Its features are layouts."""
 
     name = "elements"
+    test: InDistributionTest = PLACEMENT
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
@@ -56,20 +59,35 @@ class ElementsDistance:
     def features(self, images: Sequence[Image.Image]) -> list[Layout]:
         """What the detector sees in each picture."""
         seen = self.detector.detect(images)
-        return [
-            Layout(
-                tuple(
-                    (one.element, ((x0 + x1) / 2 / image.width, (y0 + y1) / 2 / image.height))
-                    for one in detections
-                    for x0, y0, x1, y1 in [one.box]
-                )
-            )
-            for image, detections in zip(images, seen, strict=True)
-        ]
+        return [_layout(detections, image) for image, detections in zip(images, seen, strict=True)]
 
     def between(self, a: Layout, b: Layout) -> float:
         """1 − F1 in [0, 1]."""
         return 1 - f1(a.multiset, b.multiset)
+
+    def kept(self, features: Sequence[Layout]) -> dict[str, Any]:
+        """The layouts, for the test of placement; `layouts_of` is the inverse."""
+        return {"layouts": [_as_numbers(layout) for layout in features]}
+
+
+def _layout(detections: Sequence[Detection], image: Image.Image) -> Layout:
+    placed = []
+    for detection in detections:
+        x0, y0, x1, y1 = detection.box
+        centre = (x0 + x1) / 2 / image.width, (y0 + y1) / 2 / image.height
+        placed.append((detection.element, centre))
+    return Layout(tuple(placed))
+
+
+def _as_numbers(layout: Layout) -> list[list[float]]:
+    return [[element.index, x, y] for element, (x, y) in layout.placed]
+
+
+def layouts_of(facts: Mapping[str, Any]) -> list[Layout]:
+    """The layouts that `ElementsDistance.kept` kept."""
+    return [
+        Layout(tuple((ALL_ELEMENTS[index], (x, y)) for index, x, y in layout)) for layout in facts["layouts"]
+    ]
 
 
 def count_copied(query: Layout, drawing: Layout, near: float = NEAR) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from origcli.runtime.atomic import make_directory, sweep
 SCORES = "score"
 ROOMS = {
     SCORES: "learned tokens, drawings and constants of scores, by content",
-    "dreamsim": "weights of DreamSim",
     "features": "features of training pictures",
     "hub": "hashes of fetched models",
     "ultralytics": "settings of ultralytics",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from origcli.perception.metrics import AUTO, default_metric
 from origcli.settings import Settings
 from origcli.weights.registry import ModelEntry
 
@@ -16,8 +17,15 @@ def chosen_detector(entry: ModelEntry, settings: Settings) -> Path | None:
     return detector_directory(settings.score.detector)
 
 
-def chosen_metric(entry: ModelEntry, detector: Path | None, settings: Settings) -> str:
-    """The metric that the settings name, else the model's own; `elements` where there is a detector."""
-    if settings.score.metric != "auto":
+def chosen_metric(entry: ModelEntry | None, detector: Path | None, settings: Settings) -> str:
+    """The metric that the settings name, else the one that is kept with the model, else the one that fits.
+
+    Args:
+        entry: `None` for a model that is not on this disk.
+        detector: the chosen one. Where there is one, what is kept with the model does not count.
+    """
+    if settings.score.metric != AUTO:
         return settings.score.metric
-    return entry.metric if detector is None else "elements"
+    if entry is not None and entry.metric is not None and detector is None:
+        return entry.metric
+    return default_metric(has_detector=detector is not None)

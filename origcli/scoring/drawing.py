@@ -17,7 +17,6 @@ from origcli.reports.pictures import encoded
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
 from origcli.scoring.baseline import drawing_key
-from origcli.scoring.in_distribution import layout_facts
 from origcli.scoring.query import Drawn, Lane, Learned, Query
 from origcli.scoring.store import Entry, Store, content_key, preview
 from origcli.settings import DrawSettings
@@ -80,7 +79,7 @@ class Drawer:
     def _measure(self, query: Query, images: Sequence[Image.Image]) -> Drawn:
         features = self.metric.features(images)
         distances = [self.metric.between(query.feature, feature) for feature in features]
-        facts: dict[str, Any] = {"distances": distances, **layout_facts(features)}
+        facts: dict[str, Any] = {"distances": distances, **self.metric.kept(features)}
         if self.similarity is not None:
             facts["similarity"] = self.similarity.of(images, self.words)
         pictures = [encoded(image, None)[1] if self.keep else preview(image) for image in images]

@@ -4,31 +4,16 @@ Shapes-world models: does the model put elements where the query has them (suppl
 does "cat with S" add a cat and keep S (supplement 1)?
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from origcli.perception.elements import Layout, copy_counts, permuted_counts
 from origcli.reports.schema import Estimate, InDistribution
-from origcli.scenes.elements import Element
 from origcli.scoring.measure import Array, interval
 
 COPIES = 0.5  # ours: with more than half of the elements in the query's places, placement is copied
-
-
-def layout_facts(features: Sequence[Any]) -> dict[str, Any]:
-    """Layouts as JSON values, where that is what a metric's features are."""
-    if not all(isinstance(feature, Layout) for feature in features):
-        return {}
-    return {
-        "layouts": [[[element.index, x, y] for element, (x, y) in feature.placed] for feature in features]
-    }
-
-
-def layouts_of(facts: Mapping[str, Any], elements: Sequence[Element]) -> list[Layout]:
-    """The inverse of `layout_facts`."""
-    return [Layout(tuple((elements[index], (x, y)) for index, x, y in layout)) for layout in facts["layouts"]]
 
 
 def placement_test(

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from origcli.errors import ModelError
-from origcli.perception.distance import check_metric, open_metric
+from origcli.perception import metrics
+from origcli.perception.metrics import open_metric
 from origcli.runtime.context import Runtime
 from origcli.runtime.network import no_network
 from origcli.scoring.choices import chosen_detector, chosen_metric
+from origcli.scoring.fetching import names, state, thing
 from origcli.settings import Settings
 from origcli.weights import registry
-from origcli.weights.fetching import names, state
+from origcli.weights.fetchable import Fetchable
 from origcli.weights.hashing import check_pipeline
 
 _PHOTOS = "sd15"
@@ -56,8 +58,8 @@ def check_score(settings: Settings, device: str) -> list[Check]:
     Raises:
         UsageError: not a model's or a metric's name.
     """
-    if settings.score.metric != "auto":
-        check_metric(settings.score.metric)
+    if settings.score.metric != metrics.AUTO:
+        metrics.find(settings.score.metric)
     with no_network():
         return _check_score(settings, device, Runtime(offline=True))
 
@@ -66,8 +68,10 @@ def _check_score(settings: Settings, device: str, runtime: Runtime) -> list[Chec
     name = chosen_model(settings.score.model, device)
     entry, model = _check_model(name, runtime)
     if entry is None:
-        metric = "dreamsim" if settings.score.metric == "auto" else settings.score.metric
-        return [model, *(_check_downloads(metric) if _is_hub_name(name) else [])]
+        if not _is_hub_name(name):
+            return [model]
+        needed, helpful = _check_downloads(chosen_metric(None, None, settings))
+        return [model, *needed, *helpful]
     detector = chosen_detector(entry, settings)
     return [model, *_check_metric(chosen_metric(entry, detector, settings), detector, settings, runtime)]
 
@@ -100,7 +104,7 @@ def _sentence(demo: bool, model: str, photos: Sequence[Check], device: str) -> s
 
 def _usual(settings: Settings, model: str) -> Settings:
     """The settings with a model and what it usually goes with."""
-    score = settings.score.model_copy(update={"model": model, "metric": "auto", "detector": None})
+    score = settings.score.model_copy(update={"model": model, "metric": metrics.AUTO, "detector": None})
     return settings.model_copy(update={"score": score})
 
 
@@ -129,7 +133,7 @@ def _check_model(name: str, runtime: Runtime) -> tuple[registry.ModelEntry | Non
         registry.hub_model(*name.partition("@")[::2])
     try:
         if _is_hub_name(name) and (found := state(name)).path is None and not found.problem:
-            return None, _check_fetched(label, name)
+            return None, _check_fetched(label, thing(name))
         entry = registry.resolve(name, runtime)
         _, weights = check_pipeline(entry.path, entry.variant, entry.weights_hash, entry.remedy)
     except ModelError as error:
@@ -144,34 +148,40 @@ def _is_hub_name(name: str) -> bool:
     return not local
 
 
-def _check_metric(metric: str, detector: Path | None, settings: Settings, runtime: Runtime) -> list[Check]:
+def _check_metric(name: str, detector: Path | None, settings: Settings, runtime: Runtime) -> list[Check]:
     """The distance, opened as a score opens it, and what is fetched for it."""
-    downloads = _check_downloads(metric)
-    if downloads and downloads[0].state == "missing":
-        return downloads
-    label = f"metric {metric}"
+    needed, helpful = _check_downloads(name)
+    if any(check.state == "missing" for check in needed):
+        return [*needed, *helpful]
+    label = f"metric {name}"
     try:
-        opened = open_metric(metric, runtime, detector=detector, settings=settings.detect)
+        opened = open_metric(name, runtime, detector=detector, settings=settings.detect)
     except ModelError as error:
         return [Check(label, "missing", error.message, error.hint)]
-    detail = f"detector in {detector}" if detector is not None and metric == "elements" else opened.version
-    return [Check(label, "ok", detail), *downloads[1:]]
+    detail = f"detector in {detector}" if metrics.find(name)[0].detector else opened.version
+    return [Check(label, "ok", detail), *helpful]
 
 
-def _check_downloads(metric: str) -> list[Check]:
-    """What is fetched for a metric: its weights, and CLIP for the test of editability."""
-    if metric == "elements":
-        return []
-    clip = _check_fetched("clip", "clip")
-    if clip.state != "ok":
-        remedy = f"{clip.remedy}; without it the test is left out"
-        clip = Check("clip", "warning", clip.detail, remedy)
-    return [_check_fetched(f"metric {metric}", metric), clip]
+def _check_downloads(name: str) -> tuple[list[Check], list[Check]]:
+    """What is fetched for a metric, and for its test of being in distribution, which is left out without."""
+    metric, variant = metrics.find(name)
+    needs = metric.variants[variant]
+    return (
+        [_check_fetched(f"metric {name}", needed) for needed in needs],
+        [_check_helpful(helpful) for helpful in metric.helpful if helpful not in needs],
+    )
 
 
-def _check_fetched(label: str, name: str) -> Check:
-    found = state(name)
+def _check_helpful(helpful: Fetchable) -> Check:
+    found = _check_fetched(helpful.name, helpful)
+    if found.state == "ok":
+        return found
+    return Check(found.name, "warning", found.detail, f"{found.remedy}; without it the test is left out")
+
+
+def _check_fetched(label: str, wanted: Fetchable) -> Check:
+    found = wanted.state()
     if found.path is None:
-        return Check(label, "missing", f"{found.what}: not on this disk", f"origcli fetch {name}")
+        return Check(label, "missing", f"{found.what}: not on this disk", f"origcli fetch {wanted.name}")
     kind = f", {found.variant}" if found.variant else ""
     return Check(label, "ok", f"{found.source}{kind}, {found.bytes / 1e9:.2f} GB in {found.path}")

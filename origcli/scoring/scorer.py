@@ -10,7 +10,8 @@ from PIL import Image
 from origcli.errors import InputError, NonFiniteError, OrigError
 from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.placeholders import placeholder
-from origcli.perception.elements import Layout
+from origcli.perception.distance import PLACEMENT
+from origcli.perception.elements import layouts_of
 from origcli.reports.pictures import SavedPictures, save_pictures
 from origcli.reports.schema import (
     Estimate,
@@ -25,12 +26,11 @@ from origcli.reports.verdict import decide
 from origcli.runtime import interrupts
 from origcli.runtime.atomic import make_directory
 from origcli.runtime.seeding import derive_seed
-from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scoring.assessment import Assessment, Scale, assess
 from origcli.scoring.baseline import Undirected
 from origcli.scoring.batches import Batch, domain_of
 from origcli.scoring.drawing import Drawer
-from origcli.scoring.in_distribution import edit_test, layouts_of, placement_test
+from origcli.scoring.in_distribution import edit_test, placement_test
 from origcli.scoring.learning import Learner
 from origcli.scoring.query import Query, look
 from origcli.scoring.store import decoded
@@ -238,9 +238,9 @@ class Scorer:
     ) -> tuple[InDistribution | None, list[Image.Image]]:
         """The test that fits the model, and its drawings."""
         replicates = self.settings.score.bootstrap
-        if isinstance(query.feature, Layout):
+        if self.drawer.metric.test == PLACEMENT:
             m = _best(assessed)
-            layouts = layouts_of(query.drawn[0, m].facts, ALL_ELEMENTS)
+            layouts = layouts_of(query.drawn[0, m].facts)
             others = self.undirected.features
             return placement_test(query.feature, layouts, others, m, replicates, random), []
         if self.drawer.similarity is None:

@@ -12,9 +12,9 @@ from origcli.inversion.placeholders import check_placeholders, prompt_ids
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.templates import read_templates, without_slot
 from origcli.models.opening import open_model
-from origcli.perception.distance import Distance, check_metric, open_metric
+from origcli.perception.distance import EDIT, Distance
 from origcli.perception.editability import TextSimilarity, edit_words
-from origcli.perception.elements import ElementsDistance
+from origcli.perception.metrics import AUTO, find, open_metric
 from origcli.reports.schema import ModelFacts, Provenance
 from origcli.runtime.atomic import read_json
 from origcli.runtime.context import Runtime
@@ -30,7 +30,7 @@ from origcli.scoring.scorer import Scorer
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import open_scale
 from origcli.settings import Settings
-from origcli.weights.registry import clip_directory
+from origcli.weights.registry import CLIP, companion_directory
 
 NO_EDIT = "none"
 # What differs between machines that give equal results; the device itself is recorded apart.
@@ -60,8 +60,8 @@ def check_names(settings: Settings) -> None:
         UsageError: no metric has this name.
         InputError: the list of templates or the reference cannot be read.
     """
-    if settings.score.metric != "auto":
-        check_metric(settings.score.metric)
+    if settings.score.metric != AUTO:
+        find(settings.score.metric)
     read_templates(settings.invert.templates)
     if settings.score.reference is not None:
         path = Path(settings.score.reference)
@@ -142,8 +142,8 @@ def drawing_seeds(seed: int, count: int) -> tuple[int, ...]:
 
 
 def wants_edits(metric: Distance, settings: Settings) -> bool:
-    """Whether the edit prompt is drawn from, too: not in the shapes world, whose test is placement."""
-    return not isinstance(metric, ElementsDistance) and settings.score.edit_prompt != NO_EDIT
+    """Whether the edit prompt is drawn from, too: not where placement is tested instead."""
+    return metric.test == EDIT and settings.score.edit_prompt != NO_EDIT
 
 
 def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[TextSimilarity | None, str]:
@@ -152,7 +152,7 @@ def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[T
         return None, ""
     words = edit_words(settings.score.edit_prompt)
     try:
-        directory = clip_directory(runtime)
+        directory = companion_directory(CLIP, runtime)
     except ModelError as problem:
         # The test is beside the measure: a machine without network and CLIP can still score.
         runtime.progress.say(f"the editability test is left out: {problem.message}")

@@ -60,6 +60,7 @@ def _release(version: str, variant: str, *files: str, extra: RemoteFile | None =
     return Release(RemoteFile(url), backbones, f"{variant}{'' if plain else '_single'}_lora", extra)
 
 
+ENSEMBLE = "ensemble"
 _CLIP = ("clip_vitb16_pretrain.pth.tar", "open_clip_vitb16_pretrain.pth.tar")
 RELEASES = {
     "ensemble": _release("v0.2.0", "ensemble", *_CLIP, extra=_DINO),
@@ -86,7 +87,7 @@ def release(variant: str) -> Release:
 
 def metric_name(variant: str) -> str:
     """What the metric and its download are called: `dreamsim`, `dreamsim:dino_vitb16` …"""
-    return "dreamsim" if variant == "ensemble" else f"dreamsim:{variant}"
+    return "dreamsim" if variant == ENSEMBLE else f"dreamsim:{variant}"
 
 
 def directory_of(variant: str) -> Path:

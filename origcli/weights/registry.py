@@ -61,13 +61,14 @@ COMPANIONS = {
         name="bert",
         files=_files("BertModel", "BertTokenizer"),
     ),
-    "clip": HubModel(
-        "openai/clip-vit-large-patch14",
-        "32bd64288804d66eefd0ccbe215aa642df71cc41",
-        name="clip",
-        files=_files("CLIPModel", "CLIPTokenizer", "preprocessor_config.json"),
-    ),
 }
+# Both towers: for the test of editability, and the metric of its name.
+CLIP = HubModel(
+    "openai/clip-vit-large-patch14",
+    "32bd64288804d66eefd0ccbe215aa642df71cc41",
+    name="clip",
+    files=_files("CLIPModel", "CLIPTokenizer", "preprocessor_config.json"),
+)
 
 
 class _Record(BaseModel):
@@ -75,7 +76,7 @@ class _Record(BaseModel):
 
 
 class Scale(_Record):
-    """Constants of one model, metric and way of drawing (DESIGN 2). They hold for these alone.
+    """Constants of one model, metric and way of drawing. They hold for these alone.
 
     Attributes:
         metric, metric_version: the distance that they are in.
@@ -100,7 +101,7 @@ class RegistryValues(_Record):
     """What `registry.json` holds.
 
     Attributes:
-        metric: default distance.
+        metric: default distance; `None` where the one is that fits models of its kind.
         guidance: default guidance scale.
         weights_hash: of the pipeline; a model whose files have another is damaged.
         psnr_limit: dB; a picture whose VAE round trip is below is out of domain.
@@ -109,7 +110,7 @@ class RegistryValues(_Record):
     """
 
     schema_id: Literal["origcli/registry/1"] = Field(default="origcli/registry/1", alias="schema")
-    metric: str = "dreamsim"
+    metric: str | None = None
     guidance: float = Field(default=7.5, ge=0)
     resolution: int | None = Field(default=None, ge=8)
     weights_hash: str | None = None
@@ -151,8 +152,8 @@ class ModelEntry:
         return f"copy or train it again, or remove weights_hash from its {REGISTRY_FILE} if you changed it"
 
     @property
-    def metric(self) -> str:
-        """The default distance."""
+    def metric(self) -> str | None:
+        """The default distance, where one is kept with the model."""
         return self.values.metric
 
     @property
@@ -179,14 +180,12 @@ def bundled_directory() -> Path:
 def read_registry(directory: Path) -> RegistryValues:
     """The registry values beside a pipeline; where there are none, the defaults.
 
-    A model that has a detector is one of the shapes world, and its default metric is `elements`.
-
     Raises:
         ModelError: the file is damaged.
     """
     path = directory / REGISTRY_FILE
     if not path.is_file():
-        return RegistryValues(metric="elements" if (directory / DETECTOR).is_dir() else "dreamsim")
+        return RegistryValues()
     try:
         return RegistryValues.model_validate(read_json(path))
     except InputError as error:
@@ -332,13 +331,13 @@ def _from_hub(name: str, model: HubModel, runtime: "Runtime") -> ModelEntry:
     )
 
 
-def clip_directory(runtime: "Runtime") -> Path:
-    """CLIP ViT-L/14, both towers: for the test of editability.
+def companion_directory(model: HubModel, runtime: "Runtime") -> Path:
+    """The directory of a model that has a name and is no pipeline.
 
     Raises:
         ModelError: not here and cannot be fetched.
     """
-    return _companion("clip", runtime)
+    return _snapshot(model.name, model, (None,), runtime).path
 
 
 def bert_directory(name: str, runtime: "Runtime") -> Path:
@@ -350,7 +349,7 @@ def bert_directory(name: str, runtime: "Runtime") -> Path:
     """
     known = COMPANIONS["bert"]
     if name in ("bert", known.id):
-        return _companion("bert", runtime)
+        return companion_directory(known, runtime)
     if Path(name).is_dir():
         return Path(name)
     if looks_like_path(name) or "/" not in name:
@@ -358,10 +357,6 @@ def bert_directory(name: str, runtime: "Runtime") -> Path:
     base, _, revision = name.partition("@")
     model = HubModel(hub_model(base, revision).id, revision or "main", files=known.files)
     return _snapshot(name, model, (None,), runtime).path
-
-
-def _companion(name: str, runtime: "Runtime") -> Path:
-    return _snapshot(name, COMPANIONS[name], (None,), runtime).path
 
 
 def _snapshot(name: str, model: HubModel, order: hub.Variants, runtime: "Runtime") -> hub.Snapshot:

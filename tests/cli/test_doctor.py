@@ -92,7 +92,7 @@ def test_the_metric_that_is_asked_for(run: Run, bundled: Path, monkeypatch: pyte
 
 def test_what_is_fetched_is_said(run: Run, bundled: Path, tmp_path: Path) -> None:
     assert "nothing" in run("--device", "cpu")[1]
-    from origcli.weights import fetching
+    from origcli.scoring import fetching
 
     fetching.weight_file("yolov8n").write_bytes(b"weights")
     _, out, _ = run("--device", "cpu", "--json")

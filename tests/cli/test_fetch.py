@@ -12,9 +12,10 @@ import pytest
 from huggingface_hub import constants
 
 from origcli.cli.app import main
-from origcli.weights import downloads, fetching
+from origcli.scoring import fetching
+from origcli.weights import downloads
 from origcli.weights.downloads import RemoteFile
-from origcli.weights.fetching import State
+from origcli.weights.fetchable import State
 from tests.serving import Files, file_server
 
 Run = Callable[..., tuple[int, str, str]]

@@ -87,7 +87,7 @@ def test_wrong_words_are_usage_errors(
     told: str,
 ) -> None:
     if "--metric" in words:
-        from origcli.perception.distance import open_metric
+        from origcli.perception.metrics import open_metric
 
         monkeypatch.setattr("origcli.scoring.setup.open_metric", open_metric)
     model = () if "--model" in words else ("--model", tiny_bert_pipeline_dir)

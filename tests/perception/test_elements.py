@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from origcli.perception.elements import (
     Layout,
     copy_counts,
     count_copied,
+    layouts_of,
     permuted_counts,
 )
 from origcli.scenes.elements import ALL_ELEMENTS
@@ -45,6 +47,12 @@ def test_features_are_elements_with_centres_as_fractions() -> None:
     assert first.placed == ((RED, (0.2, 0.6)), (BLUE, (0.5, 0.5)))
     assert second.placed == ()
     assert metric.version == "1/abc/0.9"
+
+
+def test_what_is_kept_of_layouts_survives_json():
+    layouts = [Layout(((RED, (0.25, 0.5)), (BLUE, (0.75, 0.1)))), Layout(())]
+    kept = json.loads(json.dumps(ElementsDistance(Said()).kept(layouts)))
+    assert layouts_of(kept) == layouts
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 
 from origcli.perception.elements import Layout
 from origcli.scenes.elements import ALL_ELEMENTS
-from origcli.scoring.in_distribution import edit_test, layout_facts, layouts_of, placement_test
+from origcli.scoring.in_distribution import edit_test, placement_test
 
 A, B = ALL_ELEMENTS[0], ALL_ELEMENTS[31]
 QUERY = Layout(((A, (0.25, 0.25)), (B, (0.75, 0.75))))
@@ -16,12 +16,6 @@ def random() -> np.random.Generator:
 def scattered(count: int) -> list[Layout]:
     source = random()
     return [Layout(tuple((e, tuple(source.uniform(0.1, 0.9, 2))) for e in (A, B))) for _ in range(count)]
-
-
-def test_layouts_survive_json() -> None:
-    layouts = [QUERY, Layout(())]
-    assert layouts_of(layout_facts(layouts), ALL_ELEMENTS) == layouts
-    assert layout_facts([np.zeros(3)]) == {}
 
 
 def test_copied_placement_is_found() -> None:

@@ -400,7 +400,7 @@ def test_a_real_model_is_asked_for_an_edit(
     tiny_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(opening, "clip_directory", lambda runtime: tmp_path)
+    monkeypatch.setattr(opening, "companion_directory", lambda model, runtime: tmp_path)
     monkeypatch.setattr(opening, "TextSimilarity", Redness)
     drawn = count_calls(monkeypatch, drawing, "states")
     settings = tiny_settings(score={"edit_prompt": "cat with {S}", "edit_tokens": 1})
@@ -426,10 +426,10 @@ def test_a_real_model_is_asked_for_an_edit(
     page = (tmp_path / "out/report.html").read_text()
     assert "cat with {S}" in page and page.count("In-distribution test, drawing") == 3
 
-    def nowhere(runtime: Any) -> None:
+    def nowhere(model: Any, runtime: Any) -> None:
         raise ModelError("no CLIP here")
 
-    monkeypatch.setattr(opening, "clip_directory", nowhere)
+    monkeypatch.setattr(opening, "companion_directory", nowhere)
     (result,) = score(settings, tmp_path / "without", pictures[:1]).results
     assert result.in_distribution is None and result.originality.value is not None
 

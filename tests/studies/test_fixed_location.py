@@ -10,8 +10,13 @@ from PIL import Image
 from scipy.stats import kstest
 
 from origcli.errors import UsageError
+<<<<<<< HEAD
 from origcli.perception.elements import Layout
 from origcli.reports.schema import ScoreReport, Status
+=======
+from origcli.perception.elements import ElementsDistance, Layout
+from origcli.reports.schema import ScoreReport
+>>>>>>> 68d4d13 (metrics: one file and one registration each; clip and dinov2)
 from origcli.reports.studies import FixedLocationSummary
 from origcli.runtime.context import open_runtime
 from origcli.scenes.dataset import read_dataset
@@ -118,10 +123,11 @@ def test_where_nothing_was_drawn_no_figure_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-class InPlace:
+class InPlace(ElementsDistance):
     """A metric whose detector sees a circle and a square in their places in every picture."""
 
-    name, version = "elements", "1"
+    def __init__(self) -> None:
+        self.version = "1"
 
     def features(self, images: Sequence[Image.Image]) -> list[Layout]:
         return [

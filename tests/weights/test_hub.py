@@ -20,7 +20,7 @@ from origcli.runtime.progress import SilentProgress
 from origcli.weights import downloads, hub_answers
 from origcli.weights.hashing import hash_pipeline
 from origcli.weights.hub import check_id, fetch, find, verify
-from origcli.weights.registry import COMPANIONS, HUB_MODELS
+from origcli.weights.registry import CLIP, COMPANIONS, HUB_MODELS
 from origcli.weights.repository import HubModel
 from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
 
@@ -209,7 +209,7 @@ def test_gated_missing_and_other_refusals(server: Hub) -> None:
 
 
 def test_the_remedy_is_a_command_that_fetches_it(server: Hub) -> None:
-    for name, model in {**HUB_MODELS, **COMPANIONS}.items():
+    for name, model in {**HUB_MODELS, **COMPANIONS, "clip": CLIP}.items():
         with pytest.raises(ModelError) as caught:
             fetch(model, (None,), SilentProgress())
         assert caught.value.hint.endswith(f"origcli fetch {name}")

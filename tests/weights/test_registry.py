@@ -18,10 +18,11 @@ from origcli.runtime.progress import SilentProgress, open_progress
 from origcli.weights import hub, hub_answers, registry
 from origcli.weights.hub import Snapshot
 from origcli.weights.registry import (
+    CLIP,
     HUB_MODELS,
     RegistryValues,
     Scale,
-    clip_directory,
+    companion_directory,
     hub_model,
     read_registry,
     resolve,
@@ -79,7 +80,7 @@ def test_offline_and_not_here_is_exit_4_with_the_command(name: str) -> None:
         resolve(name, OFFLINE)
     assert caught.value.exit_code is ExitCode.MODEL and caught.value.hint.endswith(f"origcli fetch {name}")
     with pytest.raises(ModelError) as caught:
-        clip_directory(OFFLINE)
+        companion_directory(CLIP, OFFLINE)
     assert "origcli fetch clip" in caught.value.hint
 
 
@@ -94,7 +95,7 @@ def test_revisions_are_pinned_and_can_be_chosen() -> None:
 def test_a_directory(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = resolve(str(pipeline), OFFLINE)
     assert (entry.name, entry.path, entry.source) == ("mine", pipeline, str(pipeline))
-    assert (entry.metric, entry.guidance, entry.detector, entry.variant) == ("dreamsim", 7.5, None, None)
+    assert (entry.metric, entry.guidance, entry.detector, entry.variant) == (None, 7.5, None, None)
     assert entry.scales == () and entry.psnr_limit is None and entry.weights_hash is None
     monkeypatch.chdir(pipeline.parent)
     assert resolve("mine", OFFLINE).name == "mine"
@@ -132,9 +133,7 @@ def values() -> RegistryValues:
 
 def test_what_is_known_is_read_back(pipeline: Path) -> None:
     (pipeline / "detector").mkdir()
-    assert (
-        resolve(str(pipeline), OFFLINE).metric == "elements"
-    )  # of the shapes world, though nothing is recorded
+    assert resolve(str(pipeline), OFFLINE).detector == pipeline / "detector"  # though nothing is recorded
     write_registry(pipeline, values())
     entry = resolve(str(pipeline), OFFLINE)
     assert entry.values == values() == read_registry(pipeline)

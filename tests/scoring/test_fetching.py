@@ -10,10 +10,17 @@ from huggingface_hub import constants
 
 from origcli.errors import ModelError, UsageError
 from origcli.runtime.progress import SilentProgress
-from origcli.weights import downloads, dreamsim_release, fetching
+from origcli.scoring import fetching
+from origcli.scoring.fetching import fetch, names, state
+from origcli.weights import downloads, dreamsim_release
 from origcli.weights.downloads import RemoteFile
+<<<<<<< HEAD:tests/weights/test_fetching.py
 from origcli.weights.fetching import State, fetch, names, state
 from origcli.weights.registry import COMPANIONS, HUB_MODELS
+=======
+from origcli.weights.fetchable import State
+from origcli.weights.registry import HUB_MODELS
+>>>>>>> 68d4d13 (metrics: one file and one registration each; clip and dinov2):tests/scoring/test_fetching.py
 from tests.hub_server import Repository, hub_server, point_to
 from tests.serving import Files, file_server
 
@@ -131,7 +138,7 @@ def test_a_variant_is_told_from_the_full_files(
 
 def test_listing_needs_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from origcli.weights import fetching; [fetching.state(n) for n in fetching.names()];"
+        "import sys; from origcli.scoring import fetching; [fetching.state(n) for n in fetching.names()];"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     environment = {"ORIGCLI_CACHE": str(tmp_path), "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}

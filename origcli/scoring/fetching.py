@@ -1,0 +1,99 @@
+"""Everything that can be fetched ahead of a run, by name: models, what metrics need, files of weights.
+
+Needs no torch to list and check.
+"""
+
+from itertools import chain
+from pathlib import Path
+
+from origcli.errors import UsageError, nearest
+from origcli.perception import metrics
+from origcli.runtime.progress import Progress
+from origcli.weights.downloads import RemoteFile
+from origcli.weights.fetchable import Fetchable, FileFetchable, HubFetchable, State
+from origcli.weights.registry import BUNDLED, COMPANIONS, HUB_MODELS, hub_model
+
+WEIGHT_FILES = {
+    # Fine-tuning from the published YOLOv8 (supplement 2.1); a pickle, which train-detector reads safely.
+    "yolov8n": RemoteFile(
+        "https://github.com/ultralytics/assets/releases/download/v8.3.0/yolov8n.pt",
+        size=6_549_796,
+        sha256="f59b3d833e2ff32e194b5bb8e08d211dc7c5bdf144b90d2c8412c47ccfc83b36",
+    ),
+}
+_WHAT = {
+    "sd15": "Stable Diffusion 1.5, the default model on a GPU",
+    "sd14": "Stable Diffusion 1.4",
+    "bert": "BERT, the text encoder of train-unet --preset paper",
+    "yolov8n": "YOLOv8n, to train a detector from",
+}
+
+
+def names() -> tuple[str, ...]:
+    """Everything that has a name."""
+    return tuple(_named())
+
+
+def _named() -> dict[str, Fetchable]:
+    models = [HubFetchable(name, model, _WHAT[name]) for name, model in {**HUB_MODELS, **COMPANIONS}.items()]
+    needs = chain.from_iterable(metric.variants.values() for metric in metrics.known())
+    things: list[Fetchable] = [*models, *chain.from_iterable(needs), *map(_file, WEIGHT_FILES)]
+    return {thing.name: thing for thing in things}
+
+
+def state(name: str, *, verify: bool = False, variant: str | None = None) -> State:
+    """How a thing stands on this disk; no network is asked.
+
+    Args:
+        name: one of `names()`, or a hub id of a pipeline, with `@REVISION` where wanted.
+        verify: read it all and compare the hashes with those recorded.
+        variant: `fp16` asks for these files of a model of the hub; else the full ones are looked for first.
+
+    Raises:
+        UsageError: not a name of any kind.
+    """
+    return thing(name).state(verify=verify, variant=variant)
+
+
+def fetch(name: str, progress: Progress, *, variant: str | None = None) -> State:
+    """Gets a thing that is not here yet, or not sound; see `state`.
+
+    Args:
+        variant: `fp16` gets the weight files of half the size.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    wanted = thing(name)
+    wanted.fetch(progress, variant=variant)
+    return wanted.state(variant=variant)
+
+
+def weight_file(name: str) -> Path:
+    """Where a single weight file is, or would be."""
+    return _file(name).path
+
+
+def _file(name: str) -> FileFetchable:
+    return FileFetchable(name, WEIGHT_FILES[name], _WHAT[name])
+
+
+def thing(name: str) -> Fetchable:
+    """What a name means: one of `names()`, or a hub id of a pipeline.
+
+    Raises:
+        UsageError: nothing.
+    """
+    if name in (named := _named()):
+        return named[name]
+    base, _, revision = name.partition("@")
+    if base == BUNDLED:
+        raise UsageError(f"{BUNDLED} is in the package: there is nothing to fetch", "see origcli doctor")
+    if ":" in name and name.partition(":")[0] in metrics.names():
+        metrics.find(name)  # raises for a variant that does not exist
+    if base not in HUB_MODELS and "/" not in base:
+        raise UsageError(
+            f"nothing that can be fetched is called {name!r}",
+            f"{nearest(base, names())}, or give a hub id (OWNER/NAME)",
+        )
+    return HubFetchable(name, hub_model(base, revision))
