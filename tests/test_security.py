@@ -180,9 +180,10 @@ def models(path: Path) -> Iterator[str]:
 
 
 def test_weights_are_safetensors() -> None:
-    """But for loads that read JSON alone: tokenizer and scheduler of pipeline.py, processors of embedding.py."""
+    """But for loads that read JSON alone: of tokenizers, schedulers and processors."""
     found = [place for path in MODULES for place in models(path)]
-    assert [place.partition(":")[0] for place in found] == ["pipeline.py", "pipeline.py", "embedding.py"], found
+    files = [place.partition(":")[0] for place in found]
+    assert files == ["pipeline.py", "pipeline.py", "embedding.py"], found
 
 
 def test_the_page_names_tests_that_there_are() -> None:

@@ -83,10 +83,13 @@ def test_a_metric_that_needs_a_detector_is_refused_without() -> None:
 
 def test_a_registered_metric_is_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Opening] = []
+
+    def grey(opening: Opening) -> Any:
+        opened.append(opening)
+        return "grey"
+
     monkeypatch.setattr(metrics, "_registered", dict(metrics._registered))
-    metrics.register(
-        Metric("grey", open=lambda opening: opened.append(opening) or "grey", variants={"": (), "dark": ()})  # type: ignore[arg-type, func-returns-value]
-    )
+    metrics.register(Metric("grey", open=grey, variants={"": (), "dark": ()}))
     assert "grey" in names() and open_by_name("grey:dark") == "grey"
     assert (opened[0].name, opened[0].variant) == ("grey:dark", "dark")
 

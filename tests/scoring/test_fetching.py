@@ -14,13 +14,8 @@ from origcli.scoring import fetching
 from origcli.scoring.fetching import fetch, names, state
 from origcli.weights import downloads, dreamsim_release
 from origcli.weights.downloads import RemoteFile
-<<<<<<< HEAD:tests/weights/test_fetching.py
-from origcli.weights.fetching import State, fetch, names, state
-from origcli.weights.registry import COMPANIONS, HUB_MODELS
-=======
 from origcli.weights.fetchable import State
-from origcli.weights.registry import HUB_MODELS
->>>>>>> 68d4d13 (metrics: one file and one registration each; clip and dinov2):tests/scoring/test_fetching.py
+from origcli.weights.registry import COMPANIONS, HUB_MODELS
 from tests.hub_server import Repository, hub_server, point_to
 from tests.serving import Files, file_server
 

@@ -10,13 +10,8 @@ from PIL import Image
 from scipy.stats import kstest
 
 from origcli.errors import UsageError
-<<<<<<< HEAD
-from origcli.perception.elements import Layout
-from origcli.reports.schema import ScoreReport, Status
-=======
 from origcli.perception.elements import ElementsDistance, Layout
-from origcli.reports.schema import ScoreReport
->>>>>>> 68d4d13 (metrics: one file and one registration each; clip and dinov2)
+from origcli.reports.schema import ScoreReport, Status
 from origcli.reports.studies import FixedLocationSummary
 from origcli.runtime.context import open_runtime
 from origcli.scenes.dataset import read_dataset
