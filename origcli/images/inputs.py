@@ -140,10 +140,15 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
     Links that lead upwards, or to a folder that was searched before, would make a search without end.
     """
     searched: set[tuple[int, int]] = set()
+    unreadable: list[OSError] = []
     again = unfollowed = 0
-    for folder, folders, files in os.walk(root, followlinks=follow_links):
+    for folder, folders, files in os.walk(root, followlinks=follow_links, onerror=unreadable.append):
         interrupts.check()
-        status = Path(folder).stat()
+        try:
+            status = Path(folder).stat()
+        except OSError as error:  # it was taken away meanwhile
+            unreadable.append(error)
+            continue
         if (status.st_dev, status.st_ino) in searched:
             again += 1
             folders.clear()
@@ -153,6 +158,8 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         unfollowed += 0 if follow_links else sum(_leads_out(Path(folder, name), root) for name in folders)
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
+    for error in unreadable:
+        say(f"{error.filename}: left out, cannot be read: {error.strerror}")
     if again:
         say(f"{root}: {again} links to folders that were searched already are skipped")
     if unfollowed:

@@ -204,6 +204,21 @@ def test_a_folder_says_what_it_left_out(tmp_path: Path) -> None:
     assert found(tmp_path / "*.j*", say=said.append) == [("a.jfif", "")] and "1 JPEG XL" in said[0]
 
 
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.png", "b/2.png")
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        if Path(path).name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    said: list[str] = []
+    assert found(tmp_path, say=said.append) == [("2.png", "b")]
+    assert said == [f"{tmp_path}/a: left out, cannot be read: Permission denied"]
+
+
 # -- lists as people write them --------------------------------------------------------------------
 
 
