@@ -13,6 +13,9 @@ from hypothesis import settings
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+# A model without a threshold would be calibrated first, which is tested where it is meant.
+os.environ.setdefault("ORIGCLI_SCORE_CALIBRATE", "false")
+
 # A slow or busy machine is no failure.
 settings.register_profile("origcli", deadline=None)
 # A hundred and twenty times as many, about ten minutes of a core: pytest --hypothesis-profile=long tests/fuzz

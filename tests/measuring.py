@@ -15,7 +15,14 @@ from origcli.settings import Settings, resolve
 TINY: dict[str, dict[str, Any]] = {
     "invert": {"steps": 3, "batch_size": 2, "early_stop": False, "evaluate_samples": 2},
     "draw": {"steps": 2, "batch_size": 4, "guidance": 2.0},
-    "score": {"max_tokens": 2, "images": 3, "ceiling_images": 4, "bootstrap": 40, "edit_prompt": "none"},
+    "score": {
+        "max_tokens": 2,
+        "images": 3,
+        "ceiling_images": 4,
+        "bootstrap": 40,
+        "edit_prompt": "none",
+        "calibrate": False,
+    },
 }
 
 
@@ -28,6 +35,9 @@ class PixelDistance:
 
     def features(self, images: Sequence[Image.Image]) -> list[np.ndarray]:
         return [np.asarray(image.resize((4, 4)), np.float64) / 255 for image in images]
+
+    def captions(self, unprompted: Callable[[], Sequence[Any]]) -> list[str] | None:
+        return None
 
     def between(self, a: np.ndarray, b: np.ndarray) -> float:
         return float(np.abs(a - b).mean())

@@ -7,57 +7,106 @@ from origcli.cli import options, present
 from origcli.cli.binding import Sets, argument, flag, option
 from origcli.cli.run import ALL, Run, command
 
-SHOWN = ("model", "metric", "threshold", "threshold_low", "threshold_high", "ceiling", "psnr_limit")
+SHOWN = (
+    *("model", "metric", "threshold", "threshold_low", "threshold_high", "ceiling", "psnr_limit"),
+    *("control_images", "control_within"),
+)
+OWN = "The model's own samples"
+HELD_OUT = "Held-out images"
 
 
 @command(ALL - {"resume", "dry_run"})
 def calibrate(
-    pictures: Annotated[
-        list[str],
-        argument("PICTURES…", "A data set that the model was not trained on; or pictures without captions."),
-    ],
+    images: Annotated[
+        list[str] | None,
+        argument(
+            "[IMAGE…]",
+            "Held-out images: a data set, a directory with metadata.jsonl, or a CSV with a column `caption`; "
+            "images without captions give no threshold. None: the model's own samples.",
+        ),
+    ] = None,
     model: options.ModelOption = None,
     metric: options.MetricOption = None,
     detector: options.DetectorOption = None,
-    queries: Annotated[int, option("--queries", "N", "Captioned pictures for the threshold.", min=1)] = 60,
-    psnr_images: Annotated[
-        int, option("--psnr-images", "N", "Most pictures for the PSNR limit.", min=2)
-    ] = 500,
-    images: Annotated[
+    captions: Annotated[
+        int | None, option("--captions", "N", "Number of captions.", OWN), Sets("calibrate.captions")
+    ] = None,
+    own_samples: Annotated[
         int | None,
-        option("--images", "N", "Drawings of a caption."),
+        option("--own-samples", "N", "Samples of each caption.", OWN),
+        Sets("calibrate.samples"),
+    ] = None,
+    controls: Annotated[
+        int | None,
+        option("--controls", "N", "Samples that one token has to bring back (positive control).", OWN),
+        Sets("calibrate.controls"),
+    ] = None,
+    captions_file: Annotated[
+        Path | None,
+        option("--captions-file", "FILE", "One caption a line, in place of the bundled ones.", OWN),
+    ] = None,
+    queries: Annotated[
+        int, option("--queries", "N", "Captioned images for the threshold.", HELD_OUT, min=1)
+    ] = 60,
+    psnr_images: Annotated[
+        int, option("--psnr-images", "N", "Maximum number of images for the PSNR limit.", HELD_OUT, min=2)
+    ] = 500,
+    samples: Annotated[
+        int | None,
+        option("--images", "N", "Samples of each image's caption, and of a control's token.", HELD_OUT),
         Sets("score.images"),
     ] = None,
     ceiling_images: Annotated[
         int | None,
-        option("--ceiling-images", "N", "Drawings for the ceiling."),
+        option("--ceiling-images", "N", "Samples for the ceiling."),
         Sets("score.ceiling_images"),
     ] = None,
     guidance: options.GuidanceOption = None,
     steps: options.StepsOption = None,
     scheduler: options.SchedulerOption = None,
+    invert_steps: options.InvertStepsOption = None,
     write: Annotated[
         bool, flag("--write", "Write the constants to the model directory's registry.json.")
     ] = False,
+    cache: options.CacheOption = True,
     *,
     run: Run,
 ) -> None:
-    """Measure the constants that scores of a model stand on: ceiling, PSNR limit and threshold.
+    """Measure a model's calibration constants: threshold, ceiling and PSNR limit.
 
-    The ceiling is how far apart a model's unasked drawings are. The PSNR limit is what nearly all held-out
-    pictures pass on their way through the VAE and back. The threshold is what nine in ten held-out pictures
-    are within when the model draws their own caption; without captions there is none.
+    Without images, on the model's own samples: the threshold is what nine in ten captions' samples are
+    within of each other. As a positive control, one token is learned for some of these samples; where fewer
+    than half come back, verdicts of this model are marked as not reliable. The result is kept by content,
+    and `score` finds it.
+
+    With held-out images and captions: the threshold is what nine in ten images are within when the model
+    generates their own caption.
+
+    The ceiling is the distance between samples of the empty prompt. The PSNR limit is what nearly all images
+    pass on their way through the VAE and back.
 
     \b
     Examples:
+      origcli calibrate --model sd15
+      origcli calibrate --model runs/tuned/pipeline --write
       origcli synth held-out --mixture originality --count 500 --seed 1
       origcli calibrate held-out --model runs/shapes/pipeline --write
-      origcli calibrate photos/ --model sd15
     """
     settings = run.settings
+    from origcli.runtime.cache import SCORES, cache_directory
     from origcli.scoring import calibrate as calibration
+    from origcli.scoring.store import Store
 
     target = run.directory("calibrate", [Path(settings.score.model).name])
     with run.open(settings, target) as runtime:
-        report = calibration.run(pictures, queries, psnr_images, settings, runtime, write)
+        report = calibration.run(
+            images or [],
+            queries,
+            psnr_images,
+            settings,
+            runtime,
+            write,
+            store=Store(cache_directory(SCORES)) if cache else None,
+            captions=captions_file,
+        )
     present.report(report, run.form, SHOWN)

@@ -41,7 +41,16 @@ def score(
     threshold: Annotated[
         float | None,
         option("--threshold", "D", "Distance that counts as redrawn.", options.MEASURE),
-        Sets("score.threshold", unset="the registry's, if any"),
+        Sets("score.threshold", unset="calibrated"),
+    ] = None,
+    calibrate: Annotated[
+        bool | None,
+        flag(
+            "--calibrate/--no-calibrate",
+            "Calibrate a model without a threshold once, on its own samples.",
+            options.MEASURE,
+        ),
+        Sets("score.calibrate"),
     ] = None,
     reference: Annotated[
         Path | None,

@@ -24,6 +24,7 @@ from origcli.runtime import interrupts
 from origcli.runtime.paths import path_of
 
 PATH_COLUMNS = ("path", "file_name", "file", "image")
+CAPTION_COLUMNS = ("caption", "text")
 STDIN = "-"
 _NAME_LENGTH = 40
 _ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -97,6 +98,33 @@ def find_inputs(
 
     _require_one(list(groups))
     return list(_named(groups.items()))
+
+
+def find_captioned(argument: str, say: Say = lambda message: None) -> list[tuple[Path, str]] | None:
+    """Images with their captions, from an imagefolder's `metadata.jsonl` or a CSV list.
+
+    The captions are the column `caption` or `text`.
+
+    Returns:
+        Paths and captions, those without a caption left out; `None` where the argument has no captions.
+
+    Raises:
+        InputError: the list cannot be read.
+    """
+    path = path_of(expanded(argument))
+    for column in CAPTION_COLUMNS:
+        if (path / "metadata.jsonl").is_file():
+            found = _inside(_from_metadata(path, column), path, follow_links=False, say=say)
+        elif path.suffix.lower() == ".csv" and path.is_file():
+            text = read_text(path, errors="surrogateescape")
+            if column not in _table(text)[0]:
+                continue
+            found = _from_text(text, path.parent, column, str(path))
+        else:
+            return None
+        if captioned := [(image, caption) for image, caption in found if caption]:
+            return captioned
+    return None
 
 
 def _require_one(paths: Sequence[Path]) -> None:

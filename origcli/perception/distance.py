@@ -1,6 +1,6 @@
 """A distance between pictures: what every metric offers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from PIL import Image
@@ -30,6 +30,13 @@ class Distance(Protocol):
 
     def between(self, a: Any, b: Any) -> float:
         """The distance of two features, 0 for the same picture and larger for less alike."""
+
+    def captions(self, unprompted: Callable[[], Sequence[Any]]) -> list[str] | None:
+        """Captions of the world that the metric was made for; `None`: any plain caption serves.
+
+        Args:
+            unprompted: gives features of samples of the empty prompt, which show what a model knows.
+        """
 
     def kept(self, features: Sequence[Any]) -> Mapping[str, Any]:
         """What of the features of drawings is kept with their distances, as JSON values by name."""

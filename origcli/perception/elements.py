@@ -4,8 +4,10 @@ The distance is 1 − F1 of the multisets of detected elements (supplement 2.1 f
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from origcli.detection.counting import f1
 from origcli.detection.detector import Detection, Detector
 from origcli.perception.distance import PLACEMENT, InDistributionTest
+from origcli.scenes.captions import JOINT
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 
 NEAR = 0.1  # of the picture's width: centres this close are in the same place
@@ -64,6 +67,14 @@ class ElementsDistance:
     def between(self, a: Layout, b: Layout) -> float:
         """1 − F1 in [0, 1]."""
         return 1 - f1(a.multiset, b.multiset)
+
+    def captions(self, unprompted: Callable[[], Sequence[Layout]]) -> list[str]:
+        """Captions of one and of two of the elements that a model draws unprompted, in a fixed order."""
+        seen = {element for layout in unprompted() for element in layout.multiset}
+        elements = sorted(seen, key=attrgetter("index"))
+        pairs = [JOINT.join((a.phrase, b.phrase)) for a, b in combinations(elements, 2)]
+        order = np.random.default_rng(0).permutation(len(pairs))
+        return [element.phrase for element in elements] + [pairs[i] for i in order]
 
     def kept(self, features: Sequence[Layout]) -> dict[str, Any]:
         """The layouts, for the test of placement; `layouts_of` is the inverse."""

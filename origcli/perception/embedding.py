@@ -64,6 +64,10 @@ class EmbeddingDistance(ABC):
         cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
         return max(0.0, 1.0 - cosine)  # rounding takes the distance of equal pictures to −1e-16
 
+    def captions(self, unprompted: Callable[[], Sequence[Any]]) -> list[str] | None:
+        """Any plain caption serves."""
+        return None
+
     def kept(self, features: Sequence[Any]) -> dict[str, Any]:
         """Nothing: an embedding tells no one anything but its distance."""
         return {}

@@ -249,6 +249,9 @@ class TrainDetectorReport(Report[TrainResult]):
     schema_id: Literal["origcli/train-detector/1"] = Field(default="origcli/train-detector/1", alias="schema")
 
 
+_OF_OWN_SAMPLES = ("captions", "samples", "control_images", "control_within")
+
+
 class CalibrateResult(Result):
     """The constants of one model and metric: what the registry needs."""
 
@@ -262,6 +265,16 @@ class CalibrateResult(Result):
     psnr_limit: Estimate
     psnr_images: int = Field(ge=0)
     draw_settings: dict[str, JsonValue] = Field(description="drawing settings that the constants hold for")
+    captions: int | None = Field(
+        default=None, description="captions of the model's own samples; null: images"
+    )
+    samples: int | None = Field(default=None, description="own samples of each caption")
+    control_images: int | None = Field(
+        default=None, ge=0, description="positive control: samples of the model's own that were learned"
+    )
+    control_within: int | None = Field(
+        default=None, ge=0, description="of these, those that one token brought back within the threshold"
+    )
 
     def rows(self) -> Iterator[Row]:
         """One row per model and metric."""
@@ -272,6 +285,7 @@ class CalibrateResult(Result):
             **self.threshold.cells("threshold"),
             **self.ceiling.cells("ceiling"),
             **self.psnr_limit.cells("psnr_limit"),
+            **{name: getattr(self, name) for name in _OF_OWN_SAMPLES},
         }
 
 
@@ -281,6 +295,7 @@ class CalibrateReport(Report[CalibrateResult]):
     columns: ClassVar[tuple[str, ...]] = (
         *("model", "metric", "metric_version"),
         *with_ends("threshold", "ceiling", "psnr_limit"),
+        *_OF_OWN_SAMPLES,
     )
     schema_id: Literal["origcli/calibrate/1"] = Field(default="origcli/calibrate/1", alias="schema")
 

@@ -17,6 +17,7 @@ from origcli.reports.envelope import (
     with_ends,
 )
 
+CONTROL_NEEDED = 0.5  # share of the positive control's samples that one token has to bring back
 NO_THRESHOLD = "no threshold"  # where images are counted by tokens needed
 GIVEN = "given"  # the stop reason of tokens that were learned before
 
@@ -66,8 +67,23 @@ class Threshold(Record):
     """The distance under which a drawing counts as the query redrawn. Calibrated, never invented."""
 
     value: float | None
-    source: Literal["flag", "reference", "registry", "none"]
+    source: Literal["flag", "reference", "registry", "samples", "none"] = Field(
+        description="`samples`: calibrated on the model's own samples"
+    )
     how: str = Field(description="how it was obtained")
+    control_images: int | None = Field(
+        default=None, ge=0, description="positive control: samples of the model's own that were learned"
+    )
+    control_within: int | None = Field(
+        default=None, ge=0, description="of these, those that one token brought back within the threshold"
+    )
+
+    @property
+    def reliable(self) -> bool | None:
+        """Whether tokens of this model bring back what it generates itself; `None` where nobody looked."""
+        if not self.control_images or self.control_within is None:
+            return None
+        return self.control_within >= CONTROL_NEEDED * self.control_images
 
 
 class DomainCheck(Record):

@@ -58,7 +58,18 @@ def decide(
             kind, words = VerdictKind.undecided, _undecided(needed, threshold, curve)
         case _:
             kind, words = VerdictKind.measured, _measured(model, curve)
-    return Verdict(kind=kind, words=f"{words} {_scale(originality)}".strip())
+    return Verdict(kind=kind, words=f"{_unreliable(model, threshold)}{words} {_scale(originality)}".strip())
+
+
+def _unreliable(model: str, threshold: Threshold) -> str:
+    """The warning of a positive control that failed; empty where it holds, or where there is none."""
+    if threshold.reliable is not False:
+        return ""
+    return (
+        f"Not reliable with this model: one token brought back only {threshold.control_within} of "
+        f"{threshold.control_images} samples that “{model}” had generated itself, so its tokens do not carry "
+        "the measure. "
+    )
 
 
 def tokens(m: int) -> str:

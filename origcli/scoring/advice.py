@@ -3,11 +3,21 @@
 import shlex
 from collections.abc import Sequence
 
-from origcli.inversion.cost import SampleFlops, measured_rate, total_flops, work
+from origcli.generation.sampling import guidance_scale
+from origcli.inversion.cost import (
+    SampleFlops,
+    count_flops,
+    decoding_flops,
+    measured_rate,
+    total_flops,
+    work,
+)
 from origcli.inversion.templates import read_templates
+from origcli.models.pipeline import DiffusionModel
 from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import Provenance
 from origcli.runtime.context import Runtime
+from origcli.scoring.self_calibration import Budget
 from origcli.settings import Settings
 from origcli.weights.registry import BUNDLED
 
@@ -60,6 +70,16 @@ def photo_flops(settings: Settings) -> float:
     )
     drawing = pictures * (2 * settings.draw.steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
     return score.repeats * total_flops(SD15, amount) + drawing
+
+
+def own_flops(model: DiffusionModel, settings: Settings, budget: Budget) -> float:
+    """Floating-point operations of calibrating a model on its own samples, at most."""
+    flops, decoding = count_flops(model), decoding_flops(model)
+    passes = 1 if guidance_scale(model, settings.draw) == 1 else 2
+    samples = budget.captions * budget.samples + budget.controls * settings.score.images
+    amount = work(settings.invert, 1, len(read_templates(settings.invert.templates)))
+    learning = budget.controls * total_flops(flops, amount)
+    return learning + samples * (passes * settings.draw.steps * flops.unet + decoding)
 
 
 def in_words(seconds: float) -> str:

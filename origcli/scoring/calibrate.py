@@ -1,13 +1,13 @@
 """The constants that a model needs before anything is measured with it: ceiling, PSNR limit, threshold.
 
-The procedure, over pictures that the model was not trained on:
+On the model's own samples (`self_calibration`), or over images that the model was not trained on:
 - ceiling: the mean distance over all pairs of drawings of the empty prompt;
 - PSNR limit: the 1st percentile of the PSNR of the pictures' round trips through the VAE;
 - threshold, where the pictures have captions: the 90th percentile, over pictures, of the mean distance
   between a picture and drawings of its own caption: what counts as redrawn when the words are known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 
 from origcli.errors import InputError
 from origcli.generation.sampling import draw_prompts
-from origcli.images.inputs import find_inputs
+from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import fit, read_image
 from origcli.reports.schema import CalibrateReport, CalibrateResult, Estimate, Status
 from origcli.reports.writers import write_report
@@ -28,8 +28,9 @@ from origcli.scoring.baseline import drawing_facts, find_ceiling
 from origcli.scoring.measure import psnr
 from origcli.scoring.models import Models
 from origcli.scoring.query import round_trip
+from origcli.scoring.self_calibration import Budget, calibrate_self
 from origcli.scoring.setup import drawing_seeds, open_models, provenance
-from origcli.scoring.statistics import resampled
+from origcli.scoring.statistics import quantile
 from origcli.scoring.store import Store
 from origcli.settings import Settings
 from origcli.weights.registry import Scale, write_registry
@@ -47,48 +48,50 @@ class HeldOut:
 
 
 def run(
-    pictures: Sequence[str], queries: int, limit: int, settings: Settings, runtime: Runtime, write: bool
+    pictures: Sequence[str],
+    queries: int,
+    limit: int,
+    settings: Settings,
+    runtime: Runtime,
+    write: bool,
+    *,
+    store: Store | None = None,
+    captions: Path | None = None,
 ) -> CalibrateReport:
     """Calibrates the model of the settings and writes the report; with `write`, the model's registry.json.
 
     Args:
-        pictures: a data set directory that the model was not trained on, or pictures as `find_inputs` takes.
-        queries: how many captioned pictures the threshold is taken over.
-        limit: the most pictures that the PSNR limit is taken over.
+        pictures: held-out images as `read_held_out` takes them; empty for the model's own samples.
+        queries: how many captioned images the threshold is taken over.
+        limit: the most images that the PSNR limit is taken over.
+        store: where a scale of the model's own samples is kept for `score` to find.
+        captions: a file with one caption a line, for the model's own samples.
 
     Raises:
-        InputError: there are too few pictures.
+        InputError: there are too few images or captions, or the model draws one image over and over.
     """
     models = open_models(settings, runtime)
-    held_out = read_held_out(pictures, limit, models.model.resolution, settings, runtime)
-    if len(held_out) < 2:
-        raise InputError("calibration needs at least two pictures", "give a held-out set")
-    random = np.random.default_rng(derive_seed(runtime.seed, "calibrate"))
-    limit_psnr, counted = psnr_limit(models, held_out, settings.score.bootstrap, random)
-    captioned = [one for one in held_out if one.caption][:queries]
-    threshold = Estimate.missing("the pictures have no captions")
-    how = "none: the pictures have no captions"
-    if captioned:
-        distances = caption_distances(models, captioned, settings, runtime)
-        threshold = quantile(distances, THRESHOLD_QUANTILE, settings.score.bootstrap, random)
-        how = (
-            f"{THRESHOLD_QUANTILE:.0%} quantile over {len(captioned)} held-out pictures of the mean distance "
-            f"to {settings.score.images} drawings of their own caption"
-        )
+    store = store or Store(runtime.out / ".work")
+    if pictures:
+        constants = _from_images(pictures, queries, limit, models, settings, runtime)
+    else:
+        constants = _from_own_samples(models, settings, runtime, store, captions)
+
     score = settings.score
-    store = Store(runtime.out / ".work")
     ceiling = find_ceiling(models.model, models.metric, score.ceiling_images, settings.draw, runtime, store)
+    if ceiling <= 0:
+        raise InputError(
+            "the ceiling is 0: the model draws the same over and over, so there is no scale",
+            "choose another model, --metric or --guidance",
+        )
     result = CalibrateResult(
         model=models.model.name,
         metric=models.metric.name,
         metric_version=models.metric.version,
-        threshold=threshold,
-        threshold_how=how,
         ceiling=Estimate.of(ceiling),
         ceiling_images=score.ceiling_images,
-        psnr_limit=limit_psnr,
-        psnr_images=counted,
         draw_settings=drawing_facts(models.model, settings.draw),
+        **constants,
     )
     made_by = provenance("calibrate", models, settings)
     report = CalibrateReport(status=Status.complete, provenance=made_by, results=(result,))
@@ -98,19 +101,82 @@ def run(
     return report
 
 
+def _from_images(
+    pictures: Sequence[str],
+    queries: int,
+    limit: int,
+    models: Models,
+    settings: Settings,
+    runtime: Runtime,
+) -> dict[str, Any]:
+    """The threshold and the PSNR limit from held-out images, with their captions where they have some."""
+    held_out = read_held_out(pictures, limit, models.model.resolution, settings, runtime)
+    if len(held_out) < 2:
+        raise InputError("calibration needs at least two images", "give a held-out set")
+    random = np.random.default_rng(derive_seed(runtime.seed, "calibrate"))
+    limit_psnr, counted = psnr_limit(models, held_out, settings.score.bootstrap, random)
+    captioned = [one for one in held_out if one.caption][:queries]
+    found: dict[str, Any] = {"psnr_limit": limit_psnr, "psnr_images": counted}
+    if not captioned:
+        missing = Estimate.missing("the images have no captions")
+        return {**found, "threshold": missing, "threshold_how": "none: the images have no captions"}
+
+    distances = caption_distances(models, captioned, settings, runtime)
+    how = (
+        f"{THRESHOLD_QUANTILE:.0%} quantile over {len(captioned)} held-out images of the mean distance "
+        f"to {settings.score.images} samples of their own caption"
+    )
+    threshold = quantile(distances, THRESHOLD_QUANTILE, settings.score.bootstrap, random)
+    return {**found, "threshold": threshold, "threshold_how": how}
+
+
+def _from_own_samples(
+    models: Models, settings: Settings, runtime: Runtime, store: Store, captions: Path | None
+) -> dict[str, Any]:
+    """The threshold, the PSNR limit and the positive control from the model's own samples."""
+    own = settings.calibrate
+    budget = Budget(own.captions, own.samples, own.controls)
+    scale = calibrate_self(models, settings, runtime, store, budget, captions)
+    control = scale.control
+    return {
+        "threshold": scale.threshold,
+        "threshold_how": scale.how,
+        "psnr_limit": scale.psnr_limit,
+        "psnr_images": scale.psnr_images,
+        "captions": scale.captions,
+        "samples": scale.samples,
+        "control_images": control and control.images,
+        "control_within": control and control.within,
+    }
+
+
 def read_held_out(
     pictures: Sequence[str], limit: int, resolution: int, settings: Settings, runtime: Runtime
 ) -> list[HeldOut]:
-    """At most `limit` pictures, and their captions where they come from a data set of ours."""
+    """At most `limit` images at the model's size, and their captions where these are known.
+
+    Args:
+        pictures: a data set of `origcli synth`; a directory with a metadata.jsonl (file_name and text, as
+            `load_dataset("imagefolder")` reads it); a CSV list with a column `caption` or `text`; or images
+            as `find_inputs` takes them, which have no captions.
+
+    Raises:
+        InputError: an image or a list cannot be read.
+    """
+    crop = settings.score.crop
     if len(pictures) == 1 and (Path(pictures[0]) / FACTS_NAME).is_file():
         dataset = read_dataset(pictures[0])
-        crop = settings.score.crop
         return [
             HeldOut(fit(Image.fromarray(dataset.image(i)), resolution, crop), dataset.captions[i])
             for i in range(min(limit, len(dataset)))
         ]
+    captioned = find_captioned(pictures[0], runtime.progress.say) if len(pictures) == 1 else None
+    if captioned is not None:
+        return [
+            HeldOut(read_image(path, resolution, crop)[0], caption) for path, caption in captioned[:limit]
+        ]
     inputs = find_inputs(pictures, say=runtime.progress.say)[:limit]
-    return [HeldOut(read_image(one.path, resolution, settings.score.crop)[0], None) for one in inputs]
+    return [HeldOut(read_image(one.path, resolution, crop)[0], None) for one in inputs]
 
 
 def psnr_limit(
@@ -144,27 +210,19 @@ def caption_distances(
     return found
 
 
-def quantile(values: Sequence[float], share: float, replicates: int, random: np.random.Generator) -> Estimate:
-    """A quantile of values with its bootstrap interval."""
-    at: Callable[[Any], float] = lambda sample: float(np.quantile(sample, share))  # noqa: E731
-    span = resampled(at, [values], replicates, random)
-    value = at(values)
-    return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)
-
-
 def register(models: Models, result: CalibrateResult) -> None:
     """Writes what was found to the model's registry.json, in place of what was there for these settings."""
-    if result.ceiling.value is None or result.ceiling.value <= 0:
-        raise InputError("the ceiling is 0: the model draws the same over and over, and cannot be registered")
     scale = Scale(
         metric=result.metric,
         metric_version=result.metric_version,
         weights_hash=models.model.weights_hash,
         draw=dict(result.draw_settings),
-        ceiling=result.ceiling.value,
+        ceiling=result.ceiling.value or 0.0,
         ceiling_images=result.ceiling_images,
         threshold=result.threshold.value,
         threshold_how=result.threshold_how,
+        control_images=result.control_images,
+        control_within=result.control_within,
     )
     same = (scale.metric, scale.metric_version, scale.weights_hash, scale.draw)
     others = [
@@ -172,13 +230,18 @@ def register(models: Models, result: CalibrateResult) -> None:
         for one in models.entry.scales
         if (one.metric, one.metric_version, one.weights_hash, one.draw) != same
     ]
+    held_out = {}
+    if result.captions is None:  # own samples pass a VAE better than images of others: they set no limit
+        held_out = {
+            "psnr_limit": result.psnr_limit.value,
+            "psnr_how": f"{PSNR_QUANTILE:.0%} quantile over {result.psnr_images} held-out round trips",
+        }
     values = models.entry.values.model_copy(
         update={
+            **held_out,
             "metric": result.metric,
             "guidance": float(str(result.draw_settings["guidance"])),
             "weights_hash": models.model.weights_hash,
-            "psnr_limit": result.psnr_limit.value,
-            "psnr_how": f"{PSNR_QUANTILE:.0%} quantile over {result.psnr_images} held-out round trips",
             "scales": (*others, scale),
         }
     )

@@ -81,6 +81,24 @@ def mean_over_pairs(items: Sequence[Item], between: Callable[[Item, Item], float
     return float(np.mean([between(a, b) for a, b in combinations(items, 2)]))
 
 
+def median_to_others(items: Sequence[Item], between: Callable[[Item, Item], float]) -> float:
+    """The median over items of the mean distance to the other items.
+
+    What a typical sample of a caption is away from the others: a few samples that show something else weigh
+    little, where in a mean over all pairs each of them counts against every other one.
+
+    Raises:
+        ValueError: fewer than two items.
+    """
+    if len(items) < 2:
+        raise ValueError("a distance to others needs two items")
+    count = len(items)
+    distances = np.zeros((count, count))
+    for i, j in combinations(range(count), 2):
+        distances[i, j] = distances[j, i] = between(items[i], items[j])
+    return float(np.median(distances.sum(axis=1) / (count - 1)))
+
+
 def spans_enough(floor: float, ceiling: float) -> bool:
     """Whether floor and ceiling are far enough apart for the scale between them to mean anything."""
     return ceiling > 0 and ceiling - floor >= LEAST_RANGE * ceiling

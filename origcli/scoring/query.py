@@ -16,7 +16,7 @@ from origcli.inversion.preparation import image_key
 from origcli.models.pipeline import DiffusionModel
 from origcli.models.vae import decode_latents, encode_moments, to_images, to_pixels
 from origcli.perception.distance import Distance
-from origcli.reports.schema import DomainCheck
+from origcli.reports.schema import DomainCheck, Estimate
 from origcli.scoring.assessment import Scale, Trial, check_domain
 from origcli.scoring.measure import psnr
 from origcli.settings import ScoreSettings
@@ -106,11 +106,25 @@ def look(
         NonFiniteError: its round trip is not finite.
     """
     image, facts = read_image(source.path, model.resolution, settings.crop)
+    query = query_of(source, image, facts, model, metric)
+    decibels = psnr(np.asarray(image), np.asarray(query.round_trip))
+    query.domain = check_domain(decibels, query.floor, scale, settings.measure_anyway)
+    return query
+
+
+def query_of(
+    source: Input, image: Image.Image, facts: dict[str, Any], model: DiffusionModel, metric: Distance
+) -> Query:
+    """An image at the model's size as a query, taken to be one that the model can show.
+
+    Raises:
+        NonFiniteError: its round trip is not finite.
+    """
     shown = round_trip(model, image)
     feature, of_shown = metric.features([image, shown])
     floor = metric.between(feature, of_shown)
-    domain = check_domain(psnr(np.asarray(image), np.asarray(shown)), floor, scale, settings.measure_anyway)
-    return Query(source, image, facts, image_key(image), shown, feature, floor, domain)
+    inside = DomainCheck(inside=True, psnr=Estimate.missing("not looked at"))
+    return Query(source, image, facts, image_key(image), shown, feature, floor, inside)
 
 
 @torch.inference_mode()

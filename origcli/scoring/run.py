@@ -20,9 +20,10 @@ from origcli.scoring.models import Models
 from origcli.scoring.on_cluster import score_on_cluster
 from origcli.scoring.run_archive import RESULTS, begin, finish, make_plan, with_page
 from origcli.scoring.scorer import Outcome
+from origcli.scoring.self_calibration import read_own_scale
 from origcli.scoring.setup import check_tokens, open_models, open_scorer, provenance
 from origcli.scoring.store import Store
-from origcli.scoring.thresholds import find_threshold, what_was_lost
+from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_was_lost
 from origcli.settings import Settings
 
 WORK = ".work"
@@ -75,8 +76,10 @@ def run(
     batches, places = planned(request, settings, runtime)
     models = open_models(settings, runtime)
     check_tokens(models, batches, settings, request.given)
-    threshold = find_threshold(models, settings)
-    check_threshold(request.gates, threshold)
+    store = Store(request.cache or runtime.out / WORK)
+    threshold = find_threshold(models, settings, read_own_scale(models, settings, store))
+    if threshold.source != "none" or not calibrates_itself(models, settings):
+        check_threshold(request.gates, threshold)
     if lost := what_was_lost(models, settings, threshold):
         runtime.progress.say(lost)
     made_by = provenance("score", models, settings)

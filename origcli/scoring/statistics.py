@@ -4,10 +4,12 @@ scipy.stats is imported where it is used: it takes a second, which a single imag
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from origcli.reports.envelope import Estimate
 from origcli.scoring.measure import Array, Interval, interval
 
 _EXACT_LIMIT = 9999  # random permutations; where there are fewer in all, the test is exact
@@ -122,3 +124,11 @@ def resampled(
     ]
     finite = [value for value in values if value is not None]
     return interval(np.array(finite)[:, None])[0] if finite else None
+
+
+def quantile(values: Sequence[float], share: float, replicates: int, random: np.random.Generator) -> Estimate:
+    """A quantile of values with its bootstrap interval."""
+    at: Callable[[Any], float] = lambda sample: float(np.quantile(sample, share))  # noqa: E731
+    span = resampled(at, [values], replicates, random)
+    value = at(values)
+    return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)

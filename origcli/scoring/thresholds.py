@@ -1,7 +1,8 @@
 """The threshold of a run, and the scale that it is a part of: what counts as redrawn, and why.
 
-In this order: the flag, a reference set, the model's registry, none. A reference set is an earlier report; it
-gives a threshold, and images are placed in it. A threshold is calibrated or given, never invented.
+In this order: the flag, a reference set, the model's registry, the model's own samples, none. A reference set
+is an earlier report; it gives a threshold, and images are placed in it. A threshold is calibrated or given,
+never invented.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,18 @@ from typing import Any
 import numpy as np
 
 from origcli.errors import InputError, UsageError
+from origcli.inversion.cost import measured_rate
 from origcli.reports.schema import ScoreReport, ScoreResult, Threshold
 from origcli.reports.writers import read_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_file
+from origcli.scoring.advice import in_words, own_flops
 from origcli.scoring.assessment import Reference, Scale
 from origcli.scoring.baseline import drawing_facts, find_ceiling
 from origcli.scoring.models import Models
+from origcli.scoring.self_calibration import OwnScale, automatic_budget, calibrate_self, read_own_scale
 from origcli.scoring.store import Store
-from origcli.settings import ScoreSettings, Settings
+from origcli.settings import Settings
 from origcli.weights.registry import Scale as Calibrated
 
 QUANTILE = 0.9  # ours, as for the bundled model's threshold
@@ -30,7 +34,7 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
     """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
     score, kept = settings.score, _calibrated(models, settings)
     reference, limit = _from_reference(models, settings)
-    threshold = _first_of(score, limit, kept)
+    threshold = _settled(models, settings, runtime, store, limit)
 
     # Last, because it may draw and write.
     if kept is not None and kept.ceiling_images == score.ceiling_images:
@@ -48,31 +52,85 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
     )
 
 
-def find_threshold(models: Models, settings: Settings) -> Threshold:
+def _settled(
+    models: Models, settings: Settings, runtime: Runtime, store: Store, limit: Threshold | None
+) -> Threshold:
+    """The threshold; for a model without one, calibrates it on its own samples first, and says so."""
+    found = _first_of(models, settings, limit, read_own_scale(models, settings, store))
+    if found.source != "none" or not calibrates_itself(models, settings):
+        return found
+    runtime.progress.say(announcement(models, settings, runtime))
+    own = calibrate_self(models, settings, runtime, store, automatic_budget(settings))
+    return _first_of(models, settings, limit, own)
+
+
+def calibrates_itself(models: Models, settings: Settings) -> bool:
+    """Whether `score` calibrates a model where no threshold is found.
+
+    Not where the model has one for other settings: then these are what is to be mended (`what_was_lost`).
+    """
+    return settings.score.calibrate and not _calibrated_otherwise(models)
+
+
+def _calibrated_otherwise(models: Models) -> list[Calibrated]:
+    """The scales with a threshold that were calibrated on these weights, for whatever settings."""
+    return [
+        scale
+        for scale in models.entry.scales
+        if scale.threshold is not None and scale.weights_hash == models.model.weights_hash
+    ]
+
+
+def announcement(models: Models, settings: Settings, runtime: Runtime) -> str:
+    """What is said before a model is calibrated by itself: why, how much, and about how long."""
+    budget = automatic_budget(settings)
+    minutes = in_words(own_flops(models.model, settings, budget) / measured_rate(runtime))
+    return (
+        f"the model {models.entry.name!r} has no threshold yet: calibrating it once on {budget.captions} × "
+        f"{budget.samples} of its own samples (about {minutes}; --no-calibrate skips it)"
+    )
+
+
+def find_threshold(models: Models, settings: Settings, own: OwnScale | None = None) -> Threshold:
     """The distance that counts as redrawn, and where it comes from. Draws nothing.
+
+    Args:
+        own: what the model's own samples gave, if it was calibrated on them.
 
     Raises:
         InputError, UsageError: the reference set will not do (`read_reference`).
-        UsageError: `until_reached` is set, and there is none.
+        UsageError: `until_reached` is set, there is no threshold, and none may be calibrated.
     """
     _, limit = _from_reference(models, settings)
-    return _first_of(settings.score, limit, _calibrated(models, settings))
+    return _first_of(models, settings, limit, own)
 
 
-def _first_of(score: ScoreSettings, limit: Threshold | None, kept: Calibrated | None) -> Threshold:
+def _first_of(models: Models, settings: Settings, limit: Threshold | None, own: OwnScale | None) -> Threshold:
+    """The first that there is of flag, reference set, registry and own samples."""
+    score, kept = settings.score, _calibrated(models, settings)
     if score.threshold is not None:
         return Threshold(value=score.threshold, source="flag", how="given by --threshold")
     if limit is not None:
         return limit
     if kept is not None and kept.threshold is not None:
-        return Threshold(value=kept.threshold, source="registry", how=kept.threshold_how)
-    if score.until_reached:
+        return Threshold(
+            value=kept.threshold,
+            source="registry",
+            how=kept.threshold_how,
+            control_images=kept.control_images,
+            control_within=kept.control_within,
+        )
+    if own is not None:
+        return own.as_threshold()
+    if score.until_reached and not calibrates_itself(models, settings):
         raise UsageError(
             "--until-reached needs a threshold, and none is calibrated here",
-            "give --threshold or --reference",
+            "give --threshold or --reference, or leave out --no-calibrate",
         )
     return Threshold(
-        value=None, source="none", how="no threshold is calibrated for this model, metric and settings"
+        value=None,
+        source="none",
+        how="no threshold is calibrated for this model, metric and settings; origcli calibrate makes one",
     )
 
 
@@ -83,9 +141,7 @@ def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> s
     facts = drawing_facts(models.model, settings.draw)
     metric = models.metric
     differences = []
-    for scale in models.entry.scales:
-        if scale.threshold is None or scale.weights_hash != models.model.weights_hash:
-            continue
+    for scale in _calibrated_otherwise(models):
         found = [
             (f"--{name} {value}", facts.get(name))
             for name, value in scale.draw.items()

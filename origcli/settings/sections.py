@@ -206,7 +206,19 @@ class ScoreSettings(Section):
     together: int | None = Field(None, ge=1)
     keep_images: bool = False
     until_reached: bool = False
+    calibrate: bool = True
     measure_anyway: bool = False
+
+
+class CalibrateSettings(Section):
+    """Calibration on a model's own samples; the automatic one is what `score` makes by itself."""
+
+    captions: int = Field(ge=10)
+    samples: int = Field(ge=2)
+    controls: int = Field(ge=0)
+    automatic_captions: int = Field(ge=10)
+    automatic_samples: int = Field(ge=2)
+    automatic_controls: int = Field(ge=0)
 
 
 class GeneralizeSettings(Section):
@@ -254,6 +266,7 @@ class Settings(Section):
     invert: InvertSettings
     draw: DrawSettings
     score: ScoreSettings
+    calibrate: CalibrateSettings
     generalize: GeneralizeSettings
     rarity: QuerySettings
     fixed_location: FixedLocationSettings

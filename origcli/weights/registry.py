@@ -85,6 +85,7 @@ class Scale(_Record):
         ceiling: mean distance over all pairs of `ceiling_images` drawn from the empty prompt.
         threshold: at most this far is a redrawing; `None` where none was calibrated.
         threshold_how: the procedure that gave it.
+        control_images, control_within: positive control: samples learned, and brought back by one token.
     """
 
     metric: str
@@ -95,6 +96,8 @@ class Scale(_Record):
     ceiling_images: int = Field(ge=2)
     threshold: float | None = None
     threshold_how: str = ""
+    control_images: int | None = None
+    control_within: int | None = None
 
 
 class RegistryValues(_Record):

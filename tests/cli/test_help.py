@@ -44,7 +44,19 @@ def test_every_option_says_its_default_and_its_unit(words: Sequence[str]) -> Non
 # Options that add something: without them there is none of it, which is all that there is to say.
 WITHOUT_IT_NOTHING = {
     *("annotate", "audit", "category", "config", "embeddings", "fail_if", "hold_out", "init", "init_from"),
-    *("lora", "only", "preview", "prompt", "ray", "reference", "shard", "shards", "track", "vae"),
+    *(
+        "captions_file",
+        "lora",
+        "only",
+        "preview",
+        "prompt",
+        "ray",
+        "reference",
+        "shard",
+        "shards",
+        "track",
+        "vae",
+    ),
 }
 
 
