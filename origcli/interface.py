@@ -12,12 +12,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from origcli.cli.options import run_path
 from origcli.errors import nearest
 from origcli.files import expanded
 from origcli.runtime.distributed import alone
 from origcli.runtime.progress import load_tqdm, open_progress
-from origcli.runtime.run_directory import existing
+from origcli.runtime.run_directory import existing, run_path
 
 if TYPE_CHECKING:
     from PIL import Image

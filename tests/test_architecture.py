@@ -54,6 +54,16 @@ def test_the_command_line_is_light(statement: str) -> None:
     assert done.stdout.strip() == ""
 
 
+def test_functions_load_no_command_line() -> None:
+    code = """
+import sys
+from origcli import score
+print(*[name for name in sys.modules if name.startswith(("typer", "origcli.cli"))])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 @pytest.mark.parametrize("room", ["scenes", "reports", "settings", "errors"])
 def test_some_rooms_know_no_torch(room: str) -> None:
     code = f"""

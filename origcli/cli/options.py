@@ -3,9 +3,7 @@
 A default of `None` means that presets, configuration file and environment decide (`Sets`).
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 from origcli.cli.binding import Sets, flag, option
@@ -129,21 +127,3 @@ InvertStepsOption = Annotated[
     option("--invert-steps", "N", "Maximum number of learning steps.", LEARNING),
     Sets("invert.steps"),
 ]
-
-
-def run_path(command: str, out: Path | None, names: Sequence[str], again: bool) -> Path:
-    """The run directory of a command over pictures: the one asked for, else a new one under runs/.
-
-    Args:
-        command: its name.
-        out: as given.
-        names: of the pictures.
-        again: go on with, or do over, the latest such run instead of making a new directory.
-    """
-    if out is not None:
-        return out
-    what = names[0] if len(names) == 1 else f"{len(names)}-images"
-    numbered = [Path("runs") / f"{command}-{what}"]
-    while numbered[-1].exists():
-        numbered.append(numbered[0].with_name(f"{numbered[0].name}-{len(numbered) + 1}"))
-    return numbered[-2] if again and len(numbered) > 1 else numbered[-1]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from origcli.cli.binding import Presets, Sets, Tree, bindings, flag, option
-from origcli.cli.options import COMPUTE, OUTPUT, RUN, Format, run_path
+from origcli.cli.options import COMPUTE, OUTPUT, RUN, Format
 from origcli.presets import DEFAULT_PRESETS
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ class Run:
 
     def directory(self, command: str, names: Sequence[str]) -> Path:
         """The run directory of a command over the named images."""
+        from origcli.runtime.run_directory import run_path
+
         return run_path(command, self.out, names, self.resume or self.force)
 
     def open(self, settings: "Settings", target: Path | None) -> "AbstractContextManager[Runtime]":

@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,24 @@ _OWN = {*LOCK_NAMES, WRITTEN_NAME}
 def existing(resume: bool, force: bool) -> Existing:
     """What a command does with an --out that holds something."""
     return "use" if resume else "replace" if force else "refuse"
+
+
+def run_path(command: str, out: Path | None, names: Sequence[str], again: bool) -> Path:
+    """The run directory of a command over images: the one asked for, else a new one under runs/.
+
+    Args:
+        command: its name.
+        out: as given.
+        names: of the images.
+        again: resume, or overwrite, the latest such run instead of making a new directory.
+    """
+    if out is not None:
+        return out
+    what = names[0] if len(names) == 1 else f"{len(names)}-images"
+    numbered = [Path("runs") / f"{command}-{what}"]
+    while numbered[-1].exists():
+        numbered.append(numbered[0].with_name(f"{numbered[0].name}-{len(numbered) + 1}"))
+    return numbered[-2] if again and len(numbered) > 1 else numbered[-1]
 
 
 def run_record(directory: Path) -> dict[str, Any] | None:
