@@ -186,8 +186,8 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         unfollowed += 0 if follow_links else sum(_leads_out(Path(folder, name), root) for name in folders)
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-    for error in unreadable:
-        say(f"{error.filename}: left out, cannot be read: {error.strerror}")
+    for problem in unreadable:
+        say(f"{problem.filename}: left out, cannot be read: {problem.strerror}")
     if again:
         say(f"{root}: {again} links to folders that were searched already are skipped")
     if unfollowed:
