@@ -16,7 +16,7 @@ from origcli.errors import nearest
 from origcli.files import expanded
 from origcli.runtime.distributed import alone
 from origcli.runtime.progress import load_tqdm, open_progress
-from origcli.runtime.run_directory import existing, run_path
+from origcli.runtime.run_place import existing, place_of, request_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,7 +99,7 @@ def score(
             error but `report.errors`.
     """
     from origcli.reports.writers import read_report
-    from origcli.runtime.cache import SCORES, cache_directory
+    from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.run import Request
     from origcli.scoring.run import run as measure
 
@@ -113,7 +113,7 @@ def score(
     settings = _settings(run, score=words)
     inputs = _inputs(images)
     with _opened(settings, run, "score", [one.name for one in inputs]) as runtime:
-        measure(Request(inputs, cache=cache_directory(SCORES)), settings, runtime)
+        measure(Request(inputs, cache=find_cache(SCORES, runtime.progress.say)), settings, runtime)
         return read_report(runtime.out, "score")  # type: ignore[return-value]
 
 
@@ -139,8 +139,9 @@ def invert(
 
     settings = _settings(run, score={"model": model})
     inputs = _inputs(images)
-    with _opened(settings, run, "invert", [one.name for one in inputs]) as runtime:
-        sweep.run(inputs, sorted(set(tokens)), settings, runtime)
+    counts = sorted(set(tokens))
+    with _opened(settings, run, "invert", [one.name for one in inputs], tokens=counts) as runtime:
+        sweep.run(inputs, counts, settings, runtime)
         return read_report(runtime.out, "invert")  # type: ignore[return-value]
 
 
@@ -361,16 +362,18 @@ def _settings(run: Run, **sections: Mapping[str, Any]) -> "Settings":
 
 
 @contextmanager
-def _opened(settings: "Settings", run: Run, command: str, names: Sequence[str]) -> "Iterator[Runtime]":
+def _opened(
+    settings: "Settings", run: Run, command: str, names: Sequence[str], **more: Any
+) -> "Iterator[Runtime]":
     from origcli.runtime.context import open_runtime
 
     resume, force = run.get("resume", False), run.get("force", False)
     asked = None if run.get("out") is None else _path(run["out"])
-    target = run_path(command, asked, names, resume or force)
+    place = place_of(command, asked, names, request_of(command, settings, names, **more), resume, force)
     progress = open_progress(run.get("quiet", False))
     with (
         alone(trains=command in _TRAININGS),
-        open_runtime(settings.runtime, target, progress, existing(resume, force)) as runtime,
+        open_runtime(settings.runtime, place, progress) as runtime,
     ):
         yield runtime
-    progress.say(f"{command}: {target}")
+    progress.say(f"{command}: {runtime.given}")

@@ -63,6 +63,10 @@ FAULTS = {
     60: "a run directory is removed or moved under a run",
     61: "a command would remove files of others",
     62: "a file system has no fsync of directories, or no locks",
+    63: "a bit of the cache flips",
+    64: "there is no home directory, or no cache that can be written",
+    65: "a picture is exchanged under its name, or pictures are moved",
+    66: "parts of a run are missing when it is joined",
 }
 
 

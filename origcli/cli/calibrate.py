@@ -93,12 +93,13 @@ def calibrate(
       origcli calibrate held-out --model runs/shapes/pipeline --write
     """
     settings = run.settings
-    from origcli.runtime.cache import SCORES, cache_directory
+    from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring import calibrate as calibration
     from origcli.scoring.store import Store
 
-    target = run.directory("calibrate", [Path(settings.score.model).name])
-    with run.open(settings, target) as runtime:
+    place = run.place("calibrate", [Path(settings.score.model).name])
+    with run.open(settings, place) as runtime:
+        kept = find_cache(SCORES, run.progress.say) if cache else None
         report = calibration.run(
             images or [],
             queries,
@@ -106,7 +107,7 @@ def calibrate(
             settings,
             runtime,
             write,
-            store=Store(cache_directory(SCORES)) if cache else None,
+            store=None if kept is None else Store(kept),
             captions=captions_file,
         )
     present.report(report, run.form, SHOWN)

@@ -39,8 +39,9 @@ def compare(
     from origcli.scoring import compare as comparison
 
     report, compared = comparison.compare(runs)
-    target = run.directory("compare", [compared[-1].directory.resolve().name])
-    with RunDirectory(target, run.existing):
+    place = run.place("compare", [compared[-1].directory.resolve().name])
+    with RunDirectory(place) as directory:
+        target = directory.given
         comparison.write(target, report, compared)
     present.report(report, run.form, SHOWN)
     if run.form is options.Format.table and report.summary is not None:

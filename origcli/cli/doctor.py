@@ -109,12 +109,17 @@ def _caches() -> "list[Check]":
     """Where things are kept, and how much room there is."""
     from huggingface_hub import constants
 
+    from origcli.errors import StorageError
     from origcli.runtime.cache import cache_directory
     from origcli.runtime.machine import free_disk
     from origcli.scoring.readiness import Check
 
-    checks = []
-    for label, path in (("cache", cache_directory()), ("hub cache", Path(constants.HF_HUB_CACHE))):
+    checks, paths = [], {"hub cache": Path(constants.HF_HUB_CACHE)}
+    try:
+        paths = {"cache": cache_directory(), **paths}
+    except StorageError as error:
+        checks.append(Check("cache", "warning", f"none: {error.message}", error.hint))
+    for label, path in paths.items():
         free = free_disk(path)
         detail = f"{path}, {free / 1e9:.1f} GB free"
         if free < _ENOUGH_DISK:

@@ -43,8 +43,9 @@ def draw(
     """
     from origcli.inversion import drawing as pictures
 
-    target = run.directory("draw", [Path(model).name])
-    with run.open(run.settings, target) as runtime:
+    place = run.place("draw", [Path(model).name])
+    with run.open(run.settings, place) as runtime:
+        target = runtime.given
         rows = pictures.run(model, prompt or [""], images, run.settings, runtime, embeddings=embeddings)
     as_asked = [{**row, "file": str(target / Path(row["file"]).name)} for row in rows]
     present.rows(as_asked, ("file", "prompt", "seed"), run.form)

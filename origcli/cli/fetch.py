@@ -55,6 +55,7 @@ def fetch(
       origcli fetch --verify
       origcli fetch sd15 dreamsim --offline
     """
+    from origcli.runtime.cache import cache_directory
     from origcli.scoring import fetching
 
     if variant not in (None, "fp16"):
@@ -64,6 +65,8 @@ def fetch(
     if not names and not (show or verify):
         raise UsageError("nothing to fetch", "name what to fetch, or list it with: origcli fetch --list")
     stay = show or verify or run.settings.runtime.offline
+    if not stay:
+        cache_directory()  # where there is none, nothing that is fetched would stay
     states = []
     for name in names or fetching.names():
         state = fetching.state(name, verify=verify or not stay, variant=variant)

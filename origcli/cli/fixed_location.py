@@ -84,12 +84,12 @@ def fixed_location(
     if model is not None and init_from is not None:
         raise UsageError("--model trains nothing, so there is nothing to start from", "leave out --init-from")
     settings = run.settings
-    from origcli.runtime.cache import SCORES, cache_directory
+    from origcli.runtime.cache import SCORES, find_cache
     from origcli.studies.fixed_location import run as study
 
     target = run.out or Path("runs") / "fixed-location"
     with run.open(settings, target) as runtime:
-        kept = cache_directory(SCORES) if cache else None
+        kept = find_cache(SCORES, run.progress.say) if cache else None
         report = study(settings, runtime, model=model, init_from=init_from, cache=kept)
     present.report(report, run.form, COLUMNS)
     if report.summary is not None and report.summary.distance.value is not None:

@@ -136,7 +136,7 @@ def invert(
         with run.open(settings, None) as runtime:
             present.rows([plan_invert(len(inputs), counts, settings, runtime)], PLAN, run.form)
         return int(ExitCode.OK)
-    target = run.directory("invert", [one.name for one in inputs])
+    place = run.place("invert", [one.name for one in inputs], tokens=counts)
     table: list[dict[str, Any]] = []
 
     def see(outcome: "InvertResult | Failure") -> None:
@@ -145,7 +145,8 @@ def invert(
         else:
             table.extend(outcome.rows())
 
-    with run.open(settings, target) as runtime:
+    with run.open(settings, place) as runtime:
+        target = runtime.given
         report = sweep.run(inputs, counts, settings, runtime, see)
     shown = SHOWN if run.form is options.Format.table else report.columns
     whole = read_json(target / "report.json") if run.form is options.Format.json else None

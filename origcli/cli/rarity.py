@@ -43,14 +43,14 @@ def rarity(
       origcli rarity --out runs/rarity --resume
       origcli rarity --model runs/unet/pipeline --detector runs/detector/detector --preset small
     """
-    from origcli.runtime.cache import SCORES, cache_directory
+    from origcli.runtime.cache import SCORES, find_cache
     from origcli.studies.queries import shapes_alone
     from origcli.studies.rarity import run as study
 
     settings = shapes_alone(run.settings)
     target = run.out or Path("runs") / "rarity"
     with run.open(settings, target) as runtime:
-        report = study(settings, runtime, cache_directory(SCORES) if cache else None)
+        report = study(settings, runtime, find_cache(SCORES, run.progress.say) if cache else None)
     rows = [
         {
             "score": test.score,

@@ -69,7 +69,7 @@ def render(
     from origcli.runtime.run_directory import RunDirectory
     from origcli.scoring import run_archive as archive
 
-    with RunDirectory(run):
+    with RunDirectory(run, record=False):
         if (run / archive.RESULTS).is_file():
             archive.render(run, figures)
         else:

@@ -23,7 +23,7 @@ from origcli.presets import DEFAULT_PRESETS
 if TYPE_CHECKING:
     from origcli.runtime.context import Runtime
     from origcli.runtime.progress import Progress
-    from origcli.runtime.run_directory import Existing
+    from origcli.runtime.run_place import Existing, RunPlace
     from origcli.settings import Settings
 
 
@@ -148,17 +148,24 @@ class Run:
     @property
     def existing(self) -> "Existing":
         """What to do with an --out that holds something."""
-        from origcli.runtime.run_directory import existing
+        from origcli.runtime.run_place import existing
 
         return existing(self.resume, self.force)
 
-    def directory(self, command: str, names: Sequence[str]) -> Path:
-        """The run directory of a command over the named images."""
-        from origcli.runtime.run_directory import run_path
+    def place(self, command: str, names: Sequence[str], **more: Any) -> "RunPlace":
+        """Where a run of a command over the named images goes.
 
-        return run_path(command, self.out, names, self.resume or self.force)
+        Args:
+            more: what changes results and is no setting; a run is resumed with the same.
+        """
+        from origcli.runtime.run_place import place_of, request_of
 
-    def open(self, settings: "Settings", target: Path | None) -> "AbstractContextManager[Runtime]":
+        request = request_of(command, self.settings, names, **more)
+        return place_of(command, self.out, names, request, self.resume, self.force)
+
+    def open(
+        self, settings: "Settings", target: "Path | RunPlace | None"
+    ) -> "AbstractContextManager[Runtime]":
         """Opens the device and the run directory; `None` for a command that writes none."""
         from origcli.runtime.context import open_runtime
 

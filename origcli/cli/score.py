@@ -208,9 +208,8 @@ def score(
     settings = run.settings
     if embeddings and len(inputs) > 1:
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
-    target = run.directory("score", [one.name for one in inputs])
 
-    from origcli.runtime.cache import SCORES, cache_directory
+    from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.advice import why_unmeasured
     from origcli.scoring.run import Request
     from origcli.scoring.run import run as measure
@@ -223,11 +222,13 @@ def score(
             _print_plan(request, settings, runtime, run.form)
         return int(ExitCode.OK)
     output = ScoreOutput(run.form, gates, run.progress.say)
-    with run.open(settings, target) as runtime:
-        request = replace(request, cache=cache_directory(SCORES) if cache else None)
+    learned = [str(path) for path in embeddings or ()]
+    place = run.place("score", [one.name for one in inputs], shard=shard, embeddings=learned)
+    with run.open(settings, place) as runtime:
+        request = replace(request, cache=find_cache(SCORES, run.progress.say) if cache else None)
         report = measure(request, settings, runtime, output.see)
-        output.end(report, target)
-        output.check_caught(target)
+        output.end(report, runtime.given)
+        output.check_caught(runtime.given)
         status = exit_code({failure.code for failure in report.errors})
         if status == ExitCode.OK and not allow_unmeasured:
             output.check_measured(

@@ -26,7 +26,7 @@ from origcli.detection.detector import Detection
 from origcli.detection.quarantine import quarantine
 from origcli.detection.suppression import keep_one_each
 from origcli.errors import InputError, ModelError, UsageError
-from origcli.runtime.cache import cache_directory
+from origcli.runtime.cache import working_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.memory import BatchSize, slices
@@ -37,7 +37,7 @@ _GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # ultralytics' own
 
 
 def _quarantine() -> AbstractContextManager[None]:
-    return quarantine(cache_directory("ultralytics"))
+    return quarantine(working_directory("ultralytics"))
 
 
 @cache

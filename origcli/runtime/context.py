@@ -12,7 +12,8 @@ from origcli.runtime.device import backends, compiling, require_compiler, select
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.runtime.network import no_network
 from origcli.runtime.progress import Progress, SilentProgress
-from origcli.runtime.run_directory import Existing, RunDirectory
+from origcli.runtime.run_directory import RunDirectory
+from origcli.runtime.run_place import Existing, RunPlace
 from origcli.settings import RuntimeSettings
 
 
@@ -44,11 +45,17 @@ class Runtime:
         assert self.directory is not None, "this command was opened without a run directory"
         return self.directory.path
 
+    @property
+    def given(self) -> Path:
+        """The run directory's path as the user knows it."""
+        assert self.directory is not None, "this command was opened without a run directory"
+        return self.directory.given
+
 
 @contextmanager
 def open_runtime(
     settings: RuntimeSettings,
-    out: Path | None = None,
+    out: Path | RunPlace | None = None,
     progress: Progress | None = None,
     existing: Existing = "use",
 ) -> Iterator[Runtime]:
@@ -58,7 +65,7 @@ def open_runtime(
         settings: device, dtype, seed and their kin.
         out: the run directory; `None` for a command that writes none.
         progress: where progress and remarks go.
-        existing: what to do with an `out` that holds something (`RunDirectory`).
+        existing: what to do with an `out` that holds something (`RunDirectory`); a `RunPlace` says it itself.
 
     Raises:
         DeviceError: no such device here, or no compiler where models are to be compiled.
@@ -88,7 +95,7 @@ def open_runtime(
 
 
 @contextmanager
-def _directory(out: Path, existing: Existing, device: torch.device) -> Iterator[RunDirectory]:
+def _directory(out: Path | RunPlace, existing: Existing, device: torch.device) -> Iterator[RunDirectory]:
     """The run's directory, owned and marked by the first process of a launch; the others then use it."""
     directory = RunDirectory(out, existing)
     if not is_main():
@@ -96,6 +103,5 @@ def _directory(out: Path, existing: Existing, device: torch.device) -> Iterator[
         yield directory
         return
     with directory:
-        directory.begin()
         wait_for_all(device)
         yield directory

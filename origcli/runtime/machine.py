@@ -95,7 +95,7 @@ def _statistics(path: Path) -> dict[str, int]:
 
 def free_disk(path: Path) -> int:
     """Bytes free where a path is, or would be made."""
-    while not path.exists():
+    while not os.access(path, os.F_OK):
         path = path.parent
     return shutil.disk_usage(path).free
 

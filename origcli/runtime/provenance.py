@@ -1,11 +1,8 @@
 """What made a result: versions, device, hashes of weights. What differs between equal runs is kept apart."""
 
-import datetime
 import hashlib
 import json
-import os
 import platform
-import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
@@ -13,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import origcli
-from origcli.errors import without_secrets
-from origcli.runtime.paths import path_text
 
-RUN_SCHEMA = "origcli.run/1"
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "dreamsim", "ultralytics", "numpy", "pillow")
 _DISTRIBUTIONS = {"ultralytics": "ultralytics-opencv-headless"}  # where a package comes under another name
 
@@ -51,23 +45,3 @@ def hash_value(value: Any) -> str:
     """sha256 of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def run_facts(seconds: float | None, request: str | None = None) -> dict[str, Any]:
-    """What differs between two equal runs, for `run.json`: when, where, how long, which words.
-
-    Args:
-        seconds: what the run took; `None` while it is under way or after it was stopped.
-        request: hash of what was asked for.
-    """
-    return {
-        "schema": RUN_SCHEMA,
-        "request": request,
-        "state": "begun" if seconds is None else "finished",
-        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": None if seconds is None else round(seconds, 3),
-        "host": platform.node(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "command": [without_secrets(path_text(word)) for word in sys.argv],
-    }

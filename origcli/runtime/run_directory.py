@@ -4,16 +4,15 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Self
 
 from filelock import Timeout
 
-from origcli.errors import InputError, LockedError, UsageError
-from origcli.runtime.atomic import claim_directory, read_json, storage_error, sweep, write_json, write_text
+from origcli.errors import LockedError, UsageError
+from origcli.runtime.atomic import claim_directory, storage_error, sweep, write_json, write_text
 from origcli.runtime.locks import locked
 from origcli.runtime.owned import (
     LOCK_NAMES,
@@ -25,52 +24,25 @@ from origcli.runtime.owned import (
     settle_written,
     without_link,
 )
-from origcli.runtime.provenance import RUN_SCHEMA, run_facts
+from origcli.runtime.run_place import Existing, RunPlace
+from origcli.runtime.run_record import read_run_record, run_record
 
-Existing = Literal["use", "refuse", "replace"]
 _LOCK, _OWNER = LOCK_NAMES
 _OWN = {*LOCK_NAMES, WRITTEN_NAME}
-
-
-def existing(resume: bool, force: bool) -> Existing:
-    """What a command does with an --out that holds something."""
-    return "use" if resume else "replace" if force else "refuse"
-
-
-def run_path(command: str, out: Path | None, names: Sequence[str], again: bool) -> Path:
-    """The run directory of a command over images: the one asked for, else a new one under runs/.
-
-    Args:
-        command: its name.
-        out: as given.
-        names: of the images.
-        again: resume, or overwrite, the latest such run instead of making a new directory.
-    """
-    if out is not None:
-        return out
-    what = names[0] if len(names) == 1 else f"{len(names)}-images"
-    numbered = [Path("runs") / f"{command}-{what}"]
-    while numbered[-1].exists():
-        numbered.append(numbered[0].with_name(f"{numbered[0].name}-{len(numbered) + 1}"))
-    return numbered[-2] if again and len(numbered) > 1 else numbered[-1]
-
-
-def run_record(directory: Path) -> dict[str, Any] | None:
-    """The `run.json` of a directory, if it is one of origcli's."""
-    try:
-        record = read_json(directory / RUN_NAME)
-    except InputError:
-        return None
-    return record if isinstance(record, dict) and record.get("schema") == RUN_SCHEMA else None
 
 
 class RunDirectory:
     """A directory that one process owns while the context is open.
 
     Args:
-        path: it is made where it is missing, with its parents.
+        path: it is made where it is missing, with its parents. A `RunPlace` says the rest itself.
         existing: what to do with a directory that holds something. "use" goes on with a run of ours,
             "refuse" is for a command that starts a run, "replace" first removes what a run of ours wrote.
+        record: keep `run.json`: begun now, finished when the context is left without an error.
+
+    Attributes:
+        path: the whole path.
+        given: the path as the user knows it.
 
     Raises:
         LockedError: another process owns it; names that process.
@@ -78,18 +50,21 @@ class RunDirectory:
         UsageError: it holds something and `existing` says no; then nothing is touched.
     """
 
-    def __init__(self, path: Path, existing: Existing = "use") -> None:
-        self.path = Path(path).absolute()
-        self._existing = existing
-        self._began: float | None = None
-        self._request: str | None = None
+    def __init__(self, path: Path | RunPlace, existing: Existing = "use", record: bool = True) -> None:
+        self._place = path if isinstance(path, RunPlace) else RunPlace(Path(path), existing)
+        self._record = record
+        self.given = self._place.path
+        self.path = self.given.absolute()
 
     def __enter__(self) -> Self:
-        self._refuse_others()
-        self._is_new = not self.path.exists()
-        claim_directory(self.path)
+        self.given = self._place.take()
+        self.path = self.given.absolute()
+        self._is_new = self._place.is_numbered or not self.path.exists()
+        self._began: float | None = None
         with ExitStack() as stack:
-            stack.callback(self._forget_if_nothing_came)
+            stack.callback(self._remove_if_empty)
+            self._refuse_others()
+            claim_directory(self.path)
             self._handle = stack.enter_context(owned(self.path))
             without_link(_LOCK, self._handle)
             try:
@@ -103,6 +78,8 @@ class RunDirectory:
             stack.callback(self._remove_lock_files)
             self._settle_existing()
             write_text(self.path / _OWNER, f"process {os.getpid()} on {platform.node()}\n")
+            if self._record:
+                self.begin()
             self._stack = stack.pop_all()
         return self
 
@@ -111,21 +88,17 @@ class RunDirectory:
     ) -> None:
         with self._stack:
             if kind is None and self._began is not None:
-                write_json(self / RUN_NAME, run_facts(time.monotonic() - self._began, self._request))
-            elif self._names() == {RUN_NAME}:
+                write_json(self / RUN_NAME, run_record(time.monotonic() - self._began, self._place.request))
+            elif kind is not None and self._names() == {RUN_NAME}:
                 # Nothing came of it: once the fault is mended, the same words work.
                 remove_written(self._handle)
             with contextlib.suppress(OSError):
                 settle_written(self._handle)
 
-    def begin(self, request: str | None = None) -> None:
-        """Marks the directory as a run's; when the context is left without an error, the run is finished.
-
-        Args:
-            request: hash of what was asked for, by which a run is found again.
-        """
-        self._began, self._request = time.monotonic(), request
-        write_json(self / RUN_NAME, run_facts(None, request))
+    def begin(self) -> None:
+        """Marks the directory as a run's."""
+        self._began = time.monotonic()
+        write_json(self / RUN_NAME, run_record(None, self._place.request))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -142,7 +115,7 @@ class RunDirectory:
 
     def _refuse_others(self) -> None:
         """Refuses a directory that is no run's before anything is written to it."""
-        if self._names() and run_record(self.path) is None:
+        if self._names() and read_run_record(self.path) is None:
             raise UsageError(
                 f"{self.path}: not empty, and no run of origcli made it",
                 "choose another --out, or empty it yourself",
@@ -151,11 +124,11 @@ class RunDirectory:
     def _settle_existing(self) -> None:
         if not self._names():
             return
-        if self._existing == "refuse":
+        if self._place.existing == "refuse":
             raise UsageError(
                 f"{self.path}: not empty", "--resume goes on with a stopped run, --force starts over"
             )
-        if self._existing == "replace":
+        if self._place.existing == "replace":
             try:
                 remove_written(self._handle)
             except OSError as error:
@@ -173,7 +146,7 @@ class RunDirectory:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._handle)
 
-    def _forget_if_nothing_came(self) -> None:
+    def _remove_if_empty(self) -> None:
         """Removes a directory that was made for this run and is empty."""
         if self._is_new:
             with contextlib.suppress(OSError):

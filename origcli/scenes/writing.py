@@ -31,7 +31,8 @@ from origcli.runtime.atomic import (
 from origcli.runtime.owned import RUN_NAME, WRITTEN_NAME, open_folder, owned, without_link
 from origcli.runtime.progress import Progress, SilentProgress
 from origcli.runtime.provenance import hash_value
-from origcli.runtime.run_directory import Existing, RunDirectory
+from origcli.runtime.run_directory import RunDirectory
+from origcli.runtime.run_place import Existing
 from origcli.runtime.workers import Check, run_units
 from origcli.scenes import shards
 from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, read_dataset
@@ -164,7 +165,7 @@ def write_dataset(
         StorageError: the disk is full or cannot be written.
         Interrupted: a signal came; what was finished is kept.
     """
-    with RunDirectory(path, existing) as run, interrupts.handled():
+    with RunDirectory(path, existing, record=False) as run, interrupts.handled():
         if not _is_finished(recipe, run.path):
             run.begin()
             sweep(run.path)

@@ -1,12 +1,14 @@
 """Results by the content that made them, so that no run computes what another has.
 
 A key is a hash over everything that changes the result: pixels, weights, settings, seeds, versions.
-A record is one safetensors file: facts as JSON in its header, arrays and encoded pictures as tensors.
+A record is one safetensors file: facts as JSON in its header, arrays and encoded pictures as tensors. A
+checksum over key and content is in it: a flipped bit, or a record of another key, counts as absent.
 
 What was computed in one batch is kept as a whole or not at all: had a kill left a part of it, the rest
 would be computed in another batch, and its last digits would differ from those of an unbroken run.
 """
 
+import hashlib
 import io
 import json
 import re
@@ -26,6 +28,7 @@ from origcli.runtime.provenance import hash_value
 
 _SUFFIX = ".safetensors"
 _FACTS = "facts"
+_CHECKSUM = "sha256"
 _PICTURE = "picture-"
 _PENDING = "pending-"
 _KEY = re.compile("[0-9a-f]{64}")  # another would name a place elsewhere
@@ -89,8 +92,11 @@ class Store:
             return None
         try:
             with safe_open(path, framework="numpy") as file:
-                facts = json.loads(file.metadata()[_FACTS])
+                metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            if metadata[_CHECKSUM] != _checksum(key, metadata[_FACTS], tensors):
+                return None
+            facts = json.loads(metadata[_FACTS])
         except (OSError, SafetensorError, TypeError, KeyError, ValueError):
             return None
         pictures = [tensor.tobytes() for name, tensor in tensors.items() if name.startswith(_PICTURE)]
@@ -103,7 +109,7 @@ class Store:
         Raises:
             StorageError: the disk is full or the directory cannot be written.
         """
-        _write(self._path(key), _packed(entry))
+        _write(self._path(key), _packed(key, entry))
 
     def put_all(self, entries: Mapping[str, Entry]) -> None:
         """Keeps entries by their keys: all of them, or none where the process is killed before they are safe.
@@ -113,7 +119,7 @@ class Store:
         Raises:
             StorageError: the disk is full or the directory cannot be written.
         """
-        packed = {key: _packed(entry) for key, entry in entries.items()}
+        packed = {key: _packed(key, entry) for key, entry in entries.items()}
         pending = self.root / f"{_PENDING}{hash_value(sorted(packed))}{_SUFFIX}"
         _write(pending, save({key: np.frombuffer(data, np.uint8) for key, data in packed.items()}))
         self._settle(pending, packed)
@@ -133,10 +139,21 @@ class Store:
             self._settle(pending, {key: data.tobytes() for key, data in found.items() if _KEY.fullmatch(key)})
 
 
-def _packed(entry: Entry) -> bytes:
-    tensors = {f"{_PICTURE}{i:04d}": np.frombuffer(data, np.uint8) for i, data in enumerate(entry.pictures)}
+def _packed(key: str, entry: Entry) -> bytes:
+    tensors: dict[str, np.ndarray[Any, Any]] = {
+        f"{_PICTURE}{i:04d}": np.frombuffer(data, np.uint8) for i, data in enumerate(entry.pictures)
+    }
     facts = json.dumps(dict(entry.facts), sort_keys=True, allow_nan=False)
-    return save({**tensors, **entry.arrays}, {_FACTS: facts})
+    tensors |= entry.arrays
+    return save(tensors, {_FACTS: facts, _CHECKSUM: _checksum(key, facts, tensors)})
+
+
+def _checksum(key: str, facts: str, tensors: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    digest = hashlib.sha256(f"{key} {facts}".encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Latents and text states computed once: memory-mapped files keyed by what made them.
+"""Latents and text states computed once: memory-mapped files keyed by what made them, with their checksums.
 
 A file is filled under another name and renamed when it is whole, so a killed run leaves nothing
 that a later one could take for complete.
@@ -18,14 +18,14 @@ from torch import nn
 from origcli.models.pipeline import text_states, tokenize
 from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime import interrupts
-from origcli.runtime.atomic import storage_error
-from origcli.runtime.cache import cache_directory
+from origcli.runtime.atomic import storage_error, write_text
+from origcli.runtime.cache import working_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import autocast
 from origcli.runtime.distributed import main_first
 from origcli.runtime.memory import BatchSize
 from origcli.runtime.owned import partial_name
-from origcli.runtime.provenance import hash_value
+from origcli.runtime.provenance import hash_file, hash_value
 from origcli.scenes.dataset import Dataset
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
@@ -96,13 +96,17 @@ def _computed_once(
     name: str, key: str, size: int, compute: Callable[[int, int], Rows], runtime: Runtime
 ) -> Rows:
     """Rows from the cache, or computed a batch at a time with back-off and put there."""
-    path = cache_directory("features") / f"{key}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # what is missing or damaged is made anew
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    path = working_directory("features") / f"{key}.npy"
+    checksum = path.with_suffix(".sha256")
+    # What is missing or damaged is computed again: a flipped bit would be learned from.
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        if checksum.read_text("ascii") == hash_file(path):
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     partial = path.with_name(partial_name(path.name))
     batch = BatchSize(_ENCODE_BATCH, runtime.progress.say)
     try:
         _fill(name, partial, size, compute, batch, runtime)
+        write_text(checksum, hash_file(partial))
         partial.replace(path)
     except OSError as error:
         raise storage_error(path, error) from error

@@ -19,11 +19,10 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
-
 from origcli.errors import ModelError, StorageError
 from origcli.runtime import interrupts
 from origcli.runtime.atomic import make_directory, storage_error
+from origcli.runtime.locks import locked
 from origcli.runtime.progress import Progress, Task
 from origcli.runtime.provenance import hash_file
 
@@ -103,7 +102,10 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
     make_directory(target.parent)
     partial = target.with_name(f".{target.name}{PARTIAL_SUFFIX}")
     _check_scheme(remote.source)
-    with FileLock(f"{partial}.lock"), progress.task(f"fetching {remote.name}", remote.size) as task:
+    with (
+        locked(partial.with_name(f"{partial.name}.lock")),
+        progress.task(f"fetching {remote.name}", remote.size) as task,
+    ):
         if target.is_file() and (digest := hash_file(target)) == (remote.sha256 or digest):
             return digest
         meter = _Meter(task)

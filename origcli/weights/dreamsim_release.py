@@ -10,11 +10,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from origcli.errors import InputError, ModelError, UsageError
-from origcli.runtime.atomic import read_json, write_json
-from origcli.runtime.cache import cache_directory
+from origcli.runtime.atomic import make_directory, read_json, write_json
+from origcli.runtime.cache import cache_path
+from origcli.runtime.locks import locked
 from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file, hash_value
 from origcli.weights.archives import unpack
@@ -92,7 +91,7 @@ def metric_name(variant: str) -> str:
 
 def directory_of(variant: str) -> Path:
     """Where a variant's files are, or would be."""
-    return cache_directory("dreamsim") / variant
+    return cache_path("dreamsim") / variant
 
 
 def is_fetched(variant: str) -> bool:
@@ -109,7 +108,8 @@ def fetch_release(variant: str, progress: Progress) -> Path:
     """
     wanted = release(variant)
     directory = directory_of(variant)
-    with FileLock(directory.with_name(f".{variant}.lock")):
+    make_directory(directory.parent)
+    with locked(directory.with_name(f".{variant}.lock")):
         with contextlib.suppress(ModelError):
             return verified(variant)[0]
         sizes = [announced_size(remote) for remote in wanted.downloads]

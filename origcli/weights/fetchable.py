@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from origcli.errors import ModelError
-from origcli.runtime.cache import cache_directory
+from origcli.runtime.cache import cache_path
 from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file
 from origcli.weights import hub
@@ -121,7 +121,7 @@ class FileFetchable:
     @property
     def path(self) -> Path:
         """Where it is, or would be."""
-        return cache_directory("weights") / self.remote.name
+        return cache_path("weights") / self.remote.name
 
     def state(self, *, verify: bool = False, variant: str | None = None) -> State:
         """See `Fetchable`."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from origcli.errors import InputError, ModelError, UsageError
-from origcli.runtime.atomic import read_json, write_json
-from origcli.runtime.cache import cache_directory
+from origcli.errors import InputError, ModelError, StorageError, UsageError
+from origcli.runtime.atomic import make_directory, read_json, write_json
+from origcli.runtime.cache import cache_path
 from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file
 from origcli.weights.downloads import RemoteFile, download
@@ -105,7 +105,7 @@ def _local_directory(model: HubModel, patterns: Sequence[str]) -> Path | None:
         found = snapshot_download(
             model.id, revision=model.revision, allow_patterns=list(patterns), local_files_only=True
         )
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, RuntimeError, OSError):  # no home directory, or one of others
         return None
     return Path(found)
 
@@ -119,10 +119,17 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
     Raises:
         ModelError: the hub refuses, is out of reach, lacks the model or its safetensors, or sends other bytes
             than it announces; or the model is not of a kind that can be opened.
+        StorageError: no room, or no home directory.
     """
+    from huggingface_hub import constants
+
     from origcli.weights.hashing import hash_pipeline
 
     refuse_distilled_names(model.id, model.id)
+    if constants.HF_HUB_CACHE.startswith("~"):
+        raise StorageError(
+            "there is no home directory to keep models of the hub in", "set HF_HOME to a directory"
+        )
     info = tried(lambda: _info(model), model, progress)
     offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     contents = model.files or _fetch_index(model, info.sha, offered, progress)
@@ -142,6 +149,7 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
     _point_to(path, model.revision)
     hashes = {name: hash_file(path / name) for name in sorted(wanted)}
     weights_hash = hash_pipeline(path, variant, contents) if isinstance(contents, Pipeline) else None
+    make_directory(_manifest(path, variant).parent)
     write_json(
         _manifest(path, variant),
         {
@@ -259,7 +267,7 @@ def verify(snapshot: Snapshot) -> str:
 
 
 def _manifest(path: Path, variant: str | None) -> Path:
-    return cache_directory("hub") / f"{path.parent.parent.name}@{path.name}.{variant or 'full'}.json"
+    return cache_path("hub") / f"{path.parent.parent.name}@{path.name}.{variant or 'full'}.json"
 
 
 def _recorded(path: Path, variant: str | None) -> dict[str, Any]:

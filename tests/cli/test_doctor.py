@@ -94,6 +94,7 @@ def test_what_is_fetched_is_said(run: Run, bundled: Path, tmp_path: Path) -> Non
     assert "nothing" in run("--device", "cpu")[1]
     from origcli.scoring import fetching
 
+    fetching.weight_file("yolov8n").parent.mkdir()
     fetching.weight_file("yolov8n").write_bytes(b"weights")
     _, out, _ = run("--device", "cpu", "--json")
     fetched = next(check for check in json.loads(out)["checks"] if check["name"] == "fetched")
@@ -171,3 +172,15 @@ def test_the_last_line_is_for_everybody(run: Run, bundled: Path, monkeypatch: py
     )
     settings = resolve({}, environment={})[0]
     assert readiness.in_one_line(settings, "cuda", [found]).endswith("measure photos with sd15.")
+
+
+@pytest.mark.fault(64, "doctor says so, and goes on")
+def test_no_cache_is_a_warning(
+    run: Run, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "file"))
+    status, out, _ = run("--device", "cpu", "--json")
+    (cache,) = [check for check in json.loads(out)["checks"] if check["name"] == "cache"]
+    assert status == 0 and cache["state"] == "warning"
+    assert "none" in cache["detail"] and "ORIGCLI_CACHE" in cache["remedy"]

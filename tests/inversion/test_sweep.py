@@ -56,7 +56,6 @@ def run(
 ) -> InvertReport:
     heard = [] if seen is None else seen
     with RunDirectory(directory) as owned:
-        owned.begin()
         sweep.run(inputs, [1, 3], settings, Runtime(directory=owned), heard.append)
     return read_report(directory, "invert")  # type: ignore[return-value]
 
@@ -196,7 +195,6 @@ def test_another_precision_model_or_start_is_refused(
     settings = settings_for(model, initialization=str(start))
     run(tmp_path / "run", inputs[:1], settings)
     with RunDirectory(tmp_path / "run") as owned:
-        owned.begin()
         half = Runtime(directory=owned, dtype=torch.bfloat16)
         with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
             sweep.run(inputs[:1], [1, 3], settings, half)

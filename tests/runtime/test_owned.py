@@ -27,7 +27,8 @@ from origcli.runtime.atomic import (
     write_unsynced,
 )
 from origcli.runtime.owned import WRITTEN_NAME, owned
-from origcli.runtime.run_directory import Existing, RunDirectory
+from origcli.runtime.run_directory import RunDirectory
+from origcli.runtime.run_place import Existing
 
 
 def tree(directory: Path) -> set[str]:
@@ -37,7 +38,6 @@ def tree(directory: Path) -> set[str]:
 def started(directory: Path) -> None:
     """A run that was begun and wrote a file in a folder."""
     with RunDirectory(directory) as run:
-        run.begin()
         write_text(make_directory(run / "pages") / "a.html", "ours")
 
 
@@ -133,7 +133,6 @@ def test_a_log_that_is_only_read_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_directory_that_is_removed_under_a_run_is_noticed(tmp_path: Path, moved: bool) -> None:
     out = tmp_path / "out"
     with pytest.raises(StorageError, match="removed or moved"), RunDirectory(out) as run:
-        run.begin()
         log = ResultLog(run / "results.jsonl", Failure)
         log.append(Failure(code="input", message="m"))
         out.rename(tmp_path / "away") if moved else shutil.rmtree(out)
@@ -160,7 +159,6 @@ def test_what_others_put_into_a_run_stays(tmp_path: Path) -> None:
     outside.mkdir()
     (outside / "a.html").write_text("theirs")
     with RunDirectory(out) as run:
-        run.begin()
         for name in ("pages", "figures", "notes"):
             write_text(make_directory(run / name) / "a.html", "ours")
         write_bytes(claim_directory(run / "pictures") / "a.png", b"ours")
@@ -171,7 +169,7 @@ def test_what_others_put_into_a_run_stays(tmp_path: Path) -> None:
     (out / "mine").mkdir()
     shutil.rmtree(out / "notes")
     (out / "notes").symlink_to(outside)
-    with RunDirectory(out, "replace"):
+    with RunDirectory(out, "replace", record=False):
         assert tree(out) - {".lock", ".lock.owner"} == {
             *("thesis.tex", "figures", "figures/thesis.pdf", "mine")
         }
@@ -218,7 +216,6 @@ def test_a_list_of_others_leads_nowhere_else(tmp_path: Path) -> None:
 def test_equal_runs_have_equal_lists_broken_off_or_not(tmp_path: Path) -> None:
     started(tmp_path / "whole")
     with pytest.raises(ValueError), RunDirectory(tmp_path / "broken") as run:
-        run.begin()
         write_text(run / "passing.txt", "")
         make_directory(run / "pages")
         raise ValueError
@@ -232,8 +229,7 @@ def test_equal_runs_have_equal_lists_broken_off_or_not(tmp_path: Path) -> None:
 def test_a_run_that_nothing_came_of_leaves_nothing(tmp_path: Path, problem: BaseException) -> None:
     (tmp_path / "theirs").mkdir()
     for name in ("new", "theirs"):
-        with pytest.raises(type(problem)), RunDirectory(tmp_path / name) as run:
-            run.begin()
+        with pytest.raises(type(problem)), RunDirectory(tmp_path / name):
             raise problem
     assert tree(tmp_path) == {"theirs"}
 
@@ -286,17 +282,17 @@ def test_locks_may_not_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         raise OSError(answer, os.strerror(answer))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with RunDirectory(tmp_path):
+    with RunDirectory(tmp_path, record=False):
         with pytest.raises(LockedError, match=f"process {os.getpid()}"), RunDirectory(tmp_path):
             pass
         killed = subprocess.Popen([sys.executable, "-c", ""])
         killed.wait()
     assert tree(tmp_path) == set()
     # What a process of this machine that was killed left is taken over.
-    with RunDirectory(tmp_path):
+    with RunDirectory(tmp_path, record=False):
         marker = (tmp_path / ".lock").read_text()
     (tmp_path / ".lock").write_text(marker.replace(str(os.getpid()), str(killed.pid), 1))
-    with RunDirectory(tmp_path):
+    with RunDirectory(tmp_path, record=False):
         pass
 
 

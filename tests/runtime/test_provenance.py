@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import origcli
 from origcli.runtime.cache import cache_directory
-from origcli.runtime.provenance import hash_file, hash_files, hash_value, package_versions, run_facts
+from origcli.runtime.provenance import hash_file, hash_files, hash_value, package_versions
+from origcli.runtime.run_record import run_record
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -56,10 +57,10 @@ def test_other_values_have_other_hashes() -> None:
         hash_value({"a": float("nan")})
 
 
-def test_run_facts_take_any_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_s_record_takes_any_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["origcli", "score", os.fsdecode(b"caf\xe9.png")])
-    assert run_facts(None)["state"] == "begun" and run_facts(None)["seconds"] is None
-    facts = run_facts(1.23456)
+    assert run_record(None)["state"] == "begun" and run_record(None)["seconds"] is None
+    facts = run_record(1.23456)
     assert facts["state"] == "finished" and facts["seconds"] == 1.235
     assert facts["command"] == ["origcli", "score", "file:caf%E9.png"]
 

@@ -221,7 +221,7 @@ def test_a_killed_run_leaves_the_old_file_or_the_new(tmp_path: Path, moment: str
     assert python(KILLED, str(target), moment).returncode == -9
     assert target.read_bytes() == expected
     sweep(tmp_path)
-    assert names(tmp_path) == {"a.bin", ".lock", ".lock.owner", ".written"}
+    assert names(tmp_path) == {"a.bin", "run.json", ".lock", ".lock.owner", ".written"}
 
 
 def test_the_sweep_takes_our_partial_files_only(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ except LockedError as error:
         with pytest.raises(LockedError), RunDirectory(tmp_path):
             pass
     assert python(code, str(tmp_path)).stdout == "entered\n"
-    assert names(tmp_path) == set()
+    assert names(tmp_path) == {"run.json", ".written"}
 
 
 def test_a_path_joins_on(tmp_path: Path) -> None:
@@ -277,7 +277,6 @@ def test_a_path_joins_on(tmp_path: Path) -> None:
 
 def test_what_is_there_can_be_used_refused_or_replaced(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
-        run.begin()
         write_text(run / "report.json", "{}")
     for existing in ("use", "refuse", "replace"):
         kept = names(tmp_path)

@@ -202,7 +202,6 @@ def test_a_finished_set_is_kept_unless_forced(small: Path, tmp_path: Path) -> No
 def test_the_directory_of_another_run_is_left_alone(tmp_path: Path) -> None:
     """Every command leaves run.json: beside other files it is no sign of a data set."""
     with RunDirectory(tmp_path) as run:
-        run.begin()
         write_json(run / "report.json", {})
     with pytest.raises(UsageError, match="no data set"):
         write_dataset(recipe(count=COUNT), tmp_path, existing="use")
@@ -215,7 +214,6 @@ def test_the_directory_of_another_run_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{}", "[]", '{"recipe": 3}'])
 def test_damaged_facts_are_named(tmp_path: Path, name: str, text: str) -> None:
     with RunDirectory(tmp_path) as run:
-        run.begin()
         write_text(run / name, text)
     with pytest.raises(InputError, match=name) as caught:
         write_dataset(recipe(count=COUNT), tmp_path, existing="use")

@@ -10,7 +10,7 @@ from origcli.detection import survey, yolo
 from origcli.detection.card import read_card
 from origcli.errors import InputError, Interrupted, UsageError
 from origcli.runtime.context import open_runtime
-from origcli.runtime.run_directory import Existing
+from origcli.runtime.run_place import Existing
 from origcli.runtime.seeding import generator
 from origcli.scenes.elements import ALL_ELEMENTS
 from origcli.scenes.mixtures import Recipe

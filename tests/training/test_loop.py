@@ -106,7 +106,6 @@ def run(
 
     changes.setdefault("randoms", stop)
     with RunDirectory(directory) as owned:
-        owned.begin()
         runtime = Runtime(seed=1, directory=owned, **of_the_runtime)
         work = job(module, **changes)
         try:

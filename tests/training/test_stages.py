@@ -23,7 +23,7 @@ from origcli.inversion.templates import read_templates
 from origcli.models.checkpoints import checkpoints, load_checkpoint
 from origcli.models.text_encoder import build_bert_config, build_tokenizer
 from origcli.models.vae import encode_moments, load_vae, to_pixels
-from origcli.runtime.cache import cache_directory
+from origcli.runtime.cache import working_directory
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.provenance import hash_file
 from origcli.scenes.dataset import Dataset, read_dataset
@@ -228,8 +228,19 @@ def test_features_are_computed_once_and_stay_exact(
 def test_damaged_features_are_computed_anew(tiny_dataset: Dataset, vae_run: Path, left: int) -> None:
     model = load_vae(vae_run)
     rows = np.array(features.latent_moments(model, tiny_dataset, 10, Runtime()))
-    (kept,) = cache_directory("features").glob("*.npy")
+    (kept,) = working_directory("features").glob("*.npy")
     kept.write_bytes(kept.read_bytes()[:left])
+    assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
+
+
+@pytest.mark.fault(63, "so do features of training pictures")
+def test_features_with_a_flipped_bit_are_computed_again(tiny_dataset: Dataset, vae_run: Path) -> None:
+    model = load_vae(vae_run)
+    rows = np.array(features.latent_moments(model, tiny_dataset, 10, Runtime()))
+    (kept,) = working_directory("features").glob("*.npy")
+    data = bytearray(kept.read_bytes())
+    data[-3] ^= 1
+    kept.write_bytes(data)
     assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
 
 

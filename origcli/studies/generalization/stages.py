@@ -163,7 +163,6 @@ def _clean(directory: Path, settings: Settings) -> None:
 def inner(runtime: Runtime, directory: Path) -> Iterator[Runtime]:
     """A runtime with a directory of its own."""
     with RunDirectory(directory) as run:
-        run.begin()
         yield replace(runtime, directory=run)
 
 
