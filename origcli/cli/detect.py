@@ -28,7 +28,7 @@ def detect(
     ] = "shapes",
     confidence: Annotated[
         float | None,
-        option("--confidence", "P", "Least confidence that counts."),
+        option("--confidence", "P", "Minimum confidence."),
         Sets("detect.confidence"),
     ] = None,
     iou: Annotated[
@@ -65,7 +65,7 @@ def detect(
     follow_links: options.FollowLinksOption = False,
     batch_size: Annotated[
         int | None,
-        option("--batch-size", "N", "Pictures at a time.", options.COMPUTE),
+        option("--batch-size", "N", "Images per batch.", options.COMPUTE),
         Sets("detect.batch_size"),
     ] = None,
     *,

@@ -24,7 +24,7 @@ def draw(
         Path | None,
         option("--embeddings", "FILE", "Learned tokens that {S} stands for (`origcli invert`)."),
     ] = None,
-    images: Annotated[int, option("-n --images", "N", "Pictures of each prompt.", min=1)] = 4,
+    images: Annotated[int, option("-n --images", "N", "Samples per prompt.", min=1)] = 4,
     steps: options.StepsOption = None,
     guidance: options.GuidanceOption = None,
     scheduler: options.SchedulerOption = None,

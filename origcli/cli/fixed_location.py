@@ -36,22 +36,22 @@ def fixed_location(
     ] = None,
     count: Annotated[
         int | None,
-        option("--count", "N", "Pictures to train on."),
+        option("--count", "N", "Number of training images."),
         Sets("synth.count"),
     ] = None,
     epochs: Annotated[
         float | None,
-        option("--epochs", "N", "Passes of the UNet over them."),
+        option("--epochs", "N", "Epochs of the UNet over them."),
         Sets("unet.epochs"),
     ] = None,
     queries: Annotated[
         int | None,
-        option("--queries", "N", "Pictures to redraw, each once."),
+        option("--queries", "N", "Number of images to redraw, each once."),
         Sets("fixed_location.queries"),
     ] = None,
     images: Annotated[
         int | None,
-        option("--images", "N", "Drawings a picture."),
+        option("--images", "N", "Samples per image."),
         Sets("fixed_location.images"),
     ] = None,
     detector: Annotated[

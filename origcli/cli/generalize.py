@@ -46,22 +46,22 @@ def generalize(
     ] = None,
     repeats: Annotated[
         int | None,
-        option("--repeats", "R", "Symmetric experiments a level, up to 16.", STUDY),
+        option("--repeats", "R", "Symmetric experiments per level, up to 16.", STUDY),
         Sets("generalize.repeats"),
     ] = None,
     images: Annotated[
         int | None,
-        option("--images", "N", "Drawings for each prompt of a model.", STUDY),
+        option("--images", "N", "Samples for each prompt of a model.", STUDY),
         Sets("generalize.images"),
     ] = None,
     count: Annotated[
         int | None,
-        option("--count", "N", "Pictures that each model trains on.", STUDY),
+        option("--count", "N", "Number of training images of each model.", STUDY),
         Sets("synth.count"),
     ] = None,
     max_elements: Annotated[
         int | None,
-        option("--max-elements", "N", "Most elements of a picture.", STUDY),
+        option("--max-elements", "N", "Maximum number of elements in an image.", STUDY),
         Sets("generalize.max_elements"),
     ] = None,
     only: Annotated[
@@ -108,7 +108,7 @@ def generalize(
     ] = None,
     steps: Annotated[
         int | None,
-        option("--steps", "N", "Denoising steps of a drawing.", options.DRAWING),
+        option("--steps", "N", "Denoising steps of a sample.", options.DRAWING),
         Sets("draw.steps"),
     ] = None,
     keep_data: Annotated[

@@ -54,7 +54,9 @@ def invert(
     steps: options.InvertStepsOption = None,
     batch_size: Annotated[
         int | None,
-        option("--batch-size", "N", "Samples a step, for each image and number of tokens.", options.LEARNING),
+        option(
+            "--batch-size", "N", "Samples per step, for each image and number of tokens.", options.LEARNING
+        ),
         Sets("invert.batch_size"),
     ] = None,
     learning_rate: Annotated[
@@ -79,7 +81,9 @@ def invert(
     ] = None,
     flip: Annotated[
         bool | None,
-        flag("--flip/--no-flip", "Learn the mirror image too. It changes what is learned.", options.LEARNING),
+        flag(
+            "--flip/--no-flip", "Learn the mirror image too. This changes what is learned.", options.LEARNING
+        ),
         Sets("invert.flip"),
     ] = None,
     preview_every: Annotated[

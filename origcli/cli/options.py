@@ -107,7 +107,7 @@ FollowLinksOption = Annotated[
 ]
 StepsOption = Annotated[
     int | None,
-    option("--steps", "N", "Denoising steps of a drawing.", DRAWING),
+    option("--steps", "N", "Denoising steps of a sample.", DRAWING),
     Sets("draw.steps"),
 ]
 GuidanceOption = Annotated[

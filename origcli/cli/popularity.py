@@ -22,17 +22,17 @@ def popularity(
     model: options.ShapesModelOption = None,
     queries: Annotated[
         int | None,
-        option("--queries", "N", "Pictures a group."),
+        option("--queries", "N", "Images per group."),
         Sets("popularity.queries"),
     ] = None,
     margin: Annotated[
         float | None,
-        option("--margin", "D", "Differences of distance under it are of no account."),
+        option("--margin", "D", "Differences of distance below this are treated as none."),
         Sets("popularity.margin"),
     ] = None,
     images: Annotated[
         int | None,
-        option("--images", "N", "Drawings a picture."),
+        option("--images", "N", "Samples per image."),
         Sets("score.images"),
     ] = None,
     detector: options.DetectorOption = None,

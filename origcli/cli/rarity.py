@@ -16,13 +16,13 @@ def rarity(
     model: options.ShapesModelOption = None,
     queries: Annotated[
         int | None,
-        option("--queries", "N", "Pictures a category."),
+        option("--queries", "N", "Images per category."),
         Sets("rarity.queries"),
     ] = None,
     max_tokens: options.MaxTokensOption = None,
     images: Annotated[
         int | None,
-        option("--images", "N", "Drawings for each number of tokens."),
+        option("--images", "N", "Samples for each number of tokens."),
         Sets("score.images"),
     ] = None,
     detector: options.DetectorOption = None,

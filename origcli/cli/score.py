@@ -33,7 +33,7 @@ def score(
     max_tokens: options.MaxTokensOption = None,
     drawings: Annotated[
         int | None,
-        option("--images", "N", "Drawings for each number of tokens.", options.MEASURE),
+        option("--images", "N", "Samples for each number of tokens.", options.MEASURE),
         Sets("score.images"),
     ] = None,
     metric: options.MetricOption = None,
@@ -106,7 +106,7 @@ def score(
         option(
             "--edit-prompt",
             "TEXT",
-            "Of the editability test of real models; `none` leaves it out.",
+            "Prompt of the editability test of real models; `none` skips it.",
             options.MEASURE,
             words=("none",),
         ),

@@ -1,4 +1,4 @@
-"""`origcli synth`: data sets of coloured shapes."""
+"""`origcli synth`: data sets of colored shapes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ def _words(given: Sequence[str]) -> tuple[str, ...]:
 
 @command(ALL - COMPUTING - {"out"})
 def synth(
-    out: Annotated[Path, argument("OUT", "Directory of the data set; made where it is missing.")],
+    out: Annotated[Path, argument("OUT", "Directory of the data set; created if missing.")],
     count: Annotated[
         int | None,
-        option("-n --count", "N", "Pictures."),
+        option("-n --count", "N", "Number of images."),
         Sets("synth.count"),
     ] = None,
     resolution: Annotated[
@@ -107,12 +107,12 @@ def synth(
     ] = None,
     max_elements: Annotated[
         int | None,
-        option("--max-elements", "N", "Most elements a picture.", MIXTURE),
+        option("--max-elements", "N", "Maximum number of elements in an image.", MIXTURE),
         Sets("synth.max_elements"),
     ] = None,
     empty: Annotated[
         float | None,
-        option("--empty", "SHARE", "Pictures without elements.", MIXTURE),
+        option("--empty", "SHARE", "Share of images without elements.", MIXTURE),
         Sets("synth.empty"),
     ] = None,
     no_overlap: Annotated[
@@ -123,7 +123,7 @@ def synth(
     fixed_location: Annotated[
         bool | None,
         flag(
-            "--fixed-location/--free-location", "Each element of a common pair at its own one place.", MIXTURE
+            "--fixed-location/--free-location", "Each element of a common pair at one fixed place.", MIXTURE
         ),
         Sets("synth.fixed_location"),
     ] = None,
@@ -140,7 +140,7 @@ def synth(
     *,
     run: Run,
 ) -> None:
-    """Make a data set of coloured shapes: pictures, captions, boxes and labels.
+    """Make a data set of colored shapes: pictures, captions, boxes and labels.
 
     OUT loads with datasets.load_dataset("imagefolder") and trains with yolo as it is. Picture i depends
     on the seed and i alone: a longer set begins with the shorter one.

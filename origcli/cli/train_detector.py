@@ -30,12 +30,12 @@ def train_detector(
     ] = None,
     input_size: Annotated[
         int | None,
-        option("--input-size", "N", "Pixels that pictures are scaled to."),
+        option("--input-size", "N", "Pixels that images are scaled to."),
         Sets("detector.input_size"),
     ] = None,
     epochs: Annotated[
         float | None,
-        option("--epochs", "N", "Passes over the data; parts of one count."),
+        option("--epochs", "N", "Epochs; fractions allowed."),
         Sets("detector.epochs"),
     ] = None,
     batch_size: Annotated[
@@ -45,7 +45,7 @@ def train_detector(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        option("--learning-rate", "RATE", "Of AdamW."),
+        option("--learning-rate", "RATE", "Learning rate of AdamW."),
         Sets("detector.learning_rate"),
     ] = None,
     harden: Annotated[
@@ -60,7 +60,7 @@ def train_detector(
     ] = None,
     held_out: Annotated[
         int | None,
-        option("--held-out", "N", "Pictures kept from training, half to calibrate on, half to test on. "),
+        option("--held-out", "N", "Pictures kept from training, half to calibrate on, half to test on."),
         Sets("detector.held_out"),
     ] = None,
     workers: options.WorkersOption = 0,

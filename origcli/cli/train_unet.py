@@ -28,7 +28,7 @@ def train_unet(
     ] = None,
     epochs: Annotated[
         float | None,
-        option("--epochs", "N", "Passes over the data; parts of one count."),
+        option("--epochs", "N", "Epochs; fractions allowed."),
         Sets("unet.epochs"),
     ] = None,
     batch_size: Annotated[
@@ -38,7 +38,7 @@ def train_unet(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        option("--learning-rate", "RATE", "Of AdamW."),
+        option("--learning-rate", "RATE", "Learning rate of AdamW."),
         Sets("unet.learning_rate"),
     ] = None,
     schedule: Annotated[
@@ -63,7 +63,7 @@ def train_unet(
     ] = None,
     ema_decay: Annotated[
         float | None,
-        option("--ema-decay", "DECAY", "Of the average of the weights."),
+        option("--ema-decay", "DECAY", "Decay of the moving average of the weights (EMA)."),
         Sets("unet.ema_decay"),
     ] = None,
     sample_every: Annotated[

@@ -13,7 +13,7 @@ def train_vae(
     dataset: Annotated[Path, argument("DATASET", "A data set directory that `origcli synth` wrote.")],
     epochs: Annotated[
         float | None,
-        option("--epochs", "N", "Passes over the data; parts of one count."),
+        option("--epochs", "N", "Epochs; fractions allowed."),
         Sets("vae.epochs"),
     ] = None,
     batch_size: Annotated[
@@ -23,7 +23,7 @@ def train_vae(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        option("--learning-rate", "RATE", "Of AdamW."),
+        option("--learning-rate", "RATE", "Learning rate of AdamW."),
         Sets("vae.learning_rate"),
     ] = None,
     kl_weight: Annotated[
