@@ -16,8 +16,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-score: $(INSTALLED) ## measures the bundled example picture with the bundled model
-	$(BIN)/origcli score origcli/assets/shapes/example.png --model shapes --out runs/example --force
+score: $(INSTALLED) ## score two bundled images with the bundled model
+	$(BIN)/origcli demo --out runs/example --force
 
 test: $(DEVELOPED) ## lints, then runs the tests (not those marked gpu, weights or slow)
 	$(MAKE) --no-print-directory lint

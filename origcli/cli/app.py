@@ -13,6 +13,7 @@ from origcli.cli import (
     calibrate,
     compare,
     config,
+    demo,
     detect,
     doctor,
     draw,
@@ -63,7 +64,15 @@ app = typer.Typer(
 )
 
 _COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
-    MEASURE: (score.score, compare.compare, invert.invert, draw.draw, detect.detect, calibrate.calibrate),
+    MEASURE: (
+        demo.demo,
+        score.score,
+        compare.compare,
+        invert.invert,
+        draw.draw,
+        detect.detect,
+        calibrate.calibrate,
+    ),
     SHAPES: (
         synth.synth,
         train_vae.train_vae,

@@ -1,0 +1,50 @@
+"""`origcli demo`: both bundled images in one report, whatever the environment says of models."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from origcli.cli.app import main
+from origcli.cli.demo import examples
+from origcli.images.inputs import find_inputs
+
+TINY = {
+    "ORIGCLI_SCORE_MODEL": "sd15",  # the demo takes the bundled model all the same
+    "ORIGCLI_SCORE_MAX_TOKENS": "1",
+    "ORIGCLI_SCORE_IMAGES": "2",
+    "ORIGCLI_SCORE_CEILING_IMAGES": "8",
+    "ORIGCLI_SCORE_BOOTSTRAP": "20",
+    "ORIGCLI_INVERT_STEPS": "2",
+    "ORIGCLI_INVERT_BATCH_SIZE": "2",
+    "ORIGCLI_DRAW_STEPS": "5",
+}
+
+
+def test_both_images_are_in_one_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**TINY, "ORIGCLI_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", "--device", "cpu", "--threads", "1", "--quiet", "--offline", "--format", "json"])
+
+    assert stopped.value.code == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads(Path("runs/demo-shapes/report.json").read_text("utf-8"))
+    assert [result["group"] for result in report["results"]] == ["common", "unseen"]
+    assert all(result["originality"]["value"] is not None for result in report["results"])
+    page = Path("runs/demo-shapes/report.html").read_text("utf-8")
+    assert "common" in page and "unseen" in page
+
+
+def test_the_unseen_image_is_the_first_of_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = "synth data --mixture originality --category unseen --count 1 --seed 0 --quiet --format csv"
+    with pytest.raises(SystemExit):
+        main(words.split())
+    (made,) = find_inputs(["data"])
+    assert made.group == "unseen"
+    assert made.path.read_bytes() == examples()[1].path.read_bytes()
