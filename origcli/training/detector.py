@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.detection.calibration import fit_platt, fold
 from origcli.detection.card import DetectorCard, save_detector
 from origcli.detection.evaluation import LOWEST, Evaluation
+from origcli.detection.platt import fit_platt, fold
 from origcli.detection.survey import confusion_matrix
 from origcli.detection.yolo import (
     YoloDetector,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from origcli.detection.calibration import fit_platt, fold
+from origcli.detection.platt import fit_platt, fold
 
 
 def sigmoid(x: Any) -> Any:
