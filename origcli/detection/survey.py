@@ -11,7 +11,7 @@ from origcli.detection.card import CARD
 from origcli.detection.counting import multiset
 from origcli.detection.drawing import AuditSheet, annotate
 from origcli.detection.evaluation import LOWEST, Evaluation
-from origcli.detection.pictures import Seen, detect_files
+from origcli.detection.image_files import Seen, detect_files
 from origcli.detection.yolo import YoloDetector, load_yolo
 from origcli.errors import UsageError
 from origcli.images.inputs import Input

@@ -1,4 +1,4 @@
-"""Detecting in picture files: read by several threads, looked at in batches, told one by one."""
+"""Detection in image files: several threads read them, the detector takes batches, results come one by one."""
 
 import threading
 from collections import deque
@@ -27,7 +27,7 @@ class Seen:
     """A picture file and what is in it.
 
     Attributes:
-        facts: of `models.images.read_picture`.
+        facts: of `images.reading.read_picture`.
     """
 
     input: Input

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from origcli.detection.detector import Detection
-from origcli.detection.pictures import Seen, Unreadable, detect_files
+from origcli.detection.image_files import Seen, Unreadable, detect_files
 from origcli.images.inputs import Input
 from origcli.scenes.elements import ALL_ELEMENTS
 
@@ -73,16 +73,16 @@ def test_large_pictures_go_in_smaller_batches(tmp_path: Path) -> None:
 
 
 def test_few_files_are_read_ahead(files: list[Input], monkeypatch: pytest.MonkeyPatch) -> None:
-    from origcli.detection import pictures
+    from origcli.detection import image_files
 
     read: list[Any] = []
-    original = pictures._read
+    original = image_files._read
 
     def counted(entry: Any, *rest: Any) -> Any:
         read.append(entry)
         return original(entry, *rest)
 
-    monkeypatch.setattr(pictures, "_read", counted)
+    monkeypatch.setattr(image_files, "_read", counted)
     stream = detect_files(files, Widths(), 1, 1)
     assert isinstance(stream, Generator)
     next(stream)
@@ -96,7 +96,7 @@ def test_decoded_pictures_are_bounded_by_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: Any
 ) -> None:
     """The width and height of 40 pictures are many times the room; at no time is more than it decoded."""
-    from origcli.detection import pictures
+    from origcli.detection import image_files
 
     inputs = []
     for number in range(40):
@@ -107,15 +107,15 @@ def test_decoded_pictures_are_bounded_by_bytes(
     inputs[8].path.unlink()
 
     most, lock = [0], threading.Lock()
-    enter = pictures._Room.enter
+    enter = image_files._Room.enter
 
     def entered(self: Any, place: Any, size: Any) -> None:
         enter(self, place, size)
         with lock:
             most[0] = max(most[0], sum(self._held.values()))
 
-    monkeypatch.setattr(pictures, "_MAX_BYTES", room)
-    monkeypatch.setattr(pictures._Room, "enter", entered)
+    monkeypatch.setattr(image_files, "_MAX_BYTES", room)
+    monkeypatch.setattr(image_files._Room, "enter", entered)
     seen = list(detect_files(inputs, Widths(), 32, 4))
     assert [isinstance(one, Unreadable) for one in seen] == [i in (7, 8) for i in range(40)]
     assert 0 < most[0] <= max(room, 400 * 300 * 4)
@@ -124,9 +124,9 @@ def test_decoded_pictures_are_bounded_by_bytes(
 def test_a_reader_that_stops_early_leaves_no_thread_waiting(
     files: list[Input], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from origcli.detection import pictures
+    from origcli.detection import image_files
 
-    monkeypatch.setattr(pictures, "_MAX_BYTES", 1)
+    monkeypatch.setattr(image_files, "_MAX_BYTES", 1)
     before = threading.active_count()
     stream = detect_files(files, Widths(), 1, 4)
     assert isinstance(stream, Generator)
