@@ -134,7 +134,7 @@ def compare(root: Path, count: int, plain_count: int, rounds: int) -> None:
 
 
 def breakdown(root: Path, count: int) -> None:
-    """Where the time of one process goes. Stages take turns, 50 pictures each, as in `make_pictures`."""
+    """Where the time of one process goes. Stages take turns, 50 pictures each, as in `make_images`."""
     settings, _ = resolve({"synth": {"count": count, "resolution": RESOLUTION}}, environment={})
     sampler = Sampler(Recipe(settings.synth, 0))
     (root / "stages").mkdir()

@@ -1,4 +1,4 @@
-"""Detection in image files: several threads read them, the detector takes batches, results come one by one."""
+"""Detection in image files: threads read them, the detector takes batches, results come one by one."""
 
 import threading
 from collections import deque

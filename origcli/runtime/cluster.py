@@ -34,7 +34,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
         raise ModelError("--ray needs Ray, which is not installed", "pip install 'origcli[ray]'") from error
     options: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
     try:
-        with interrupts.kept():  # Ray would end the process at once, with a trace
+        with interrupts.restored_handlers():  # Ray would end the process at once, with a trace
             try:
                 ray.init(address=address, **{k: options[k] for k in ("log_to_driver", "logging_level")})
             except ConnectionError:

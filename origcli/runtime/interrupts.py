@@ -57,7 +57,7 @@ def _say(text: bytes) -> None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def restored_handlers() -> Iterator[None]:
     """Undoes what a library does to the handlers of the signals while the context is open."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,14 +7,14 @@ from io import BytesIO
 from pathlib import Path
 
 from origcli.runtime.atomic import atomic_file, make_directory
-from origcli.scenes.pictures import Picture
+from origcli.scenes.making import SceneImage
 from origcli.scenes.records import record_line
 
 FOLDER = "shards"
 
 
 @contextmanager
-def open_shard(directory: Path, number: int) -> Iterator[Callable[[Picture], str]]:
+def open_shard(directory: Path, number: int) -> Iterator[Callable[[SceneImage], str]]:
     """A tar that appears whole when the context ends.
 
     Yields:
@@ -28,7 +28,7 @@ def open_shard(directory: Path, number: int) -> Iterator[Callable[[Picture], str
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
 
-        def add(picture: Picture) -> str:
+        def add(picture: SceneImage) -> str:
             key = f"{picture.index:06d}"
             told = picture.scene, f"{key}.png", picture.caption
             offset = tar.offset + tarfile.BLOCKSIZE

@@ -37,8 +37,8 @@ from origcli.runtime.workers import Check, run_units
 from origcli.scenes import shards
 from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, read_dataset
 from origcli.scenes.frequencies import Tally, frequency_facts, tally
+from origcli.scenes.making import SceneImage, make_images
 from origcli.scenes.mixtures import Recipe
-from origcli.scenes.pictures import Picture, make_pictures
 from origcli.scenes.records import data_yaml, record_line, yolo_labels
 
 UNIT = 1000
@@ -91,7 +91,7 @@ def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
         # A worker process makes the directory its own, too.
         with owned(directory), atomic_file(_part(directory, unit, "jsonl")) as part:
             with opened(directory, unit.number) as add:
-                for picture in make_pictures(recipe, range(unit.start, unit.stop), check):
+                for picture in make_images(recipe, range(unit.start, unit.stop), check):
                     part.write(add(picture).encode())
                     tally(counts, picture.scene)
             write_json(_part(directory, unit, "json"), counts)
@@ -101,12 +101,12 @@ def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
 
 
 @contextmanager
-def _open_folder(directory: Path, number: int) -> Iterator[Callable[[Picture], str]]:
+def _open_folder(directory: Path, number: int) -> Iterator[Callable[[SceneImage], str]]:
     """A function that writes a picture and its labels and gives its line of metadata."""
     images, labels = f"images/{number:05d}", f"labels/{number:05d}"
     with _entered(directory / images) as image_folder, _entered(directory / labels) as label_folder:
 
-        def add(picture: Picture) -> str:
+        def add(picture: SceneImage) -> str:
             name = f"{picture.index:06d}"
             write_file(f"{name}.png", picture.png, image_folder)
             write_file(f"{name}.txt", yolo_labels(picture.scene).encode(), label_folder)

@@ -186,7 +186,7 @@ def run(
     )
     objective = DetectionObjective(model, own.input_size)
 
-    def look(step: int) -> None:
+    def report_quality(step: int) -> None:
         seen = evaluate(model, card, testing, range(min(_LOOK_AT, len(testing))), settings.detect, runtime)
         runtime.progress.say(f"step {step}: {_in_words(seen.results())}")
 
@@ -203,7 +203,7 @@ def run(
             "data": hashes,
             "init": init and hash_file(init),
         },
-        preview=look,
+        preview=report_quality,
         # The loss and batch normalisation look at a whole micro-batch.
         free=frozenset({"checkpoint_every", "sample_every"}),
     )

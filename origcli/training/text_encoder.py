@@ -102,12 +102,12 @@ class LanguageObjective(nn.Module):
         states = bert.bert(
             torch.where(chosen, changed, ids), attention_mask=mask, token_type_ids=types
         ).last_hidden_state  # (n, L, d)
-        masked, accuracy = told(bert.cls(states), ids, chosen)
+        masked, accuracy = loss_and_accuracy(bert.cls(states), ids, chosen)
         if self.model.speller is None:
             return {"loss": masked, "accuracy": accuracy}
 
         spelled = bert.cls(self.model.speller(states[:, 0], ids.shape[1]))  # (n, L, vocabulary)
-        summary, spelling = told(spelled, ids, ~special & whole[:, None])
+        summary, spelling = loss_and_accuracy(spelled, ids, ~special & whole[:, None])
         return {
             "loss": masked + self.settings.summary_weight * summary,
             "accuracy": accuracy,
@@ -117,7 +117,7 @@ class LanguageObjective(nn.Module):
         }
 
 
-def told(logits: Tensor, ids: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+def loss_and_accuracy(logits: Tensor, ids: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the chosen tokens of each row, and the share that is right, both (n,)."""
     entropy = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")  # (n, L)
     count = chosen.sum(1).clamp(min=1)

@@ -51,7 +51,7 @@ _STATISTICS_SAMPLES = 2000
 _SSIM_WINDOW = 11
 
 
-class Pictures(Dataset[Any]):
+class ImageDataset(Dataset[Any]):
     """The first `size` pictures of a data set, fetched a batch at a time."""
 
     def __init__(self, data: datasets.Dataset, size: int) -> None:
@@ -202,7 +202,7 @@ def make_job(
         name="train-vae",
         objective=VaeObjective(vae, settings),
         trained=vae,
-        samples=Pictures(data, held_out.start),
+        samples=ImageDataset(data, held_out.start),
         size=held_out.start,
         randoms=lambda g, n: {"noise": torch.randn((n, *latent_shape), generator=g)},
         identity={

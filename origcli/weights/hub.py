@@ -18,7 +18,7 @@ from origcli.runtime.cache import cache_path
 from origcli.runtime.progress import Progress
 from origcli.runtime.provenance import hash_file
 from origcli.weights.downloads import RemoteFile, download
-from origcli.weights.hub_answers import tried
+from origcli.weights.hub_answers import with_retries
 from origcli.weights.pipelines import (
     INDEX,
     PartFiles,
@@ -130,7 +130,7 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
         raise StorageError(
             "there is no home directory to keep models of the hub in", "set HF_HOME to a directory"
         )
-    info = tried(lambda: _info(model), model, progress)
+    info = with_retries(lambda: _info(model), model, progress)
     offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     contents = model.files or _fetch_index(model, info.sha, offered, progress)
     variant = _offered_variant(model, contents, variants, list(offered))
@@ -240,7 +240,7 @@ def configurations(model: HubModel, offline: bool, progress: Progress) -> Path:
             f"{model.id}: its configuration is not on this disk, and the network is off",
             "give a pipeline directory with --config, or allow the network",
         )
-    info = tried(lambda: _info(model), model, progress)
+    info = with_retries(lambda: _info(model), model, progress)
     wanted = [one.rfilename for one in info.siblings or () if _matches(one.rfilename, patterns)]
     progress.say(f"fetching the configuration of {model.id} ({info.sha[:7]}) into the hub's cache")
     path = _fetch_small(model, info.sha, wanted, progress)
@@ -326,7 +326,7 @@ def _fetch_small(model: HubModel, revision: str, names: Iterable[str], progress:
     def fetch_all() -> str:
         return snapshot_download(model.id, revision=revision, allow_patterns=sorted(names), tqdm_class=NoBar)
 
-    return Path(tried(fetch_all, model, progress))
+    return Path(with_retries(fetch_all, model, progress))
 
 
 def _fetch_large(

@@ -22,7 +22,7 @@ _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 
 
-def tried(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
+def with_retries(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
     """Calls the hub, again after failures that may pass, and names what will not."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -60,7 +60,7 @@ def tried(work: Callable[[], T], model: HubModel, progress: Progress) -> T:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The client's own remarks on its retries stay out of the log; the outcome is told by `tried`."""
+    """The client's own remarks on its retries stay out of the log; the outcome is reported by `with_retries`."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The pictures of a recipe, ready to be written."""
+"""The images of a recipe, ready to be written."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _BYTES_TOGETHER = 1 << 20
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a data set: its index, its scene, its caption and its PNG file."""
+class SceneImage:
+    """One image of a data set: its index, its scene, its caption and its PNG file."""
 
     index: int
     scene: Scene
@@ -24,8 +24,8 @@ class Picture:
     png: bytes
 
 
-def make_pictures(recipe: Recipe, indices: range, check: Callable[[], None]) -> Iterator[Picture]:
-    """Makes pictures one after another; `check` is called every few of them, and may raise to stop."""
+def make_images(recipe: Recipe, indices: range, check: Callable[[], None]) -> Iterator[SceneImage]:
+    """Makes images one after another; `check` is called every few of them, and may raise to stop."""
     sampler = Sampler(recipe)
     resolution = recipe.settings.resolution
     together = min(max(_BYTES_TOGETHER // (3 * resolution**2), 1), _MOST_TOGETHER)
@@ -38,4 +38,4 @@ def make_pictures(recipe: Recipe, indices: range, check: Callable[[], None]) -> 
             paint(scene, picture[:, 1:])
         files = [encode_lines(picture) for picture in lines]
         for index, (scene, order), png in zip(block, drawn, files, strict=True):
-            yield Picture(index, scene, caption(order, "given"), png)
+            yield SceneImage(index, scene, caption(order, "given"), png)
