@@ -60,7 +60,7 @@ def with_retries(work: Callable[[], T], model: HubModel, progress: Progress) -> 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The client's own remarks on its retries stay out of the log; the outcome is reported by `with_retries`."""
+    """The client's own remarks on its retries stay out of the log; `with_retries` reports the outcome."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.ERROR)
