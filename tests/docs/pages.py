@@ -2,7 +2,7 @@
 
 A fence says what its commands need: ```sh runs in every test run and ```sh slow in those with the slow tests,
 both with tiny budgets; ```sh gpu, ```sh weights and ```sh install are parsed, and run where there is what
-they need. A ```text fence right under one shows what its commands print; `make docs` writes it.
+they need; ```sh example names files of the reader's, and is parsed. A ```text fence right under one shows what its commands print; `make docs` writes it.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS = ("", "slow", "gpu", "weights", "install")
+NEEDS = ("", "slow", "gpu", "weights", "install", "example")
 
 MOST_LINES = 14  # of an output that is shown
 _FENCE = re.compile(

@@ -140,6 +140,10 @@ def test_the_commands_for_a_gpu_work(page: Path, tmp_path: Path) -> None:
     run_page([block for block in blocks(page) if block.need in ("", "gpu")], tmp_path)
 
 
+def test_the_readme_can_be_read_in_one_go() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
 @needing("install")
 def test_the_commands_that_install_are_right(page: Path) -> None:
     """make targets exist; what pip is told to install is there."""

@@ -1,4 +1,7 @@
-"""`python -m origcli.cli.shipped --check | --update`: completions/ and man/ in a source checkout."""
+"""`python -m origcli.cli.shipped --check | --update`: what a source checkout holds that the commands say.
+
+completions/, man/ and docs/commands.md.
+"""
 
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from origcli.cli import present
 from origcli.cli.app import app
 from origcli.cli.shipped.completions import completion_scripts
 from origcli.cli.shipped.man import manual_pages
+from origcli.cli.shipped.page import command_page
 
 ROOT = Path(__file__).parents[3]
 
@@ -17,8 +21,9 @@ ROOT = Path(__file__).parents[3]
 def shipped_files() -> dict[Path, str]:
     """Path in the checkout -> text, of every file that is written from the commands."""
     scripts = {Path("completions") / name: text for name, text in completion_scripts().items()}
-    pages = manual_pages(typer.main.get_command(app))
-    return scripts | {Path("man") / name: text for name, text in pages.items()}
+    command = typer.main.get_command(app)
+    pages = {Path("man") / name: text for name, text in manual_pages(command).items()}
+    return scripts | pages | {Path("docs/commands.md"): command_page(command)}
 
 
 def stale_files(root: Path = ROOT) -> list[Path]:
@@ -31,13 +36,13 @@ def stale_files(root: Path = ROOT) -> list[Path]:
         path
         for path in wanted.keys() | present_files
         if path not in wanted
-        or path not in present_files
+        or not (root / path).is_file()
         or (root / path).read_bytes() != wanted[path].encode()
     )
 
 
 def update_files(root: Path = ROOT) -> None:
-    """Makes the two directories what they should be."""
+    """Writes what is stale, and removes what belongs to no command."""
     wanted = shipped_files()
     for path in stale_files(root):
         if path in wanted:
@@ -48,10 +53,10 @@ def update_files(root: Path = ROOT) -> None:
 
 
 def main(
-    update: Annotated[bool, typer.Option("--update", help="Write the files anew.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Write the files.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail where a file is stale.")] = False,
 ) -> None:
-    """Write or check completions/ and man/."""
+    """Write or check completions/, man/ and docs/commands.md."""
     if update:
         update_files()
     if stale := stale_files():
