@@ -2,7 +2,8 @@
 
 A fence says what its commands need: ```sh runs in every test run and ```sh slow in those with the slow tests,
 both with tiny budgets; ```sh gpu, ```sh weights and ```sh install are parsed, and run where there is what
-they need; ```sh example names files of the reader's, and is parsed. A ```text fence right under one shows what its commands print; `make docs` writes it.
+they need; ```sh example names files of the reader's, and is parsed. A ```text fence right under one shows
+what its commands print; `make docs` writes it.
 """
 
 import re
