@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from origcli.interface import (
+        calibrate,
+        compare,
         detect,
         draw,
         import_model,
@@ -20,6 +22,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "calibrate",
+    "compare",
     "detect",
     "draw",
     "import_model",

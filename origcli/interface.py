@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from origcli.images.inputs import Input
+    from origcli.reports.compare import CompareReport
     from origcli.reports.schema import (
+        CalibrateReport,
         DetectReport,
         InvertReport,
         ScoreReport,
@@ -97,7 +99,11 @@ def score(
     Raises:
         OrigError: as the command would end with its exit status. Images that cannot be read are no
             error but `report.errors`.
+        TypeError: several models; score each, then `compare` the runs.
     """
+    if model is not None and not isinstance(model, str | PathLike):
+        raise TypeError("score takes one model: score with each, then origcli.compare([run, run])")
+
     from origcli.reports.writers import read_report
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.run import Request
@@ -115,6 +121,86 @@ def score(
     with _opened(settings, run, "score", [one.name for one in inputs]) as runtime:
         measure(Request(inputs, cache=find_cache(SCORES, runtime.progress.say)), settings, runtime)
         return read_report(runtime.out, "score")  # type: ignore[return-value]
+
+
+def compare(runs: Sequence[AnyPath], *, out: AnyPath | None = None, force: bool = False) -> "CompareReport":
+    """Compares score runs of the same images under two or more models; `origcli compare`.
+
+    Args:
+        runs: directories of score runs, or their report.json; each is held against the first.
+        out: directory for report.json, report.csv and report.html; by default one under `runs/`.
+        force: overwrite `out`.
+
+    Raises:
+        InputError: one is no score report of this version, or they have no image in common.
+        UsageError: there are fewer than two, they do not match, or `out` is not empty.
+    """
+    from origcli.runtime.provenance import hash_value
+    from origcli.runtime.run_directory import RunDirectory
+    from origcli.scoring import compare as comparison
+
+    if isinstance(runs, str | PathLike):
+        raise TypeError("compare takes several runs: give a list of their directories")
+    report, compared = comparison.compare([_path(run) for run in runs])
+    asked = None if out is None else _path(out)
+    name = compared[-1].directory.resolve().name
+    request = hash_value(["compare", *(str(run.directory) for run in compared)])
+    with RunDirectory(place_of("compare", asked, [name], request, resume=False, force=force)) as directory:
+        comparison.write(directory.path, report, compared)
+    return report
+
+
+def calibrate(
+    images: Paths = (),
+    *,
+    model: str | None = None,
+    metric: str | None = None,
+    captions: int | None = None,
+    own_samples: int | None = None,
+    controls: int | None = None,
+    captions_file: AnyPath | None = None,
+    queries: int = 60,
+    psnr_images: int = 500,
+    write: bool = False,
+    **run: Unpack[Run],
+) -> "CalibrateReport":
+    """Measures a model's threshold, ceiling and PSNR limit; `origcli calibrate`.
+
+    Args:
+        images: held-out images as the command takes them; none: the model's own samples.
+        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        metric: a metric's name, as `--metric` takes it.
+        captions: number of captions (own samples).
+        own_samples: samples of each caption (own samples).
+        controls: samples that one token has to bring back, the positive control (own samples).
+        captions_file: one caption a line, in place of the bundled ones (own samples).
+        queries: captioned images for the threshold (held-out images).
+        psnr_images: maximum number of images for the PSNR limit (held-out images).
+        write: write the constants to the model directory's registry.json.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.runtime.cache import SCORES, find_cache
+    from origcli.scoring import calibrate as calibration
+    from origcli.scoring.store import Store
+    from origcli.weights.pipelines import pipeline_name
+
+    own = {"captions": captions, "samples": own_samples, "controls": controls}
+    settings = _settings(run, score={"model": model, "metric": metric}, calibrate=own)
+    name = pipeline_name(Path(settings.score.model))
+    with _opened(settings, run, "calibrate", [name]) as runtime:
+        kept = find_cache(SCORES, runtime.progress.say)
+        return calibration.run(
+            _words(images),
+            queries,
+            psnr_images,
+            settings,
+            runtime,
+            write,
+            store=None if kept is None else Store(kept),
+            captions=None if captions_file is None else _path(captions_file),
+        )
 
 
 def invert(
@@ -170,11 +256,12 @@ def draw(
     from PIL import Image
 
     from origcli.inversion import drawing as pictures
+    from origcli.weights.pipelines import pipeline_name
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     file = None if embeddings is None else _path(embeddings)
     settings = _settings(run)
-    with _opened(settings, run, "draw", [Path(model).name]) as runtime:
+    with _opened(settings, run, "draw", [pipeline_name(Path(model))]) as runtime:
         rows = pictures.run(model, texts, images, settings, runtime, embeddings=file)
         return [Image.open(row["file"], formats=["PNG"]).convert("RGB") for row in rows]
 

@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 
 import origcli
-from origcli import draw, invert, score, synth
+from origcli import calibrate, compare, draw, invert, score, synth
 from origcli.errors import InputError, UsageError
 from origcli.interface import _settings
+from tests.measuring import pixel_metric
+
+__all__ = ["pixel_metric"]
 
 TINY: dict[str, dict[str, Any]] = {
     "synth": {"resolution": 32},
@@ -82,6 +85,38 @@ def test_a_score_is_the_report_of_the_command(
     assert isinstance(score_settings, dict) and score_settings["max_tokens"] == 2
     assert (tmp_path / "run" / "report.html").is_file()
     assert "<table" in report._repr_html_() and picture.name in report._repr_html_()
+
+
+def test_models_are_calibrated_and_runs_compared(
+    tmp_path: Path, tiny_bert_pipeline_dir: Path, monkeypatch: pytest.MonkeyPatch, pixel_metric: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+    captions = tmp_path / "captions.txt"
+    captions.write_text(
+        "".join(
+            f"a {word}\n"
+            for word in ["red", "blue", "green", "big", "small", "cat", "dog", "sun", "sky", "sea"]
+        )
+    )
+    model = str(tiny_bert_pipeline_dir)
+    own: Any = {"settings": TINY, "device": "cpu", "quiet": True}
+    found = calibrate(model=model, own_samples=2, controls=1, captions_file=captions, **own).results[0]
+    assert (found.captions, found.samples, found.control_images) == (10, 2, 1)
+    assert found.threshold.value is not None and Path("runs/calibrate-bert/report.json").is_file()
+
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (32, 32), "red").save(picture)
+    for steps in (2, 3):
+        drawn = {**own, "settings": {**TINY, "draw": {"steps": steps, "batch_size": 4}}}
+        score(picture, model=model, max_tokens=1, out=tmp_path / f"steps-{steps}", threshold=0.1, **drawn)
+    report = compare([tmp_path / "steps-2", tmp_path / "steps-3"])
+    assert report.results[0].differences[0].base == "bert (steps-2)"
+    assert Path("runs/compare-steps-3/report.html").is_file()
+    with pytest.raises(TypeError, match="give a list"):
+        compare(tmp_path / "steps-2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="score takes one model"):
+        score(picture, model=["a", "b"])  # type: ignore[arg-type]
 
 
 def test_words_come_before_settings_and_these_before_variables(

@@ -96,8 +96,9 @@ def calibrate(
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring import calibrate as calibration
     from origcli.scoring.store import Store
+    from origcli.weights.pipelines import pipeline_name
 
-    place = run.place("calibrate", [Path(settings.score.model).name])
+    place = run.place("calibrate", [pipeline_name(Path(settings.score.model))])
     with run.open(settings, place) as runtime:
         kept = find_cache(SCORES, run.progress.say) if cache else None
         report = calibration.run(

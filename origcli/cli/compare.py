@@ -1,11 +1,14 @@
 """`origcli compare`: the same images under two or more models."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from origcli.cli import options, present
 from origcli.cli.binding import argument
 from origcli.cli.run import Run, command
+
+if TYPE_CHECKING:
+    from origcli.reports.compare import CompareReport
 
 SHOWN = (
     *("path", "run", "tokens_needed", "originality", "originality_low", "originality_high"),
@@ -34,6 +37,7 @@ def compare(
       origcli score art/ --model sd15 --out runs/base
       origcli score art/ --model my-finetune/ --out runs/tuned
       origcli compare runs/base runs/tuned
+      origcli score art/ --model sd15 --model my-finetune/     # all of it at once
     """
     from origcli.runtime.run_directory import RunDirectory
     from origcli.scoring import compare as comparison
@@ -43,6 +47,11 @@ def compare(
     with RunDirectory(place) as directory:
         target = directory.given
         comparison.write(target, report, compared)
+    print_comparison(report, target, run)
+
+
+def print_comparison(report: "CompareReport", target: Path, run: Run) -> None:
+    """The table, and below it the sentences; or the report in another form."""
     present.report(report, run.form, SHOWN)
     if run.form is options.Format.table and report.summary is not None:
         present.write("\n")

@@ -42,8 +42,9 @@ def draw(
       origcli draw sd15 -p "a photo of {S}" --embeddings runs/cat/cat-m3.safetensors
     """
     from origcli.inversion import drawing as pictures
+    from origcli.weights.pipelines import pipeline_name
 
-    place = run.place("draw", [Path(model).name])
+    place = run.place("draw", [pipeline_name(Path(model))])
     with run.open(run.settings, place) as runtime:
         target = runtime.given
         rows = pictures.run(model, prompt or [""], images, run.settings, runtime, embeddings=embeddings)

@@ -54,6 +54,17 @@ ModelOption = Annotated[
     ),
     Sets("score.model"),
 ]
+ModelsOption = Annotated[
+    list[str] | None,
+    option(
+        "-m --model",
+        "MODEL",
+        "shapes (bundled), sd15, sd14, a pipeline directory or a hub id. auto: sd15 on a GPU, else shapes. "
+        "Repeat it to compare models: a run each, and the comparison.",
+        words=("auto", "shapes", "sd15", "sd14"),
+    ),
+    Sets("score.model", lambda names: names[0]),
+]
 ShapesModelOption = Annotated[
     str | None,
     option(

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from origcli.cli import options, present
 from origcli.cli.binding import Sets, argument, flag, option
@@ -29,7 +30,7 @@ def score(
             "IMAGE…", "Pictures, directories (folders are groups), quoted globs, CSV lists, or - for stdin."
         ),
     ],
-    model: options.ModelOption = None,
+    model: options.ModelsOption = None,
     max_tokens: options.MaxTokensOption = None,
     drawings: Annotated[
         int | None,
@@ -118,7 +119,8 @@ def score(
         option(
             "--fail-if",
             "CONDITION",
-            "Exit with 10 if an image meets it, e.g. 'originality<0.3'. Repeatable.",
+            "Exit with 10 if an image meets it, e.g. 'originality<0.3'. Repeatable. With several models: if "
+            "it does under the last.",
             BATCH,
         ),
     ] = None,
@@ -185,6 +187,11 @@ def score(
     not-redrawn, undecided, measured, out-of-domain). More than M tokens count as infinitely many. A
     condition that can never hold is refused.
 
+    With --model given twice or more, each model has a run of its own, OUT/MODEL, and OUT/comparison holds
+    the models against the first (origcli compare). What is printed is the comparison, in the form of
+    --format; --fail-if judges the last model; --resume and --force hold for all runs; --dry-run shows the
+    cost of each. --shard, --embeddings and --reference are for one model.
+
     Exit status: 0 all images were measured; 9 one was not, because the model cannot show it, or a condition
     cannot be judged; 3 a file could not be read; 8 a loss or an image was not finite; 10 a condition held. Of
     several, the first of 10, 8, 3, 9.
@@ -198,6 +205,7 @@ def score(
       origcli score new.png --fail-if 'originality<0.3' --quiet
       origcli score list.csv --out runs/big --shard 3/16
       origcli score list.csv --out runs/big --resume
+      origcli score art/ --model sd15 --model runs/tuned/pipeline --out runs/learned
     """
     from origcli.cli.score_output import ScoreOutput
     from origcli.images.inputs import find_inputs
@@ -208,6 +216,12 @@ def score(
     settings = run.settings
     if embeddings and len(inputs) > 1:
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
+    for name, value in {"--embeddings": embeddings, "--shard": shard}.items():
+        if value and len(model or ()) > 1:
+            raise UsageError(
+                f"{name} goes with one --model",
+                "score with each model, then hold the runs against each other: origcli compare RUN RUN",
+            )
 
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.advice import why_unmeasured
@@ -217,10 +231,14 @@ def score(
     given = _given(embeddings)
     check_gates(gates, settings.score, sorted(given) if given else None)
     request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, gates=gates)
+    models = model or [settings.score.model]
     if run.dry_run:
         with run.open(settings, None) as runtime:
-            _print_plan(request, settings, runtime, run.form)
+            _print_plan(request, models, settings, runtime, run.form)
         return int(ExitCode.OK)
+    if len(models) > 1:
+        return _score_each(request, models, cache, allow_unmeasured, run)
+
     output = ScoreOutput(run.form, gates, run.progress.say)
     learned = [str(path) for path in embeddings or ()]
     place = run.place("score", [one.name for one in inputs], shard=shard, embeddings=learned)
@@ -237,8 +255,66 @@ def score(
     return status
 
 
-def _print_plan(request: "Request", settings: "Settings", runtime: "Runtime", form: options.Format) -> None:
-    """What the run, or this shard of it, would do and cost, at most."""
+def _score_each(
+    request: "Request", models: Sequence[str], cache: bool, allow_unmeasured: bool, run: Run
+) -> int:
+    """A run of each model, and their comparison, which is what is printed."""
+    from origcli.cli.compare import print_comparison
+    from origcli.cli.score_output import ScoreOutput
+    from origcli.runtime.cache import SCORES, find_cache
+    from origcli.runtime.run_place import request_of
+    from origcli.scoring import compare as comparison
+    from origcli.scoring.advice import why_unmeasured
+    from origcli.scoring.run import run as measure
+    from origcli.scoring.several import COMPARISON, opened_inside, settings_of
+
+    names = [one.name for one in request.inputs]
+    place = run.place(f"score-{len(models)}-models", names, models=list(models))
+    codes: set[str] = set()
+    measured = []
+    with run.open(run.settings, place) as runtime:
+        each = settings_of(models, run.settings, runtime)
+        request = replace(request, cache=find_cache(SCORES, run.progress.say) if cache else None)
+        for number, (name, settings) in enumerate(each.items(), 1):
+            run.progress.say(f"model {number} of {len(each)}: {name}")
+            gates = request.gates if number == len(each) else ()
+            # A table is printed at its end, which is not asked for: stdout is the comparison's.
+            output = ScoreOutput(options.Format.table, gates, run.progress.say)
+            with opened_inside(runtime, name, run.existing, request_of("score", settings, names)) as inside:
+                report = measure(replace(request, gates=gates), settings, inside, output.see)
+            codes |= {failure.code for failure in report.errors}
+            measured.append((output, report.provenance, settings))
+
+        compared, runs = comparison.compare([runtime.given / name for name in each])
+        again = "replace" if run.resume else run.existing
+        with opened_inside(
+            runtime, COMPARISON, again, request_of("compare", run.settings, list(each))
+        ) as inside:
+            comparison.write(inside.given, compared, runs)
+            print_comparison(compared, inside.given, run)
+        output.check_caught(runtime.given / name)
+        status = exit_code(codes)
+        for output, made_by, settings in () if status or allow_unmeasured else measured:
+            output.check_measured(partial(why_unmeasured, made_by, output.unmeasured, settings, runtime))
+    return status
+
+
+def _print_plan(
+    request: "Request", models: Sequence[str], settings: "Settings", runtime: "Runtime", form: options.Format
+) -> None:
+    """What the runs, or this shard of one, would do and cost, at most."""
+    if len(models) == 1:
+        present.rows(_plan(request, settings, runtime), PLAN, form)
+        return
+    from origcli.scoring.several import settings_of
+
+    each = settings_of(models, settings, runtime)
+    rows = [{"model": name, **row} for name, one in each.items() for row in _plan(request, one, runtime)]
+    present.rows(rows, ("model", *PLAN), form)
+
+
+def _plan(request: "Request", settings: "Settings", runtime: "Runtime") -> list[dict[str, Any]]:
+    """The stages of a run, and their sum."""
     from dataclasses import asdict
 
     from origcli.scoring.dry_run import plan_score
@@ -252,7 +328,7 @@ def _print_plan(request: "Request", settings: "Settings", runtime: "Runtime", fo
     whole = {"stage": "all", "count": None, "product": f"{scored} on {runtime.device}"}
     sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}
     peak = {"batch": None, "gigabytes": max(stage["gigabytes"] for stage in stages)}
-    present.rows([*stages, {**whole, **sums, **peak}], PLAN, form)
+    return [*stages, {**whole, **sums, **peak}]
 
 
 def _given(embeddings: Sequence[Path] | None) -> "dict[int, Tensor] | None":

@@ -23,7 +23,7 @@ from origcli.runtime.device import memory_format
 from origcli.runtime.footprint import PeakMemory
 from origcli.runtime.network import no_network
 from origcli.weights.hashing import check_pipeline
-from origcli.weights.pipelines import Pipeline
+from origcli.weights.pipelines import Pipeline, pipeline_name
 
 DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
 
@@ -116,7 +116,7 @@ def load_pipeline(
 
     Args:
         source: a directory with `model_index.json`, as diffusers writes it.
-        name: what to call it in reports; the directory's name by default.
+        name: what to call it in reports; by default what `pipeline_name` calls the directory.
         guidance: the model's own guidance scale.
         variant: `fp16` takes `*.fp16.safetensors`.
         weights_hash: what `hash_pipeline` gave when the files were known to be whole.
@@ -132,7 +132,7 @@ def load_pipeline(
         tokenizer, scheduler = _load_tokenizer(root, pipeline), _load_scheduler(root, pipeline)
     _place(networks, runtime)
     return DiffusionModel(
-        name=name or root.name,
+        name=name or pipeline_name(root),
         source=str(root),
         weights_hash=found_hash,
         vae=networks["vae"],

@@ -219,6 +219,15 @@ def read_index(where: str, path: Path) -> Pipeline:
     return Pipeline(class_name, kind, classes, tuple(part_files(*item) for item in classes.items()))
 
 
+def pipeline_name(directory: Path) -> str:
+    """What a pipeline directory is called: its own name, or its parent's where that is `pipeline`.
+
+    Trainings write `NAME/pipeline`, and reports of several models could not tell these apart.
+    """
+    whole = directory.resolve()
+    return whole.parent.name if whole.name == "pipeline" and whole.parent.name else whole.name
+
+
 def part_files(folder: str, class_name: str) -> PartFiles:
     """The files that a part of a class must have."""
     if class_name.endswith("Scheduler"):

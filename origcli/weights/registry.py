@@ -20,6 +20,7 @@ from origcli.weights.pipelines import (
     PartFiles,
     local_variant,
     part_files,
+    pipeline_name,
     read_index,
     refuse_distilled_names,
 )
@@ -222,7 +223,7 @@ def resolve(name: str, runtime: "Runtime") -> ModelEntry:
     if name == BUNDLED:
         return _local(BUNDLED, bundled_directory(), "package")
     if name and Path(name).is_dir():
-        return _local(Path(name).resolve().name, Path(name), name)
+        return _local(pipeline_name(Path(name)), Path(name), name)
     base, _, revision = name.partition("@")
     if looks_like_path(name):
         raise _no_directory(name)

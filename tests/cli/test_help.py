@@ -101,6 +101,7 @@ SHARED = {
 # Where a command has something of its own to say about a shared option.
 OF_THEIR_OWN = {
     *((command, name) for command in ("rarity", "popularity") for name in ("--model", "-m")),  # shapes alone
+    *(("score", name) for name in ("--model", "-m")),  # takes several
     *(("fixed-location", name) for name in ("--model", "-m", "--detector")),  # trains a model
     *((command, "--detector") for command in ("detect", "generalize")),  # count, and measure no model
     *(("generalize", name) for name in ("--steps", "--guidance")),  # its models draw 2,000 pictures each

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from safetensors.torch import load_file, save_file
 
 from origcli.cli.app import main
 from origcli.images.inputs import Input
@@ -402,3 +404,82 @@ def test_killed_runs_go_on_to_the_same_bytes(
     assert run(*words, "--out", "whole").status == 0
     for name in ("report.json", "report.csv", "report.html", "results.jsonl"):
         assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.fixture
+def tuned(tiny_bert_pipeline_dir: Path, tmp_path: Path) -> Path:
+    """Another model, in a directory that a training might have written."""
+    directory = tmp_path / "tuned" / "pipeline"
+    shutil.copytree(tiny_bert_pipeline_dir, directory)
+    weights = directory / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: values * 0.9 for name, values in load_file(weights).items()}, weights)
+    return directory
+
+
+def test_two_models_have_a_run_each_and_a_comparison(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path, tuned: Path
+) -> None:
+    models = ("--model", tiny_bert_pipeline_dir, "--model", tuned)
+    words = ("score", pictures[0].path, *models, *QUICK)
+    done = run(*words, "--out", "both")
+    assert done.status == 0 and not done.err
+    assert {path.name for path in Path("both").iterdir()} >= {"bert", "tuned", "comparison", "run.json"}
+    assert "difference" in done.out.splitlines()[0] and "fewer than 5 images" in done.out
+    page = Path("both/comparison/report.html").read_text("utf-8")
+    assert "tuned against bert" in page
+
+    # A run is what it is alone, and can be resumed alone.
+    alone = run("score", pictures[0].path, "--model", tuned, *QUICK, "--out", "alone")
+    assert alone.status == 0
+    for name in ("report.json", "report.csv", "report.html"):
+        assert Path("both/tuned", name).read_bytes() == Path("alone", name).read_bytes()
+
+    compared = json.loads(run(*words, "--out", "both", "--resume", "--format", "json").out)
+    assert compared == json.loads(Path("both/comparison/report.json").read_text())
+    assert run(*words, "--out", "both").status == 2
+    assert run(*words, "--out", "both", "--force", "--fail-if", "floor>=0").status == 10
+    assert run(*words).status == 0
+    assert Path("runs/score-2-models-a/comparison/report.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--shard", "1/2"), "--shard goes with one --model"),
+        (("--embeddings", "a.safetensors"), "--embeddings goes with one --model"),
+        (("--reference", "a.json"), "--reference is a report of one model"),
+    ],
+)
+def test_what_goes_with_one_model_is_refused_for_two(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path, tuned: Path, words: Any, told: str
+) -> None:
+    models = ("--model", tiny_bert_pipeline_dir, "--model", tuned)
+    done = run("score", pictures[0].path, *models, *QUICK, *words)
+    assert done.status == 2 and told in done.err and not Path("runs/score-2-models-a").exists()
+
+
+def test_one_model_given_twice_is_refused(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
+    models = ("--model", tiny_bert_pipeline_dir, "--model", f"{tiny_bert_pipeline_dir}/.")
+    done = run("score", pictures[0].path, *models, *QUICK)
+    assert done.status == 2 and "the same model twice" in done.err
+    assert not list(Path("runs").iterdir())
+
+
+def test_models_of_different_metrics_are_refused_before_any_run(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
+    models = ("--model", "shapes", "--model", tiny_bert_pipeline_dir)
+    done = run("score", pictures[0].path, *models, *QUICK)
+    assert done.status == 2 and "the metric elements, and bert with" in done.err
+
+
+def test_a_dry_run_of_two_models_shows_the_cost_of_each(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path, tuned: Path
+) -> None:
+    models = ("--model", tiny_bert_pipeline_dir, "--model", tuned)
+    done = run("score", pictures[0].path, *models, *QUICK, "--dry-run", "--format", "json")
+    rows = json.loads(done.out)
+    assert [row["model"] for row in rows if row["stage"] == "all"] == ["bert", "tuned"]
+    assert not Path("runs").exists()

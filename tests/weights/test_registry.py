@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from origcli.errors import ExitCode, ModelError, OrigError, UsageError
+from origcli.models.opening import open_model
 from origcli.runtime.context import Runtime
 from origcli.runtime.progress import SilentProgress, open_progress
 from origcli.weights import hub, hub_answers, registry
 from origcli.weights.hub import Snapshot
+from origcli.weights.pipelines import pipeline_name
 from origcli.weights.registry import (
     CLIP,
     HUB_MODELS,
@@ -103,6 +105,14 @@ def test_a_directory(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         resolve(str(pipeline / "unet"), OFFLINE)
     with pytest.raises(ModelError, match="no such directory"):
         resolve(str(pipeline / "gone"), OFFLINE)
+
+
+def test_a_directory_called_pipeline_has_its_parents_name(pipeline: Path) -> None:
+    tuned = pipeline.parent / "tuned" / "pipeline"
+    shutil.copytree(pipeline, tuned)
+    entry, model = open_model(str(tuned), OFFLINE)
+    assert entry.name == model.name == "tuned"
+    assert pipeline_name(Path("/pipeline")) == "pipeline"
 
 
 def test_a_directory_of_half_weights(pipeline: Path) -> None:

@@ -32,7 +32,7 @@ from origcli.runtime.provenance import hash_file, package_versions
 from origcli.settings import RuntimeSettings
 from origcli.weights import hub
 from origcli.weights.hashing import hash_pipeline
-from origcli.weights.pipelines import INDEX, KINDS
+from origcli.weights.pipelines import INDEX, KINDS, pipeline_name
 from origcli.weights.registry import hub_model, resolve
 
 SOURCE = "source.json"
@@ -228,7 +228,7 @@ def _read_file(header: Header, title: str, directory: Path, request: Request) ->
 def _open_model(request: Request, runtime: Runtime) -> _Base:
     path = Path(request.base)
     if request.base and path.is_dir():  # also of families that no other command opens
-        name, variant, source = path.resolve().name, None, "directory"
+        name, variant, source = pipeline_name(path), None, "directory"
     else:
         entry = resolve(request.base, runtime)
         name, path, variant, source = entry.name, entry.path, entry.variant, entry.source
