@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.optimize import linear_sum_assignment
 
 from origcli.detection.counting import f1
 from origcli.detection.detector import Detection, Detector
@@ -101,14 +100,16 @@ def layouts_of(facts: Mapping[str, Any]) -> list[Layout]:
     ]
 
 
-def count_copied(query: Layout, drawing: Layout, near: float = NEAR) -> tuple[int, int]:
+def count_copied(query: Layout, drawing: Layout) -> tuple[int, int]:
     """How many elements of a drawing stand where the query has them.
 
     Elements of the same class are matched so that the sum of their distances is least (Hungarian method).
 
     Returns:
-        Matched pairs whose centres are within `near` of the width, and all matched pairs.
+        Matched pairs whose centres are within `NEAR` of the width, and all matched pairs.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second, which other metrics need not wait
+
     copied = matched = 0
     theirs = drawing.places
     for element, ours in query.places.items():
@@ -117,7 +118,7 @@ def count_copied(query: Layout, drawing: Layout, near: float = NEAR) -> tuple[in
         offsets = np.array(ours)[:, None] - np.array(theirs[element])[None]  # (a, b, 2)
         distances = np.linalg.norm(offsets, axis=-1)
         rows, columns = linear_sum_assignment(distances)
-        copied += int((distances[rows, columns] <= near).sum())
+        copied += int((distances[rows, columns] <= NEAR).sum())
         matched += len(rows)
     return copied, matched
 

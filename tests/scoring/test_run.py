@@ -15,6 +15,7 @@ from origcli.errors import InputError, Interrupted, ModelError, NonFiniteError, 
 from origcli.images.inputs import Input
 from origcli.inversion.denoising import lane_losses
 from origcli.inversion.optimisation import invert
+from origcli.perception.metrics import open_metric
 from origcli.reports.schema import ScoreReport
 from origcli.reports.writers import read_report
 from origcli.scoring import drawing, learning, query
@@ -23,6 +24,7 @@ from origcli.scoring import run_archive as archive
 from origcli.scoring import setup as opening
 from origcli.settings import Settings
 from tests.measuring import PixelDistance
+from tests.perception.towers import write_dinov2
 from tests.scoring.runs import REPORTS, bytes_of, count_calls, score
 
 pytestmark = pytest.mark.usefixtures("pixel_metric")
@@ -474,3 +476,18 @@ def test_the_log_is_json_lines(
     score(tiny_settings(), tmp_path / "out", pictures[:2])
     lines = (tmp_path / "out/results.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["a", "b"]
+
+
+def test_a_score_in_a_metric_of_the_hub(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opening, "open_metric", open_metric)  # not the one that all tests here use
+    write_dinov2(tmp_path / "dinov2")
+    monkeypatch.setattr("origcli.perception.embedding.companion_directory", lambda *_: tmp_path / "dinov2")
+    report = score(tiny_settings(score={"metric": "dinov2"}), tmp_path / "out", pictures[:1])
+    metric = report.provenance.metric
+    assert metric is not None and metric.name == "dinov2" and metric.version
+    assert report.results[0].originality.value is not None
