@@ -101,30 +101,15 @@ def generalize(
         ),
         Sets("text_encoder.source"),
     ] = None,
-    guidance: Annotated[
-        float | None,
-        option("--guidance", "W", "Classifier-free guidance scale; 1: none.", options.DRAWING),
-        Sets("draw.guidance", unset="the model's"),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        option("--steps", "N", "Denoising steps of a sample.", options.DRAWING),
-        Sets("draw.steps"),
-    ] = None,
+    guidance: options.GuidanceOption = None,
+    steps: options.StepsOption = None,
     keep_data: Annotated[
         bool | None,
         flag("--keep-data", "Keep the training pictures and checkpoints of finished models.", options.RUN),
         Sets("generalize.keep_data"),
     ] = None,
     ray: Annotated[
-        str | None,
-        option(
-            "--ray",
-            "ADDRESS",
-            "Do the experiments on a Ray cluster that sees --out; auto: this machine's (origcli[ray]).",
-            options.COMPUTE,
-            words=("auto",),
-        ),
+        str | None, options.cluster("Do the experiments on a Ray cluster that sees --out", options.COMPUTE)
     ] = None,
     *,
     run: Run,

@@ -4,7 +4,7 @@ A default of `None` means that presets, configuration file and environment decid
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from origcli.cli.binding import Sets, flag, option
 from origcli.perception import metrics
@@ -28,6 +28,18 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     excel = "excel"
+
+
+# The same of every training, for settings of its own.
+EPOCHS = option("--epochs", "N", "Epochs; fractions allowed.")
+BATCH_SIZE = option("--batch-size", "N", "Effective batch, over all processes.")
+LEARNING_RATE = option("--learning-rate", "RATE", "Learning rate of AdamW.")
+
+
+def cluster(text: str, group: str) -> Any:
+    """`--ray`, for what the command does on a cluster."""
+    words = f"{text}; auto: this machine's (origcli[ray])."
+    return option("--ray", "ADDRESS", words, group, words=("auto",))
 
 
 WorkersOption = Annotated[
@@ -96,6 +108,11 @@ MaxTokensOption = Annotated[
     int | None,
     option("-M --max-tokens", "M", "Maximum number of tokens to learn.", MEASURE),
     Sets("score.max_tokens"),
+]
+SamplesOption = Annotated[
+    int | None,
+    option("--images", "N", "Samples for each number of tokens.", MEASURE),
+    Sets("score.images"),
 ]
 CacheOption = Annotated[
     bool,

@@ -30,11 +30,7 @@ def popularity(
         option("--margin", "D", "Differences of distance below this are treated as none."),
         Sets("popularity.margin"),
     ] = None,
-    images: Annotated[
-        int | None,
-        option("--images", "N", "Samples per image."),
-        Sets("score.images"),
-    ] = None,
+    samples: options.SamplesOption = None,
     detector: options.DetectorOption = None,
     cache: options.CacheOption = True,
     *,

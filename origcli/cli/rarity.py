@@ -20,11 +20,7 @@ def rarity(
         Sets("rarity.queries"),
     ] = None,
     max_tokens: options.MaxTokensOption = None,
-    images: Annotated[
-        int | None,
-        option("--images", "N", "Samples for each number of tokens."),
-        Sets("score.images"),
-    ] = None,
+    samples: options.SamplesOption = None,
     detector: options.DetectorOption = None,
     cache: options.CacheOption = True,
     *,

@@ -32,11 +32,7 @@ def score(
     ],
     model: options.ModelsOption = None,
     max_tokens: options.MaxTokensOption = None,
-    drawings: Annotated[
-        int | None,
-        option("--images", "N", "Samples for each number of tokens.", options.MEASURE),
-        Sets("score.images"),
-    ] = None,
+    samples: options.SamplesOption = None,
     metric: options.MetricOption = None,
     detector: options.DetectorOption = None,
     threshold: Annotated[
@@ -152,16 +148,7 @@ def score(
         str | None,
         option("--shard", "I/N", "Score the I-th of N parts; origcli report merge joins them.", BATCH),
     ] = None,
-    ray: Annotated[
-        str | None,
-        option(
-            "--ray",
-            "ADDRESS",
-            "Spread the images over a Ray cluster; auto: this machine's (origcli[ray]).",
-            BATCH,
-            words=("auto",),
-        ),
-    ] = None,
+    ray: Annotated[str | None, options.cluster("Spread the images over a Ray cluster", BATCH)] = None,
     cache: options.CacheOption = True,
     keep_images: Annotated[
         bool | None,

@@ -21,6 +21,10 @@ def _words(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(word.strip().lower() for text in given for word in text.split(",") if word.strip())
 
 
+def _one_of(name: str, known: str) -> Any:
+    return option(name, "WORDS", known, ELEMENTS)
+
+
 @command(ALL - COMPUTING - {"out"})
 def synth(
     out: Annotated[Path, argument("OUT", "Directory of the data set; created if missing.")],
@@ -55,22 +59,20 @@ def synth(
     ] = None,
     sizes: Annotated[
         list[str] | None,
-        option("--sizes", "WORDS", "big,small.", ELEMENTS),
+        _one_of("--sizes", "big,small."),
         Sets("synth.sizes", _words, unset="both; originality: big"),
     ] = None,
     colors: Annotated[
-        list[str] | None,
-        option("--colors", "WORDS", "red,green,blue.", ELEMENTS),
-        Sets("synth.colors", _words),
+        list[str] | None, _one_of("--colors", "red,green,blue."), Sets("synth.colors", _words)
     ] = None,
     textures: Annotated[
         list[str] | None,
-        option("--textures", "WORDS", "full,empty.", ELEMENTS),
+        _one_of("--textures", "full,empty."),
         Sets("synth.textures", _words, unset="both; originality: full"),
     ] = None,
     shapes: Annotated[
         list[str] | None,
-        option("--shapes", "WORDS", "circle,square,triangle,hexagon,star.", ELEMENTS),
+        _one_of("--shapes", "circle,square,triangle,hexagon,star."),
         Sets("synth.shapes", _words),
     ] = None,
     hold_out: Annotated[

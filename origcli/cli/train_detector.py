@@ -33,21 +33,9 @@ def train_detector(
         option("--input-size", "N", "Pixels that images are scaled to."),
         Sets("detector.input_size"),
     ] = None,
-    epochs: Annotated[
-        float | None,
-        option("--epochs", "N", "Epochs; fractions allowed."),
-        Sets("detector.epochs"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        option("--batch-size", "N", "Effective batch, over all processes."),
-        Sets("detector.batch_size"),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        option("--learning-rate", "RATE", "Learning rate of AdamW."),
-        Sets("detector.learning_rate"),
-    ] = None,
+    epochs: Annotated[float | None, options.EPOCHS, Sets("detector.epochs")] = None,
+    batch_size: Annotated[int | None, options.BATCH_SIZE, Sets("detector.batch_size")] = None,
+    learning_rate: Annotated[float | None, options.LEARNING_RATE, Sets("detector.learning_rate")] = None,
     harden: Annotated[
         float | None,
         option(

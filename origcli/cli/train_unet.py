@@ -26,21 +26,9 @@ def train_unet(
         ),
         Sets("text_encoder.source"),
     ] = None,
-    epochs: Annotated[
-        float | None,
-        option("--epochs", "N", "Epochs; fractions allowed."),
-        Sets("unet.epochs"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        option("--batch-size", "N", "Effective batch, over all processes."),
-        Sets("unet.batch_size"),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        option("--learning-rate", "RATE", "Learning rate of AdamW."),
-        Sets("unet.learning_rate"),
-    ] = None,
+    epochs: Annotated[float | None, options.EPOCHS, Sets("unet.epochs")] = None,
+    batch_size: Annotated[int | None, options.BATCH_SIZE, Sets("unet.batch_size")] = None,
+    learning_rate: Annotated[float | None, options.LEARNING_RATE, Sets("unet.learning_rate")] = None,
     schedule: Annotated[
         str | None,
         option("--schedule", "NAME", "constant, or cosine to zero.", words=("constant", "cosine")),
@@ -98,12 +86,13 @@ def train_unet(
     """
     from origcli.training import unet
 
+    settings = run.settings
     target = run.out or Path("runs") / f"unet-{dataset.name}"
-    with run.open(run.settings, target) as runtime:
+    with run.open(settings, target) as runtime:
         report = unet.run(
             dataset,
             vae,
-            run.settings,
+            settings,
             runtime,
             resume=run.resume,
             workers=workers,

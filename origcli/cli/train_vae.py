@@ -11,21 +11,9 @@ from origcli.cli.run import ALL, Run, command
 @command(ALL - {"dry_run"})
 def train_vae(
     dataset: Annotated[Path, argument("DATASET", "A data set directory that `origcli synth` wrote.")],
-    epochs: Annotated[
-        float | None,
-        option("--epochs", "N", "Epochs; fractions allowed."),
-        Sets("vae.epochs"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        option("--batch-size", "N", "Effective batch, over all processes."),
-        Sets("vae.batch_size"),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        option("--learning-rate", "RATE", "Learning rate of AdamW."),
-        Sets("vae.learning_rate"),
-    ] = None,
+    epochs: Annotated[float | None, options.EPOCHS, Sets("vae.epochs")] = None,
+    batch_size: Annotated[int | None, options.BATCH_SIZE, Sets("vae.batch_size")] = None,
+    learning_rate: Annotated[float | None, options.LEARNING_RATE, Sets("vae.learning_rate")] = None,
     kl_weight: Annotated[
         float | None,
         option("--kl-weight", "W", "Weight of the KL term."),
@@ -61,15 +49,10 @@ def train_vae(
     """
     from origcli.training import vae
 
+    settings = run.settings
     target = run.out or Path("runs") / f"vae-{dataset.name}"
-    with run.open(run.settings, target) as runtime:
+    with run.open(settings, target) as runtime:
         report = vae.run(
-            dataset,
-            run.settings,
-            runtime,
-            resume=run.resume,
-            workers=workers,
-            track=track,
-            init_from=init_from,
+            dataset, settings, runtime, resume=run.resume, workers=workers, track=track, init_from=init_from
         )
     present.report(report, run.form, options.TRAINED)

@@ -104,7 +104,6 @@ OF_THEIR_OWN = {
     *(("score", name) for name in ("--model", "-m")),  # takes several
     *(("fixed-location", name) for name in ("--model", "-m", "--detector")),  # trains a model
     *((command, "--detector") for command in ("detect", "generalize")),  # count, and measure no model
-    *(("generalize", name) for name in ("--steps", "--guidance")),  # its models draw 2,000 pictures each
     *(("report merge", name) for name in ("--out", "-o")),  # required
     *(
         ("import", name) for name in ("--out", "-o", "--config", "--dtype")
