@@ -33,7 +33,7 @@ from origcli.scoring.setup import drawing_seeds, open_models, provenance
 from origcli.scoring.statistics import quantile
 from origcli.scoring.store import Store
 from origcli.settings import Settings
-from origcli.weights.registry import Scale, write_registry
+from origcli.weights.registry import Calibration, write_registry
 
 THRESHOLD_QUANTILE = 0.9
 PSNR_QUANTILE = 0.01
@@ -212,7 +212,7 @@ def caption_distances(
 
 def register(models: Models, result: CalibrateResult) -> None:
     """Writes what was found to the model's registry.json, in place of what was there for these settings."""
-    scale = Scale(
+    scale = Calibration(
         metric=result.metric,
         metric_version=result.metric_version,
         weights_hash=models.model.weights_hash,

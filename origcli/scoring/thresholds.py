@@ -24,7 +24,7 @@ from origcli.scoring.models import Models
 from origcli.scoring.self_calibration import OwnScale, automatic_budget, calibrate_self, read_own_scale
 from origcli.scoring.store import Store
 from origcli.settings import Settings
-from origcli.weights.registry import Scale as Calibrated
+from origcli.weights.registry import Calibration
 
 QUANTILE = 0.9  # ours, as for the bundled model's threshold
 _BUDGET = ("steps", "batch_size", "learning_rate", "early_stop", "initialization", "flip")
@@ -72,7 +72,7 @@ def calibrates_itself(models: Models, settings: Settings) -> bool:
     return settings.score.calibrate and not _calibrated_otherwise(models)
 
 
-def _calibrated_otherwise(models: Models) -> list[Calibrated]:
+def _calibrated_otherwise(models: Models) -> list[Calibration]:
     """The scales with a threshold that were calibrated on these weights, for whatever settings."""
     return [
         scale
@@ -163,7 +163,7 @@ def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> s
     )
 
 
-def _calibrated(models: Models, settings: Settings) -> Calibrated | None:
+def _calibrated(models: Models, settings: Settings) -> Calibration | None:
     """The registry's constants for this model, metric and way of drawing."""
     facts = drawing_facts(models.model, settings.draw)
     wanted = (models.metric.name, models.metric.version, facts, models.model.weights_hash)

@@ -76,7 +76,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Scale(_Record):
+class Calibration(_Record):
     """Constants of one model, metric and way of drawing. They hold for these alone.
 
     Attributes:
@@ -120,7 +120,7 @@ class RegistryValues(_Record):
     weights_hash: str | None = None
     psnr_limit: float | None = None
     psnr_how: str = ""
-    scales: tuple[Scale, ...] = ()
+    scales: tuple[Calibration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class ModelEntry:
         return self.values.psnr_limit
 
     @property
-    def scales(self) -> tuple[Scale, ...]:
+    def scales(self) -> tuple[Calibration, ...]:
         """What was calibrated."""
         return self.values.scales
 

@@ -12,11 +12,11 @@ from origcli.reports.writers import write_report
 from origcli.scoring import thresholds
 from origcli.scoring.thresholds import find_threshold, what_was_lost
 from origcli.settings import resolve
-from origcli.weights.registry import Scale
+from origcli.weights.registry import Calibration
 from tests.reports.samples import report, result
 
 DRAWN = {"steps": 50, "scheduler": "ddim", "guidance": 3.0}
-CALIBRATED = Scale(
+CALIBRATED = Calibration(
     metric="elements", metric_version="1", weights_hash="ab", draw=DRAWN, ceiling=0.8, ceiling_images=64,
     threshold=0.4, threshold_how="90% quantile",
 )  # fmt: skip

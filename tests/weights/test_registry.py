@@ -22,8 +22,8 @@ from origcli.weights.pipelines import pipeline_name
 from origcli.weights.registry import (
     CLIP,
     HUB_MODELS,
+    Calibration,
     RegistryValues,
-    Scale,
     companion_directory,
     hub_model,
     read_registry,
@@ -126,7 +126,7 @@ def test_a_directory_of_half_weights(pipeline: Path) -> None:
 
 
 def values() -> RegistryValues:
-    scale = Scale(
+    scale = Calibration(
         metric="elements",
         metric_version="1",
         weights_hash="ab",
