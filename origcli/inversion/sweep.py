@@ -36,7 +36,8 @@ from origcli.reports.schema import (
     Provenance,
     Status,
 )
-from origcli.reports.writers import ResultLog, csv_text, write_report
+from origcli.reports.spreadsheet import csv_text
+from origcli.reports.writers import ResultLog, write_report
 from origcli.runtime.atomic import make_directory, write_text
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import path_text

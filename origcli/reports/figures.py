@@ -19,7 +19,6 @@ from origcli.reports.numerals import number
 from origcli.reports.pictures import read_picture
 from origcli.reports.schema import ConfusionMatrix, GeneralizeSummary
 from origcli.reports.score import CurvePoint, GroupSummary, ScoreResult
-from origcli.reports.sheets import sheet as sheet
 from origcli.reports.verdict import tokens
 
 Form = Literal["png", "pdf"]

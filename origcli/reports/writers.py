@@ -19,7 +19,7 @@ from origcli.errors import InputError
 from origcli.files import open_file
 from origcli.reports.envelope import Record, Report, Result
 from origcli.reports.schema import SCHEMAS
-from origcli.reports.spreadsheet import csv_text as csv_text
+from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.atomic import append_line, atomic_file, read_json
 
 _NUMBERS = re.compile(r"\[\n\s+([^\[\]{}\"]+?)\n\s+\]")

@@ -1,4 +1,4 @@
-"""From the numbers of one image to what its report says: the measure of DESIGN, applied.
+"""From the numbers of one image to what its report says: `measure` applied.
 
 Pure: everything that was computed by a model comes in as numbers.
 """

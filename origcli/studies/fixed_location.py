@@ -38,7 +38,7 @@ from origcli.studies.generalization.stages import train_model
 from origcli.studies.queries import (
     QUERIES,
     SCORE,
-    Measured,
+    ScoredQueries,
     distinct,
     make_queries,
     model_resolution,
@@ -178,12 +178,14 @@ def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) ->
     return path_text(from_here(directory / "unet" / "pipeline"))
 
 
-def _pairs(measured: Measured, data: Dataset) -> list[tuple[ScoreResult, dict[str, str]]]:
+def _pairs(measured: ScoredQueries, data: Dataset) -> list[tuple[ScoreResult, dict[str, str]]]:
     """Each result with the record of its picture, whose number ends its name."""
     return [(one, data.records[int(one.id.rpartition("-")[2])]) for one in measured.results]
 
 
-def look_again(measured: Measured, data: Dataset, settings: Settings, runtime: Runtime) -> dict[str, Offsets]:
+def look_again(
+    measured: ScoredQueries, data: Dataset, settings: Settings, runtime: Runtime
+) -> dict[str, Offsets]:
     """Where the one-token drawings of each query have its elements, by the query's id."""
     metric = open_models(settings, runtime).metric
     found = {}
@@ -365,7 +367,7 @@ def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Ge
     return Estimate.of(float(sums.sum() / counts.sum()), span.low, span.high)
 
 
-def _write_figure(directory: Path, measured: Measured) -> tuple[str, ...]:
+def _write_figure(directory: Path, measured: ScoredQueries) -> tuple[str, ...]:
     """Queries left, their one-token drawings right (figure 3); none where nothing was drawn."""
     shown = [one for one in measured.results if one.curve and one.pictures][:_SHOWN]
     if not shown:

@@ -29,7 +29,7 @@ Category = Literal["common", "rare", "unseen"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScoredQueries:
     """A score run over query pictures.
 
     Attributes:
@@ -99,7 +99,7 @@ def model_resolution(settings: Settings, runtime: Runtime) -> int:
 
 
 def study_provenance(
-    measured: Measured,
+    measured: ScoredQueries,
     command: Literal["rarity", "fixed-location", "popularity"],
     settings: Settings,
     hashes: Mapping[Any, str],
@@ -124,8 +124,8 @@ def study_provenance(
     )
 
 
-def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> Measured:
+def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> ScoredQueries:
     """Measures pictures in `score/`; goes on where a stopped run was."""
     with inner(runtime, runtime.out / SCORE) as own:
         report = measure(Request(inputs, cache=cache), settings, own)
-        return Measured(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))
+        return ScoredQueries(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))

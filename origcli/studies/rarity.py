@@ -29,7 +29,7 @@ from origcli.studies.queries import (
     QUERIES,
     SCORE,
     Category,
-    Measured,
+    ScoredQueries,
     make_queries,
     model_resolution,
     query_recipe,
@@ -81,7 +81,7 @@ def run(settings: Settings, runtime: Runtime, cache: Path | None = None) -> Rari
     return report
 
 
-def category_results(measured: Measured, hashes: Mapping[Category, str]) -> list[RarityResult]:
+def category_results(measured: ScoredQueries, hashes: Mapping[Category, str]) -> list[RarityResult]:
     """The summary of each category, as the score run has it."""
     groups = {one.name: one for one in groups_of(measured)}
     found = []
@@ -102,7 +102,7 @@ def category_results(measured: Measured, hashes: Mapping[Category, str]) -> list
     return found
 
 
-def groups_of(measured: Measured) -> tuple[GroupSummary, ...]:
+def groups_of(measured: ScoredQueries) -> tuple[GroupSummary, ...]:
     """The groups of the score run."""
     return measured.report.summary.groups if measured.report.summary else ()
 
@@ -200,7 +200,7 @@ def _estimate(value: float, span: Interval | None) -> Estimate:
     return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)
 
 
-def _write_figures(directory: Path, measured: Measured) -> list[str]:
+def _write_figures(directory: Path, measured: ScoredQueries) -> list[str]:
     """The curves of the categories, from common to unseen."""
     order = {category: place for place, category in enumerate(CATEGORIES)}
     groups = sorted(groups_of(measured), key=lambda one: order[one.name])  # type: ignore[index]

@@ -28,7 +28,7 @@ from origcli.studies.fixed_location import (
     sign_flip_p_value,
     summarize,
 )
-from origcli.studies.queries import Measured
+from origcli.studies.queries import ScoredQueries
 from tests.reports import samples
 from tests.studies.toys import TOY
 
@@ -114,7 +114,7 @@ def test_one_query_gives_no_p_value() -> None:
 
 def test_where_nothing_was_drawn_no_figure_is_named(tmp_path: Path) -> None:
     report = ScoreReport.model_construct(status=Status.complete, provenance=samples.provenance(), results=())
-    assert fixed_location._write_figure(tmp_path, Measured(report, ())) == ()
+    assert fixed_location._write_figure(tmp_path, ScoredQueries(report, ())) == ()
     assert not list(tmp_path.iterdir())
 
 

@@ -21,8 +21,7 @@ from origcli.scenes.mixtures import Recipe
 from origcli.scenes.png import encode_png
 from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
-from origcli.studies.generalization import on_cluster as fleet
-from origcli.studies.generalization import stages
+from origcli.studies.generalization import on_cluster, stages
 from origcli.studies.generalization.plan import planned
 from origcli.studies.generalization.run import count, run
 from origcli.training import unet, vae
@@ -183,8 +182,8 @@ def test_a_worker_that_is_stopped_is_no_failed_experiment(
         raise Interrupted(15)
 
     settings = toy_settings(detector)
-    work = fleet.open_worker(settings, finished)
-    monkeypatch.setattr(fleet, "conduct", stop)
+    work = on_cluster.open_worker(settings, finished)
+    monkeypatch.setattr(on_cluster, "run_experiment", stop)
     with pytest.raises(Interrupted):
         work(planned(settings)[0])
 
@@ -348,7 +347,7 @@ def test_a_cluster_comes_to_the_same_report(
 
 def test_a_machine_that_does_not_see_the_run_directory_says_so(tmp_path: Path, detector: Path) -> None:
     with pytest.raises(StorageError, match="not seen"):
-        fleet.open_worker(toy_settings(detector), tmp_path)
+        on_cluster.open_worker(toy_settings(detector), tmp_path)
 
 
 def test_a_worker_gives_the_failure_of_its_experiment(
@@ -361,7 +360,7 @@ def test_a_worker_gives_the_failure_of_its_experiment(
 
     monkeypatch.setattr(unet, "run", fail)
     settings = toy_settings(detector)
-    work = fleet.open_worker(settings, copy)
+    work = on_cluster.open_worker(settings, copy)
     first, second = planned(settings)
     failed, found = work(first), work(second)
     assert isinstance(failed, Failure) and (failed.path, failed.code) == (FIRST, "non-finite")

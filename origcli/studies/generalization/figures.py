@@ -26,7 +26,7 @@ Crops = dict[Condition, list[Image.Image]]
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class ShownImages:
     """What is shown of one experiment.
 
     Attributes:
@@ -39,7 +39,7 @@ class Exhibit:
     crops: Crops
 
 
-def exhibit(experiment: Experiment, directory: Path, found: Found, threshold: float) -> Exhibit:
+def collect_images(experiment: Experiment, directory: Path, found: Found, threshold: float) -> ShownImages:
     """Takes the first drawings and held-out elements, and writes the experiment's own sheets.
 
     Args:
@@ -60,7 +60,7 @@ def exhibit(experiment: Experiment, directory: Path, found: Found, threshold: fl
         ][:_CROPS]
         pictures = read_drawings(directory, condition, [number for number, _ in places])
         crops[condition] = [crop(picture, one) for picture, (_, one) in zip(pictures, places, strict=True)]
-    return Exhibit(experiment, samples, crops)
+    return ShownImages(experiment, samples, crops)
 
 
 def crop(picture: Image.Image, detection: Detection) -> Image.Image:
@@ -74,7 +74,9 @@ def crop(picture: Image.Image, detection: Detection) -> Image.Image:
     return canvas
 
 
-def write_figures(directory: Path, report: GeneralizeReport, exhibits: Sequence[Exhibit]) -> tuple[str, ...]:
+def write_figures(
+    directory: Path, report: GeneralizeReport, shown_images: Sequence[ShownImages]
+) -> tuple[str, ...]:
     """Writes the curves and the sheets.
 
     Returns:
@@ -82,33 +84,33 @@ def write_figures(directory: Path, report: GeneralizeReport, exhibits: Sequence[
     """
     make_directory(directory / FIGURES)
     names = []
-    for name, data in _figures(report, exhibits):
+    for name, data in _figures(report, shown_images):
         write_bytes(directory / FIGURES / name, data)
         names.append(f"{FIGURES}/{name}")
     return tuple(names)
 
 
-def _figures(report: GeneralizeReport, exhibits: Sequence[Exhibit]) -> Iterator[tuple[str, bytes]]:
+def _figures(report: GeneralizeReport, shown_images: Sequence[ShownImages]) -> Iterator[tuple[str, bytes]]:
     if report.summary is not None and report.results:
         for form in ("png", "pdf"):
             yield f"frequency.{form}", frequency_curves(report.summary, "frequency", form)
             yield f"lift.{form}", frequency_curves(report.summary, "lift", form)
             if any(level.confidence.value is not None for level in report.summary.levels):
                 yield f"confidence.{form}", frequency_curves(report.summary, "confidence", form)
-    if exhibits:
-        yield "held-out.png", _png(held_out_sheet(exhibits))
-        yield "samples.png", _png(samples_sheet(exhibits))
+    if shown_images:
+        yield "held-out.png", _png(held_out_sheet(shown_images))
+        yield "samples.png", _png(samples_sheet(shown_images))
 
 
-def held_out_sheet(exhibits: Sequence[Exhibit]) -> Image.Image:
+def held_out_sheet(shown_images: Sequence[ShownImages]) -> Image.Image:
     """Held-out elements that were drawn, one class a row, by diversity (figure 4).
 
     From 30 elements on, those of the element's prompt stand left and those of the empty prompt right.
     """
-    rows = list(dict.fromkeys(one.experiment.held_out.phrase for one in exhibits))
+    rows = list(dict.fromkeys(one.experiment.held_out.phrase for one in shown_images))
     blocks: list[str] = []
     pictures: dict[tuple[str, str], list[Image.Image]] = {}
-    for one in exhibits:
+    for one in shown_images:
         level, row = one.experiment.level, one.experiment.held_out.phrase
         for condition in reversed(CONDITIONS):
             block = f"{level} {condition}" if level >= APART else f"{level} elements"
@@ -118,12 +120,12 @@ def held_out_sheet(exhibits: Sequence[Exhibit]) -> Image.Image:
     return block_sheet(rows, blocks, pictures, columns=_CROPS)
 
 
-def samples_sheet(exhibits: Sequence[Exhibit]) -> Image.Image:
+def samples_sheet(shown_images: Sequence[ShownImages]) -> Image.Image:
     """Drawings of each model: the empty prompt left, the element's prompt right (figure 5)."""
     headings: dict[Condition, str] = {"empty": "empty prompt", "prompted": "prompt of the element"}
     pictures = {
         (f"{one.experiment.level}: no {one.experiment.held_out.phrase}", headings[condition]): images
-        for one in exhibits
+        for one in shown_images
         for condition, images in one.samples.items()
     }
     rows = list(dict.fromkeys(row for row, _ in pictures))

@@ -14,7 +14,7 @@ from origcli.runtime.cluster import ray_cluster, ray_map
 from origcli.settings import Section, Settings
 from origcli.studies.generalization.diversity import Experiment
 from origcli.studies.generalization.plan import PLAN
-from origcli.studies.generalization.stages import EXPERIMENTS, Bench, Found, conduct, open_detector
+from origcli.studies.generalization.stages import EXPERIMENTS, Bench, Found, open_detector, run_experiment
 
 
 def open_worker(settings: Settings, out: Path) -> Callable[[Experiment], Found | Failure]:
@@ -38,7 +38,7 @@ def open_worker(settings: Settings, out: Path) -> Callable[[Experiment], Found |
     def work(experiment: Experiment) -> Found | Failure:
         bench = Bench(experiment, settings, runtime, out / EXPERIMENTS / experiment.name)
         try:
-            return conduct(bench, detector)
+            return run_experiment(bench, detector)
         except Interrupted:
             raise  # a machine that is taken away is no failure of the experiment
         except OrigError as problem:
@@ -59,7 +59,7 @@ def from_anywhere(settings: Settings) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def conduct_on_cluster(
+def run_on_cluster(
     address: str, due: Sequence[Experiment], settings: Settings, out: Path, on_gpu: bool
 ) -> Iterator[tuple[Experiment, Found | Failure]]:
     """Does experiments at the same time, one a GPU, or as many as there are cores; gives them in order.

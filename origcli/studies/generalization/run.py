@@ -37,7 +37,7 @@ from origcli.runtime.seeding import derive_seed
 from origcli.scenes.elements import Element
 from origcli.settings import Settings
 from origcli.studies.generalization.diversity import Experiment, caption_pool, choose
-from origcli.studies.generalization.figures import Exhibit, exhibit, write_figures
+from origcli.studies.generalization.figures import ShownImages, collect_images, write_figures
 from origcli.studies.generalization.plan import (
     MODEL_SECTIONS,
     check_study,
@@ -52,9 +52,9 @@ from origcli.studies.generalization.stages import (
     Bench,
     Condition,
     Found,
-    conduct,
     is_detected,
     open_detector,
+    run_experiment,
 )
 from origcli.studies.occurrence import Counts, Quantity, average, frequency, quality, rise
 from origcli.training.text_encoder import pretrain
@@ -65,7 +65,7 @@ TEXT_ENCODER = "text-encoder"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCondition:
     """One experiment and condition, with the replicates that averages are made of."""
 
     result: GeneralizeResult
@@ -102,19 +102,17 @@ def run(
         record_plan(make_directory(directory / one.name), facts)
     write_plan(runtime.out, settings)
     shared = share_text_encoder(settings, runtime)
-    measured: list[Measured] = []
-    exhibits: list[Exhibit] = []
+    measured: list[MeasuredCondition] = []
+    shown_images: list[ShownImages] = []
     failures: list[Failure] = []
     outcomes = (
-        conduct_here(due, shared, runtime, detector)
-        if ray is None
-        else _on_cluster(ray, due, shared, runtime)
+        run_here(due, shared, runtime, detector) if ray is None else _on_cluster(ray, due, shared, runtime)
     )
     with runtime.progress.task("experiments", len(due)) as bar:
         for one, found in outcomes:
             try:
                 if not isinstance(found, Failure):
-                    shown = exhibit(one, directory / one.name, found, settings.detect.confidence)
+                    shown = collect_images(one, directory / one.name, found, settings.detect.confidence)
             except OrigError as problem:
                 found = Failure.of(problem, one.name)
             if isinstance(found, Failure):
@@ -122,7 +120,7 @@ def run(
                 failures.append(found)
             else:
                 measured += evaluate(one, found, settings, runtime.seed)
-                exhibits.append(shown)
+                shown_images.append(shown)
             bar.advance(1)
     finished = len(measured) // len(CONDITIONS)
     complete = finished == len(experiments)
@@ -133,13 +131,13 @@ def run(
         errors=tuple(failures),
         summary=summarize(measured, settings.generalize.levels, runtime.seed),
     )
-    report = report.model_copy(update={"figures": write_figures(runtime.out, report, exhibits)})
+    report = report.model_copy(update={"figures": write_figures(runtime.out, report, shown_images)})
     write_report(runtime.out, report)
     write_generalize_html(runtime.out, report)
     return report
 
 
-def conduct_here(
+def run_here(
     due: Sequence[Experiment], settings: Settings, runtime: Runtime, detector: Detector
 ) -> Iterator[tuple[Experiment, Found | Failure]]:
     """Does experiments one after the other in this process; a failed one becomes its failure.
@@ -150,7 +148,7 @@ def conduct_here(
     for one in due:
         bench = Bench(one, settings, runtime, runtime.out / EXPERIMENTS / one.name)
         try:
-            yield one, conduct(bench, detector)
+            yield one, run_experiment(bench, detector)
         except Interrupted:
             raise
         except OrigError as problem:
@@ -160,10 +158,10 @@ def conduct_here(
 def _on_cluster(
     address: str, due: Sequence[Experiment], settings: Settings, runtime: Runtime
 ) -> Iterator[tuple[Experiment, Found | Failure]]:
-    from origcli.studies.generalization.on_cluster import conduct_on_cluster
+    from origcli.studies.generalization.on_cluster import run_on_cluster
 
     on_gpu = runtime.device.type == "cuda"
-    yield from conduct_on_cluster(address, due, settings, runtime.out, on_gpu)
+    yield from run_on_cluster(address, due, settings, runtime.out, on_gpu)
 
 
 def check_captions(settings: Settings) -> None:
@@ -199,7 +197,7 @@ def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
     return settings.model_copy(update={"text_encoder": source})
 
 
-def evaluate(experiment: Experiment, found: Found, settings: Settings, seed: int) -> list[Measured]:
+def evaluate(experiment: Experiment, found: Found, settings: Settings, seed: int) -> list[MeasuredCondition]:
     """The quantities of both conditions of an experiment."""
     digest = hash_value(experiment_facts(experiment, settings, seed))
     measured = []
@@ -227,7 +225,7 @@ def evaluate(experiment: Experiment, found: Found, settings: Settings, seed: int
             sheet=f"{EXPERIMENTS}/{experiment.name}/{condition}.png",
             **{name: quantity.estimate for name, quantity in quantities.items()},
         )
-        measured.append(Measured(result, quantities))
+        measured.append(MeasuredCondition(result, quantities))
     return measured
 
 
@@ -250,7 +248,7 @@ def count(pictures: Sequence[Sequence[Detection]], held_out: Element, threshold:
     return Counts(table[:, 0], table[:, 1], table[:, 2], table[:, 3])
 
 
-def summarize(measured: Sequence[Measured], levels: Sequence[int], seed: int) -> GeneralizeSummary:
+def summarize(measured: Sequence[MeasuredCondition], levels: Sequence[int], seed: int) -> GeneralizeSummary:
     """Averages over the symmetric experiments of each level, and whether they rise with the level."""
     random = np.random.default_rng(derive_seed(seed, "average"))
     averages = []
@@ -281,7 +279,7 @@ def summarize(measured: Sequence[Measured], levels: Sequence[int], seed: int) ->
 
 
 def _trend(
-    measured: Sequence[Measured], condition: Condition, name: Any, random: np.random.Generator
+    measured: Sequence[MeasuredCondition], condition: Condition, name: Any, random: np.random.Generator
 ) -> Trend:
     known = [
         one.result

@@ -101,7 +101,7 @@ def open_detector(settings: Settings, runtime: Runtime) -> Detector:
     return load_yolo(detector_directory(settings.generalize.detector), runtime, own)
 
 
-def conduct(bench: Bench, detector: Detector) -> Found:
+def run_experiment(bench: Bench, detector: Detector) -> Found:
     """Does the stages that are not done, and gives what was seen in the drawings.
 
     Raises:

@@ -8,18 +8,18 @@ from PIL import Image
 
 from origcli.detection.detector import Detection
 from origcli.scenes.elements import ALL_ELEMENTS
-from origcli.studies.generalization import figures as galleries
+from origcli.studies.generalization import figures
 from origcli.studies.generalization.diversity import Experiment, plan
-from origcli.studies.generalization.figures import Exhibit, crop, held_out_sheet, samples_sheet
+from origcli.studies.generalization.figures import ShownImages, crop, held_out_sheet, samples_sheet
 
 
 def square(colour: str) -> Image.Image:
     return Image.new("RGB", (16, 16), colour)
 
 
-def exhibit(one: Experiment, prompted: int, empty: int) -> Exhibit:
+def shown_images(one: Experiment, prompted: int, empty: int) -> ShownImages:
     pictures = {"empty": [square("red")] * empty, "prompted": [square("blue")] * prompted}
-    return Exhibit(one, samples=pictures, crops=pictures)  # type: ignore[arg-type]
+    return ShownImages(one, samples=pictures, crops=pictures)  # type: ignore[arg-type]
 
 
 def test_a_crop_is_a_square_around_the_element() -> None:
@@ -48,8 +48,8 @@ def test_from_thirty_elements_on_the_conditions_have_blocks_of_their_own(
         seen.update(rows=rows, blocks=blocks, pictures=pictures)
         return square("white")
 
-    monkeypatch.setattr(galleries, "block_sheet", block_sheet)
-    held_out_sheet([exhibit(one, 2, 1) for one in plan([4, 30, 60], 2)])
+    monkeypatch.setattr(figures, "block_sheet", block_sheet)
+    held_out_sheet([shown_images(one, 2, 1) for one in plan([4, 30, 60], 2)])
     assert seen["rows"] == ["big red full circle", "big blue empty square"]
     assert seen["blocks"] == ["4 elements", "30 prompted", "30 empty", "60 prompted", "60 empty"]
     assert len(seen["pictures"]["big red full circle", "4 elements"]) == 3
@@ -58,6 +58,6 @@ def test_from_thirty_elements_on_the_conditions_have_blocks_of_their_own(
 
 def test_the_empty_prompts_drawings_stand_left_of_the_elements() -> None:
     """Figure 5."""
-    sheet = np.asarray(samples_sheet([exhibit(one, 8, 8) for one in plan([4], 1)]))
+    sheet = np.asarray(samples_sheet([shown_images(one, 8, 8) for one in plan([4], 1)]))
     places = [np.nonzero((sheet == colour).all(-1))[1] for colour in ((255, 0, 0), (0, 0, 255))]
     assert places[0].size and places[1].size and places[0].max() < places[1].min()
