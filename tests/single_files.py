@@ -113,7 +113,7 @@ def original_layout(parts: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def write_single_file(
-    path: Path, parts: Mapping[str, Any], extra: Mapping[str, Tensor] | None = None, **metadata: str
+    path: Path, parts: Mapping[str, Any], extra: Mapping[str, Tensor] | None = None, /, **metadata: str
 ) -> Path:
     """Writes a model as one file, with other tensors beside it."""
     tensors = {**original_layout(parts), **(extra or {})}

@@ -1,32 +1,27 @@
 """Learned vectors as files, as starting points, and as text states to draw from.
 
-A file is safetensors with one key, the placeholder, of shape [m, d] in fp32: what diffusers'
-`load_textual_inversion`, A1111 and ComfyUI read.
+The files are described in `token_files`.
 """
 
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from origcli.errors import InputError, UsageError
 from origcli.inversion.placeholders import prompt_ids
-from origcli.models.checkpoints import save_tensors
+from origcli.inversion.token_files import ONE, SUFFIX, TokenFacts, read_tokens, write_tokens
 from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
 from origcli.runtime.provenance import hash_file
 
 MEAN = "mean"
 _AUTO_RATE = 2 / 3
-SUFFIX = ".safetensors"
-_ENCODERS = {"clip_l", "clip_g", "t5", "t5xxl"}  # keys of tokens for Stable Diffusion XL, 3 and FLUX
 
 
-def save_embeddings(path: Path, token: str, vectors: Tensor) -> None:
+def save_embeddings(path: Path, token: str, vectors: Tensor, facts: TokenFacts | None = None) -> None:
     """Writes the (m, d) vectors of a placeholder, in fp32, in one step."""
-    save_tensors(path, {token: vectors.detach().float()})
+    write_tokens(path, token, {ONE: vectors}, facts)
 
 
 def load_embeddings(path: Path) -> tuple[str, Tensor]:
@@ -35,27 +30,13 @@ def load_embeddings(path: Path) -> tuple[str, Tensor]:
     Raises:
         InputError: the file is missing or damaged, is no safetensors, or does not hold one finite [m, d].
     """
-    if path.suffix != SUFFIX:
+    token, vectors = read_tokens(path)
+    if ONE not in vectors:
         raise InputError(
-            f"{path}: not a {SUFFIX} file; others can run code when they are read",
-            "convert it once, if you trust it: docs/formats.md, tokens of other programs",
-        )
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot read the embeddings: {error}") from error
-    if len(tensors) > 1 and tensors.keys() <= _ENCODERS:
-        raise InputError(
-            f"{path}: tokens of several text encoders ({', '.join(sorted(tensors))})",
+            f"{path}: tokens of several text encoders ({', '.join(sorted(vectors))})",
             "a model with these encoders reads them; for this one, learn tokens with it: origcli invert",
         )
-    if len(tensors) != 1:
-        raise InputError(f"{path}: holds {len(tensors)} tensors, not one placeholder's")
-    token, vectors = next(iter(tensors.items()))
-    vectors = torch.atleast_2d(vectors.float())
-    if vectors.ndim != 2 or not vectors.numel() or not bool(torch.isfinite(vectors).all()):
-        raise InputError(f"{path}: {token} is not a finite [m, d] tensor, but {list(vectors.shape)}")
-    return token, vectors
+    return token, vectors[ONE]
 
 
 def check_width(model: DiffusionModel, vectors: Tensor, name: str) -> None:

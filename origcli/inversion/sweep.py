@@ -22,6 +22,7 @@ from origcli.inversion.placeholders import check_placeholders, placeholder
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.previews import Previews, previews_of
 from origcli.inversion.templates import read_templates
+from origcli.inversion.token_files import TokenFacts
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
 from origcli.reports.schema import (
@@ -218,12 +219,14 @@ def _learn(
 
     for picture, inversion in zip(pictures, learned, strict=True):
         if picture.source.name not in done:
-            yield _write(picture, inversion, settings, runtime.out)
+            yield _write(picture, inversion, model, settings, runtime.out)
     # Only now: a run that is killed before this has the checkpoint to go on from.
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _write(picture: Picture, inversion: Inversion, settings: Settings, directory: Path) -> InvertResult:
+def _write(
+    picture: Picture, inversion: Inversion, model: DiffusionModel, settings: Settings, directory: Path
+) -> InvertResult:
     """Writes a picture's embeddings and loss history."""
     for folder in ("embeddings", "history"):
         make_directory(directory / folder)
@@ -233,16 +236,19 @@ def _write(picture: Picture, inversion: Inversion, settings: Settings, directory
     return InvertResult(
         id=inversion.name,
         image=ImageFacts.model_validate(picture.facts),
-        tokens=tuple(_write_tokens(inversion, m, settings, directory) for m in inversion.vectors),
+        tokens=tuple(_write_tokens(inversion, m, model, settings, directory) for m in inversion.vectors),
         l_det_0=Estimate.of(inversion.l_det_none),
         pictures=previews_of(directory, inversion.name),
     )
 
 
-def _write_tokens(inversion: Inversion, m: int, settings: Settings, directory: Path) -> InvertedTokens:
+def _write_tokens(
+    inversion: Inversion, m: int, model: DiffusionModel, settings: Settings, directory: Path
+) -> InvertedTokens:
     """Writes the m tokens of a picture."""
     token, file = placeholder(inversion.name, m), f"embeddings/{inversion.name}-m{m}.safetensors"
-    save_embeddings(directory / file, token, inversion.vectors[m])
+    facts = TokenFacts(model.name, model.weights_hash, inversion.steps[m], settings.runtime.seed)
+    save_embeddings(directory / file, token, inversion.vectors[m], facts)
     return InvertedTokens(
         m=m,
         placeholder=token,

@@ -29,12 +29,23 @@ _STATE, _TENSORS = "state.json", "tensors.safetensors"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors to a safetensors file in one step."""
+    """Writes tensors to a safetensors file in one step. Equal contents give equal bytes."""
     ready = {
         name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    write_bytes(path, save(ready, metadata))
+    write_bytes(path, _with_metadata(save(ready), metadata or {}))
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with metadata in the order of their names; the library's order differs each time."""
+    if not metadata:
+        return data
+    size = int.from_bytes(data[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(data[8 : 8 + size])}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

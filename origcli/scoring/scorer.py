@@ -10,6 +10,7 @@ from PIL import Image
 from origcli.errors import InputError, NonFiniteError, OrigError
 from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.placeholders import placeholder
+from origcli.inversion.token_files import TokenFacts
 from origcli.perception.distance import PLACEMENT
 from origcli.perception.elements import layouts_of
 from origcli.reports.pictures import SavedPictures, save_pictures
@@ -230,7 +231,9 @@ class Scorer:
         for m in query.trials:
             names.append(f"embeddings/{query.source.name}-m{m}.safetensors")
             token = placeholder(query.source.name, m)
-            save_embeddings(directory / names[-1], token, query.learned[0, m].vectors)
+            learned, model = query.learned[0, m], self.drawer.model
+            facts = TokenFacts(model.name, model.weights_hash, learned.steps, self.learner.runtime.seed)
+            save_embeddings(directory / names[-1], token, learned.vectors, facts)
         return tuple(names)
 
     def _in_distribution(

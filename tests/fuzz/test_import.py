@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     networks = {
         part: frame(directory, part, *names) for part, names in read_index(directory).networks.items()
     }
-    loras: dict[str, Any] = {}
+    loras: dict[str, torch.Tensor] = {}
     for write in (write_kohya_lora, write_diffusers_lora):
         loras |= load_file(write(here / "l.safetensors", parts, r"attn2\.to_q|self_attn\.q_proj"))
     layout = {name: tuple(tensor.shape) for name, tensor in original_layout(parts).items()}

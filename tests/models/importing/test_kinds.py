@@ -1,6 +1,5 @@
 """What a file is, told from its header; files of other formats."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,29 @@ from origcli.errors import ModelError
 from origcli.models.importing.header import Header, read_header
 from origcli.models.importing.kinds import SD1, SD2, SDXL, recognize
 
-UNET = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
-VAE = {"first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3)}
-CLIP = {"cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768)}
-OPEN_CLIP = {"cond_stage_model.model.positional_embedding": (77, 1024)}
-XL = {
+Shapes = dict[str, tuple[int, ...]]
+
+UNET: Shapes = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
+VAE: Shapes = {"first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3)}
+CLIP: Shapes = {"cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768)}
+OPEN_CLIP: Shapes = {"cond_stage_model.model.positional_embedding": (77, 1024)}
+XL: Shapes = {
     "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
     "conditioner.embedders.1.model.positional_embedding": (77, 1280),
 }
-REFINER = {"conditioner.embedders.0.model.positional_embedding": (77, 1280)}
+REFINER: Shapes = {"conditioner.embedders.0.model.positional_embedding": (77, 1280)}
 
 
-def header(*parts: Mapping[str, tuple[int, ...]], name: str = "m", **metadata: str) -> Header:
+def header(*parts: Shapes, name: str = "m", **metadata: str) -> Header:
     shapes = {key: shape for part in parts for key, shape in part.items()}
     return Header(Path(f"{name}.safetensors"), shapes, metadata=metadata)
 
 
-def channels(count: int) -> dict[str, tuple[int, ...]]:
+def channels(count: int) -> Shapes:
     return {"model.diffusion_model.input_blocks.0.0.weight": (320, count, 3, 3)}
 
 
-def has(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
+def has(name: str, *shape: int) -> Shapes:
     return {name: shape or (2,)}
 
 

@@ -129,8 +129,7 @@ def test_markers_set_the_scheduler(
 def test_metadata_and_the_user_say_what_is_predicted(
     bring: Import, sd_parts: dict[str, Any], sd_dir: Path, tmp_path: Path
 ) -> None:
-    marks: dict[str, Any] = {"modelspec.prediction_type": "v"}
-    file = write_single_file(tmp_path / "v.safetensors", sd_parts, **marks)
+    file = write_single_file(tmp_path / "v.safetensors", sd_parts, {}, **{"modelspec.prediction_type": "v"})
     for out, options, wanted in (("v", {}, "v_prediction"), ("e", {"prediction": "epsilon"}, "epsilon")):
         bring(file, out, config=sd_dir, **options)
         assert load_pipeline(tmp_path / out, Runtime()).prediction_type == wanted
