@@ -137,16 +137,16 @@ def compare(runs: Sequence[AnyPath], *, out: AnyPath | None = None, force: bool 
     """
     from origcli.runtime.provenance import hash_value
     from origcli.runtime.run_directory import RunDirectory
-    from origcli.scoring import compare as comparison
+    from origcli.scoring.compare import compare_runs, write_comparison
 
     if isinstance(runs, str | PathLike):
         raise TypeError("compare takes several runs: give a list of their directories")
-    report, compared = comparison.compare([_path(run) for run in runs])
+    report, compared = compare_runs([_path(run) for run in runs])
     asked = None if out is None else _path(out)
     name = compared[-1].directory.resolve().name
     request = hash_value(["compare", *(str(run.directory) for run in compared)])
     with RunDirectory(place_of("compare", asked, [name], request, resume=False, force=force)) as directory:
-        comparison.write(directory.path, report, compared)
+        write_comparison(directory.path, report, compared)
     return report
 
 
@@ -182,7 +182,7 @@ def calibrate(
         OrigError: as the command would end with its exit status.
     """
     from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring import calibrate as calibration
+    from origcli.scoring.calibrate import calibrate_model
     from origcli.scoring.store import Store
     from origcli.weights.pipelines import pipeline_name
 
@@ -191,7 +191,7 @@ def calibrate(
     name = pipeline_name(Path(settings.score.model))
     with _opened(settings, run, "calibrate", [name]) as runtime:
         kept = find_cache(SCORES, runtime.progress.say)
-        return calibration.run(
+        return calibrate_model(
             _words(images),
             queries,
             psnr_images,
@@ -255,14 +255,14 @@ def draw(
     """
     from PIL import Image
 
-    from origcli.inversion import drawing as pictures
+    from origcli.inversion.drawing import draw_images
     from origcli.weights.pipelines import pipeline_name
 
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     file = None if embeddings is None else _path(embeddings)
     settings = _settings(run)
     with _opened(settings, run, "draw", [pipeline_name(Path(model))]) as runtime:
-        rows = pictures.run(model, texts, images, settings, runtime, embeddings=file)
+        rows = draw_images(model, texts, images, settings, runtime, embeddings=file)
         return [Image.open(row["file"], formats=["PNG"]).convert("RGB") for row in rows]
 
 

@@ -94,14 +94,14 @@ def calibrate(
     """
     settings = run.settings
     from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring import calibrate as calibration
+    from origcli.scoring.calibrate import calibrate_model
     from origcli.scoring.store import Store
     from origcli.weights.pipelines import pipeline_name
 
     place = run.place("calibrate", [pipeline_name(Path(settings.score.model))])
     with run.open(settings, place) as runtime:
         kept = find_cache(SCORES, run.progress.say) if cache else None
-        report = calibration.run(
+        report = calibrate_model(
             images or [],
             queries,
             psnr_images,

@@ -40,13 +40,13 @@ def compare(
       origcli score art/ --model sd15 --model my-finetune/     # all of it at once
     """
     from origcli.runtime.run_directory import RunDirectory
-    from origcli.scoring import compare as comparison
+    from origcli.scoring.compare import compare_runs, write_comparison
 
-    report, compared = comparison.compare(runs)
+    report, compared = compare_runs(runs)
     place = run.place("compare", [compared[-1].directory.resolve().name])
     with RunDirectory(place) as directory:
         target = directory.given
-        comparison.write(target, report, compared)
+        write_comparison(target, report, compared)
     print_comparison(report, target, run)
 
 

@@ -41,12 +41,12 @@ def draw(
       origcli draw runs/unet/pipeline -p "" -n 16 --out samples
       origcli draw sd15 -p "a photo of {S}" --embeddings runs/cat/cat-m3.safetensors
     """
-    from origcli.inversion import drawing as pictures
+    from origcli.inversion.drawing import draw_images
     from origcli.weights.pipelines import pipeline_name
 
     place = run.place("draw", [pipeline_name(Path(model))])
     with run.open(run.settings, place) as runtime:
         target = runtime.given
-        rows = pictures.run(model, prompt or [""], images, run.settings, runtime, embeddings=embeddings)
+        rows = draw_images(model, prompt or [""], images, run.settings, runtime, embeddings=embeddings)
     as_asked = [{**row, "file": str(target / Path(row["file"]).name)} for row in rows]
     present.rows(as_asked, ("file", "prompt", "seed"), run.form)

@@ -85,12 +85,12 @@ def fixed_location(
         raise UsageError("--model trains nothing, so there is nothing to start from", "leave out --init-from")
     settings = run.settings
     from origcli.runtime.cache import SCORES, find_cache
-    from origcli.studies.fixed_location import run as study
+    from origcli.studies.fixed_location import run_fixed_location
 
     target = run.out or Path("runs") / "fixed-location"
     with run.open(settings, target) as runtime:
         kept = find_cache(SCORES, run.progress.say) if cache else None
-        report = study(settings, runtime, model=model, init_from=init_from, cache=kept)
+        report = run_fixed_location(settings, runtime, model=model, init_from=init_from, cache=kept)
     present.report(report, run.form, COLUMNS)
     if report.summary is not None and report.summary.distance.value is not None:
         distance, chance = report.summary.distance.value, report.summary.chance.value or 0.0

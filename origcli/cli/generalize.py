@@ -144,11 +144,11 @@ def generalize(
         else:
             present.rows(rows, PLAN_COLUMNS, run.form)
         return int(ExitCode.OK)
-    from origcli.studies.generalization.run import run as study
+    from origcli.studies.generalization.run import run_generalization
 
     target = run.out or Path("runs") / "generalize"
     with run.open(settings, target) as runtime:
-        report = study(settings, runtime, only or (), ray)
+        report = run_generalization(settings, runtime, only or (), ray)
     present.report(report, run.form, COLUMNS)
     run.progress.say(f"report: {target / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

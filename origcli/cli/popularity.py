@@ -49,13 +49,15 @@ def popularity(
       origcli popularity data/shapes/dataset.json --model runs/unet/pipeline --resume
     """
     from origcli.runtime.cache import SCORES, find_cache
-    from origcli.studies.popularity import run as study
+    from origcli.studies.popularity import run_popularity
     from origcli.studies.queries import shapes_alone
 
     settings = shapes_alone(run.settings)
     target = run.out or Path("runs") / "popularity"
     with run.open(settings, target) as runtime:
-        report = study(data, settings, runtime, find_cache(SCORES, run.progress.say) if cache else None)
+        report = run_popularity(
+            data, settings, runtime, find_cache(SCORES, run.progress.say) if cache else None
+        )
     present.report(report, run.form, COLUMNS)
     if report.summary is not None and run.form is options.Format.table:
         difference = report.summary.difference

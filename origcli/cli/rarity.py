@@ -41,12 +41,12 @@ def rarity(
     """
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.studies.queries import shapes_alone
-    from origcli.studies.rarity import run as study
+    from origcli.studies.rarity import run_rarity
 
     settings = shapes_alone(run.settings)
     target = run.out or Path("runs") / "rarity"
     with run.open(settings, target) as runtime:
-        report = study(settings, runtime, find_cache(SCORES, run.progress.say) if cache else None)
+        report = run_rarity(settings, runtime, find_cache(SCORES, run.progress.say) if cache else None)
     rows = [
         {
             "score": test.score,

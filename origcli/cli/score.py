@@ -250,8 +250,8 @@ def _score_each(
     from origcli.cli.score_output import ScoreOutput
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.runtime.run_place import request_of
-    from origcli.scoring import compare as comparison
     from origcli.scoring.advice import why_unmeasured
+    from origcli.scoring.compare import compare_runs, write_comparison
     from origcli.scoring.run import run as measure
     from origcli.scoring.several import COMPARISON, opened_inside, settings_of
 
@@ -272,12 +272,12 @@ def _score_each(
             codes |= {failure.code for failure in report.errors}
             measured.append((output, report.provenance, settings))
 
-        compared, runs = comparison.compare([runtime.given / name for name in each])
+        compared, runs = compare_runs([runtime.given / name for name in each])
         again = "replace" if run.resume else run.existing
         with opened_inside(
             runtime, COMPARISON, again, request_of("compare", run.settings, list(each))
         ) as inside:
-            comparison.write(inside.given, compared, runs)
+            write_comparison(inside.given, compared, runs)
             print_comparison(compared, inside.given, run)
         output.check_caught(runtime.given / name)
         status = exit_code(codes)

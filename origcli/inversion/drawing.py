@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r"<[\w-]+>")
 _SHEET_CELL, _SHEET_COLUMNS = 128, 8
 
 
-def run(
+def draw_images(
     name: str,
     prompts: Sequence[str],
     images: int,

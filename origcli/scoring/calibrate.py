@@ -47,7 +47,7 @@ class HeldOut:
     caption: str | None
 
 
-def run(
+def calibrate_model(
     pictures: Sequence[str],
     queries: int,
     limit: int,

@@ -71,7 +71,7 @@ class Run:
         return found
 
 
-def compare(directories: Sequence[Path]) -> tuple[CompareReport, list[Run]]:
+def compare_runs(directories: Sequence[Path]) -> tuple[CompareReport, list[Run]]:
     """Compares score runs, each with the first.
 
     Args:
@@ -106,7 +106,7 @@ def compare(directories: Sequence[Path]) -> tuple[CompareReport, list[Run]]:
     return report, runs
 
 
-def write(directory: Path, report: CompareReport, runs: Sequence[Run]) -> None:
+def write_comparison(directory: Path, report: CompareReport, runs: Sequence[Run]) -> None:
     """Writes report.json, report.csv and report.html.
 
     Raises:

@@ -86,7 +86,7 @@ class Offsets:
         return _joined([one.distances for matches in self.drawings for one in matches])
 
 
-def run(
+def run_fixed_location(
     settings: Settings,
     runtime: Runtime,
     *,

@@ -37,7 +37,9 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 _NINETY = (0.05, 0.95)
 
 
-def run(data: Path, settings: Settings, runtime: Runtime, cache: Path | None = None) -> PopularityReport:
+def run_popularity(
+    data: Path, settings: Settings, runtime: Runtime, cache: Path | None = None
+) -> PopularityReport:
     """Measures both groups with one token; writes the reports.
 
     Args:

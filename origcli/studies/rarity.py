@@ -42,7 +42,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 Scores = Mapping[Category, Sequence[float]]
 
 
-def run(settings: Settings, runtime: Runtime, cache: Path | None = None) -> RarityReport:
+def run_rarity(settings: Settings, runtime: Runtime, cache: Path | None = None) -> RarityReport:
     """Makes the query sets, scores them and tests their order; writes the reports and a figure.
 
     Args:

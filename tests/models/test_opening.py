@@ -51,7 +51,7 @@ def flip(path: Path) -> None:
 def by_drawing(directory: Path, out: Path) -> None:
     settings = resolve({"draw": {"steps": 1}}, environment={})[0]
     with open_runtime(settings.runtime, out) as runtime:
-        drawing.run(str(directory), ["a cat"], 1, settings, runtime)
+        drawing.draw_images(str(directory), ["a cat"], 1, settings, runtime)
 
 
 def by_scoring(directory: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ from origcli.reports.compare import CompareReport
 from origcli.reports.envelope import ModelFacts, Provenance, Status
 from origcli.reports.score import ScoreReport, ScoreResult
 from origcli.reports.writers import write_report
-from origcli.scoring.compare import compare, paired, write
+from origcli.scoring.compare import compare_runs, paired, write_comparison
 from origcli.scoring.statistics import sign_flip_p_value
 from tests.scoring.results import score_result
 
@@ -75,7 +75,7 @@ def learned(tmp_path: Path, count: int = 6) -> CompareReport:
         named(score_result(f"b{d}", curve=(0.15, 0.12), spread=0.02, threshold=0.2), d)
         for d in reversed(digits)
     ]
-    report, _ = compare(
+    report, _ = compare_runs(
         [write_run(tmp_path / "base", "base", base), write_run(tmp_path / "tuned", "tuned", tuned)]
     )
     return report
@@ -111,14 +111,18 @@ def test_fewer_than_five_images_have_no_p_value(tmp_path: Path) -> None:
 def test_a_difference_within_chance_claims_nothing(tmp_path: Path) -> None:
     base = [named(score_result("a", curve=(0.40, 0.4), spread=0.2), "1")]
     other = [named(score_result("a", curve=(0.41, 0.4), spread=-0.2), "1")]  # seeds that go the other way
-    report, _ = compare([write_run(tmp_path / "x", "base", base), write_run(tmp_path / "y", "tuned", other)])
+    report, _ = compare_runs(
+        [write_run(tmp_path / "x", "base", base), write_run(tmp_path / "y", "tuned", other)]
+    )
     one = report.results[0].differences[0]
     assert one.clear is False and one.words.endswith("The difference in originality is within chance.")
 
 
 def test_runs_of_one_model_are_told_apart_by_their_directories(tmp_path: Path) -> None:
     results = [named(score_result("a"), "1")]
-    report, runs = compare([write_run(tmp_path / "x", "m", results), write_run(tmp_path / "y", "m", results)])
+    report, runs = compare_runs(
+        [write_run(tmp_path / "x", "m", results), write_run(tmp_path / "y", "m", results)]
+    )
     assert [run.name for run in runs] == ["m (x)", "m (y)"]
     assert report.summary is not None and report.summary.differing == {}
 
@@ -139,7 +143,7 @@ def test_runs_that_do_not_match_are_refused_by_the_first_difference(
     first = write_run(tmp_path / "x", "m", results)
     second = write_run(tmp_path / "y", "n", results, {**SETTINGS, **change})
     with pytest.raises(UsageError, match=f"their {named_as} differs"):
-        compare([first, second])
+        compare_runs([first, second])
 
 
 def test_other_seeds_are_refused(tmp_path: Path) -> None:
@@ -147,19 +151,19 @@ def test_other_seeds_are_refused(tmp_path: Path) -> None:
     first = write_run(tmp_path / "x", "m", results)
     second = write_run(tmp_path / "y", "n", results, seeds=(1, 2, 3, 5))
     with pytest.raises(UsageError, match="sampling seeds"):
-        compare([first, second])
+        compare_runs([first, second])
 
 
 def test_no_image_in_common_is_an_error(tmp_path: Path) -> None:
     first = write_run(tmp_path / "x", "m", [named(score_result("a"), "1")])
     second = write_run(tmp_path / "y", "n", [named(score_result("a"), "2")])
     with pytest.raises(InputError, match="no image is in both"):
-        compare([first, second])
+        compare_runs([first, second])
 
 
 def test_one_run_is_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two runs or more"):
-        compare([write_run(tmp_path / "x", "m", [named(score_result("a"), "1")])])
+        compare_runs([write_run(tmp_path / "x", "m", [named(score_result("a"), "1")])])
 
 
 @given(st.floats(0.2, 0.6), st.floats(-0.2, 0.2))
@@ -183,8 +187,10 @@ def test_signs_flip_exactly_for_few_pairs() -> None:
 def test_the_page_shows_both_runs_and_lets_no_name_become_code(tmp_path: Path) -> None:
     results = [named(score_result("a", curve=(0.6, 0.5), spread=0.05), "1")]
     bad = [one.model_copy(update={"group": "<script>alert(1)</script>"}) for one in results]
-    report, runs = compare([write_run(tmp_path / "x", "m", bad), write_run(tmp_path / "y", "n", results)])
-    write(tmp_path, report, runs)
+    report, runs = compare_runs(
+        [write_run(tmp_path / "x", "m", bad), write_run(tmp_path / "y", "n", results)]
+    )
+    write_comparison(tmp_path, report, runs)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "n against m" in page and "<script>alert" not in page
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["schema"] == "origcli/compare/1"
@@ -228,4 +234,4 @@ def test_a_report_of_another_version_is_named(tmp_path: Path) -> None:
     other.parent.mkdir()
     other.write_text((first / "report.json").read_text("utf-8").replace("origcli/score/1", "origcli/score/9"))
     with pytest.raises(InputError, match="origcli/score/9"):
-        compare([first, other.parent])
+        compare_runs([first, other.parent])

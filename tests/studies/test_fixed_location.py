@@ -147,7 +147,7 @@ def in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def study(settings: Settings, directory: Path, **options: Any) -> Any:
     with open_runtime(settings.runtime, directory) as runtime:
-        return fixed_location.run(settings, runtime, **options)
+        return fixed_location.run_fixed_location(settings, runtime, **options)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a scale without length

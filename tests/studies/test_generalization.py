@@ -23,7 +23,7 @@ from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
 from origcli.studies.generalization import on_cluster, stages
 from origcli.studies.generalization.plan import planned
-from origcli.studies.generalization.run import count, run
+from origcli.studies.generalization.run import count, run_generalization
 from origcli.training import unet, vae
 from tests.detection.tiny import write_tiny_detector
 from tests.studies.toys import toy_runtime, toy_settings
@@ -47,7 +47,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def finished(tmp_path_factory: pytest.TempPathFactory, detector: Path) -> Path:
     """The directory of a finished study. Do not write into it."""
     directory = tmp_path_factory.mktemp("study") / "run"
-    run(toy_settings(detector), toy_runtime(directory))
+    run_generalization(toy_settings(detector), toy_runtime(directory))
     return directory
 
 
@@ -145,7 +145,7 @@ def test_the_conditions_differ_in_nothing_but_the_prompt(
     """The same seeds in both, and the same picture where the prompts are the same, too."""
     shutil.rmtree(copy / "experiments" / FIRST / "drawings")
     monkeypatch.setattr(stages.Bench, "prompt", lambda bench, condition: "")
-    run(toy_settings(detector), toy_runtime(copy), only=[FIRST])
+    run_generalization(toy_settings(detector), toy_runtime(copy), only=[FIRST])
     folder = copy / "experiments" / FIRST / "drawings"
     for number in range(10):
         empty, prompted = (
@@ -163,7 +163,7 @@ def test_csv_has_a_row_for_each_experiment_and_condition_and_the_averages(finish
 
 def test_what_is_done_is_not_done_again(copy: Path, detector: Path, calls: list[str]) -> None:
     before = (copy / "report.json").read_bytes()
-    run(toy_settings(detector), toy_runtime(copy))
+    run_generalization(toy_settings(detector), toy_runtime(copy))
     assert calls == []
     assert (copy / "report.json").read_bytes() == before
 
@@ -171,7 +171,7 @@ def test_what_is_done_is_not_done_again(copy: Path, detector: Path, calls: list[
 def test_what_a_kill_left_of_a_trained_model_is_cleaned_up(copy: Path, detector: Path) -> None:
     left = copy / "experiments" / FIRST / "data"
     left.mkdir()
-    run(toy_settings(detector), toy_runtime(copy))
+    run_generalization(toy_settings(detector), toy_runtime(copy))
     assert not left.exists()
 
 
@@ -193,7 +193,7 @@ def test_more_pictures_and_experiments_go_on_with_what_is_there(
 ) -> None:
     kept = (copy / "experiments" / FIRST / "drawings" / "empty" / "00003.png").read_bytes()
     settings = toy_settings(detector, images=18, repeats=1)
-    report = run(settings, toy_runtime(copy))
+    report = run_generalization(settings, toy_runtime(copy))
     assert calls == ["draw", "draw", "draw", "draw"]  # pictures 8 to 15 and 16 to 17 of each condition
     assert {one.images for one in report.results} == {18}
     assert (copy / "experiments" / FIRST / "drawings" / "empty" / "00003.png").read_bytes() == kept
@@ -210,16 +210,16 @@ def test_a_stopped_study_goes_on_and_comes_to_the_same_bytes(
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(unet, "run", stop)
-        run(settings, runtime)
+        run_generalization(settings, runtime)
     assert calls == ["data", "vae"]
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         written = iter(range(5))
         encode = encode_png
         patch.setattr(stages, "encode_png", lambda picture: stop() if next(written) == 4 else encode(picture))
-        run(settings, runtime)
+        run_generalization(settings, runtime)
     drawn = len(list((tmp_path / "experiments" / FIRST / "drawings" / "empty").glob("*.png")))
     assert drawn == 4
-    run(settings, runtime)
+    run_generalization(settings, runtime)
     assert calls.count("vae") == 1 and calls.count("unet") == 1
     for name in ("detections.json", "drawings/prompted/00009.png", "prompted.png"):
         ours, unbroken = (root / "experiments" / FIRST / name for root in (tmp_path, finished))
@@ -239,7 +239,7 @@ def test_a_failed_experiment_does_not_stop_the_others(
         raise NonFiniteError("train-vae: the loss of step 3 is nan")
 
     monkeypatch.setattr(vae, "run", fail)
-    report = run(toy_settings(detector), toy_runtime(copy))
+    report = run_generalization(toy_settings(detector), toy_runtime(copy))
     assert report.status is Status.partial
     assert [(one.path, one.code) for one in report.errors] == [(FIRST, "non-finite")]
     assert {one.experiment for one in report.results} == {SECOND}
@@ -255,7 +255,7 @@ def test_damaged_notes_are_made_again(copy: Path, detector: Path, calls: list[st
     before = report_of(copy)
     for name in ("detections.json", "times.json"):
         (copy / "experiments" / FIRST / name).write_bytes(content)
-    assert run(toy_settings(detector), toy_runtime(copy)).results == before.results
+    assert run_generalization(toy_settings(detector), toy_runtime(copy)).results == before.results
     assert calls == []
 
 
@@ -267,7 +267,7 @@ def test_a_damaged_drawing_fails_its_experiment_alone(copy: Path, detector: Path
         drawing.write_bytes(drawing.read_bytes()[:60])
     if not looked:
         (directory / "detections.json").unlink()
-    report = run(toy_settings(detector), toy_runtime(copy))
+    report = run_generalization(toy_settings(detector), toy_runtime(copy))
     assert [(one.path, one.code) for one in report.errors] == [(FIRST, "input")]
     assert "prompted" in report.errors[0].message
     assert {one.experiment for one in report.results} == {SECOND}
@@ -277,7 +277,7 @@ def test_one_experiment_alone_leaves_a_partial_report(tmp_path: Path, finished: 
     (tmp_path / "experiments").mkdir()
     shutil.copytree(finished / "experiments" / SECOND, tmp_path / "experiments" / SECOND)
     shutil.copytree(finished / "text-encoder", tmp_path / "text-encoder")
-    report = run(toy_settings(detector), toy_runtime(tmp_path), only=["*-02-*"])
+    report = run_generalization(toy_settings(detector), toy_runtime(tmp_path), only=["*-02-*"])
     assert report.status is Status.partial and not report.errors
     assert {one.experiment for one in report.results} == {SECOND}
 
@@ -287,21 +287,21 @@ def test_other_settings_are_refused_before_anything_is_computed(
 ) -> None:
     plan = (copy / "plan.json").read_bytes()
     with pytest.raises(UsageError, match="max_elements was 2, is 3"):
-        run(toy_settings(detector, max_elements=3), toy_runtime(copy))
+        run_generalization(toy_settings(detector, max_elements=3), toy_runtime(copy))
     assert calls == [] and (copy / "plan.json").read_bytes() == plan
 
 
 def test_the_shared_text_encoder_is_that_of_the_settings(copy: Path, detector: Path) -> None:
     shutil.rmtree(copy / "experiments")  # which would refuse them before
     with pytest.raises(UsageError, match=r"caption_pool|texts"):
-        run(toy_settings(detector, caption_pool=40), toy_runtime(copy))
+        run_generalization(toy_settings(detector, caption_pool=40), toy_runtime(copy))
 
 
 def test_captions_that_the_text_encoder_cannot_read_are_refused(
     tmp_path: Path, detector: Path, calls: list[str]
 ) -> None:
     with pytest.raises(UsageError, match=r"captions of 5 elements have 26 tokens.* reads 24") as caught:
-        run(toy_settings(detector, max_elements=5), toy_runtime(tmp_path / "run"))
+        run_generalization(toy_settings(detector, max_elements=5), toy_runtime(tmp_path / "run"))
     assert "max_length = 26" in caught.value.hint
     assert calls == [] and not (tmp_path / "run" / "text-encoder").exists()
 
@@ -309,7 +309,7 @@ def test_captions_that_the_text_encoder_cannot_read_are_refused(
 def test_the_directory_of_another_command_is_left_alone(tmp_path: Path, detector: Path) -> None:
     (tmp_path / "plan.json").write_text('{"seed": 0}')
     with pytest.raises(UsageError, match="another command"):
-        run(toy_settings(detector), toy_runtime(tmp_path))
+        run_generalization(toy_settings(detector), toy_runtime(tmp_path))
     assert (tmp_path / "plan.json").read_text() == '{"seed": 0}'
 
 
@@ -324,7 +324,7 @@ def test_another_detector_looks_again_and_nothing_is_drawn_again(
     save_detector(tmp_path / "other", tiny_card(), tiny_model(seed=5).state_dict())
     torch.manual_seed(0)
     before = report_of(copy)
-    report = run(toy_settings(tmp_path / "other"), toy_runtime(copy))
+    report = run_generalization(toy_settings(tmp_path / "other"), toy_runtime(copy))
     assert calls == []
     assert [one.detections for one in report.results] != [one.detections for one in before.results]
 
@@ -339,7 +339,7 @@ def test_a_cluster_comes_to_the_same_report(
         (copy / "experiments" / name / "detections.json").unlink()
     monkeypatch.chdir(copy)
     settings = toy_settings(Path(os.path.relpath(detector, copy)))
-    report = run(settings, toy_runtime(copy), ray="auto")
+    report = run_generalization(settings, toy_runtime(copy), ray="auto")
     assert not report.errors
     assert report.results == report_of_bytes(before).results
     assert all((copy / "experiments" / name / "detections.json").is_file() for name in (FIRST, SECOND))
@@ -369,7 +369,7 @@ def test_a_worker_gives_the_failure_of_its_experiment(
 
 def test_without_a_detector_nothing_is_trained(tmp_path: Path, calls: list[str]) -> None:
     with pytest.raises(ModelError):
-        run(toy_settings(tmp_path / "none"), toy_runtime(tmp_path / "run"))
+        run_generalization(toy_settings(tmp_path / "none"), toy_runtime(tmp_path / "run"))
     assert calls == []
 
 

@@ -107,7 +107,7 @@ def test_nothing_measured_decides_nothing() -> None:
 def test_a_whole_study(tmp_path: Path, data: Path, tiny_settings: Callable[..., Settings]) -> None:
     settings = tiny_settings(popularity={"queries": 2})
     with open_runtime(settings.runtime, tmp_path) as runtime:
-        report = popularity.run(data, settings, runtime)
+        report = popularity.run_popularity(data, settings, runtime)
     assert [(one.group, one.images) for one in report.results] == [("trained", 2), ("fresh", 2)]
     assert report.summary is not None and report.summary.margin == 0.1
     assert report.provenance.settings["score"]["max_tokens"] == 1  # type: ignore[index,call-overload]
@@ -131,7 +131,7 @@ def test_a_whole_study(tmp_path: Path, data: Path, tiny_settings: Callable[..., 
     ):
         changed = tiny_settings(popularity={"queries": 2, **changes})
         with open_runtime(settings.runtime, tmp_path) as runtime, pytest.raises(UsageError, match=named):
-            popularity.run(given, changed, runtime)
+            popularity.run_popularity(given, changed, runtime)
     assert [path.read_bytes() for path in files] == before
 
 

@@ -79,7 +79,7 @@ def test_ties_and_empty_categories_are_told_not_raised() -> None:
 def test_a_whole_study(tmp_path: Path, tiny_settings: Callable[..., Settings]) -> None:
     settings = tiny_settings(rarity={"queries": 2}, score={"threshold": 0.7})
     with open_runtime(settings.runtime, tmp_path) as runtime:
-        report = rarity.run(settings, runtime)
+        report = rarity.run_rarity(settings, runtime)
     assert report.status is Status.complete
     assert [one.category for one in report.results] == list(CATEGORIES)
     for one in report.results:
@@ -100,5 +100,5 @@ def test_a_whole_study(tmp_path: Path, tiny_settings: Callable[..., Settings]) -
 
     before = (tmp_path / "report.json").read_bytes()
     with open_runtime(settings.runtime, tmp_path) as runtime:
-        rarity.run(settings, runtime)
+        rarity.run_rarity(settings, runtime)
     assert (tmp_path / "report.json").read_bytes() == before

@@ -72,7 +72,7 @@ class MeasuredCondition:
     quantities: dict[str, Quantity]
 
 
-def run(
+def run_generalization(
     settings: Settings, runtime: Runtime, only: Sequence[str] = (), ray: str | None = None
 ) -> GeneralizeReport:
     """Does the experiments and writes report.json, report.csv, report.html and the figures.
