@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from origcli.cli import options
 from origcli.cli.run import ALL, Run, command
 from origcli.errors import exit_code
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @command(ALL - {"dry_run"})
-def demo(*, run: Run) -> int:
+def demo(verbose: options.VerboseOption = False, *, run: Run) -> int:
     """Score two bundled images with the bundled model: no GPU, no download.
 
     `common` is a pair of shapes that is frequent in the model's training set, `unseen` one that is absent
@@ -29,7 +30,7 @@ def demo(*, run: Run) -> int:
     from origcli.weights.registry import BUNDLED
 
     run = replace(run, flags={**run.flags, "score": {"model": BUNDLED}})
-    output = ScoreOutput(run.form, (), run.progress.say)
+    output = ScoreOutput(run.form, (), run.progress.say, verbose=verbose)
     with run.open(run.settings, run.place("demo", [BUNDLED])) as runtime:
         request = Request(examples(), cache=find_cache(SCORES, run.progress.say))
         report = measure(request, run.settings, runtime, output.see)

@@ -118,6 +118,10 @@ CacheOption = Annotated[
     bool,
     flag("--cache/--no-cache", "Reuse cached results, which are keyed by content.", RUN),
 ]
+VerboseOption = Annotated[
+    bool,
+    flag("-v --verbose", "Print the curve and the full verdict of every image.", OUTPUT),
+]
 CropOption = Annotated[
     str | None,
     option(

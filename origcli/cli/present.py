@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from origcli.reports.envelope import Report
 
 _WIDEST_PARAGRAPH = 100
+_WIDEST_NAME = 40  # of an image, where verdicts stand under each other
 _UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -171,6 +172,19 @@ def paragraph(text: str) -> None:
         width = min(shutil.get_terminal_size().columns, _WIDEST_PARAGRAPH)
         text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
     write(f"{text}\n")
+
+
+def verdicts(lines: Sequence[tuple[str, str, str]]) -> None:
+    """Prints a line for each image: its name, its verdict, bold on a terminal with color, and what follows.
+
+    Args:
+        lines: name, verdict, the rest.
+    """
+    column = min(max((len(one_line(name)) for name, _, _ in lines), default=0), _WIDEST_NAME)
+    bold = _on_a_terminal() and not os.environ.get("NO_COLOR")
+    for name, words, rest in lines:
+        said = f"\x1b[1m{one_line(words)}\x1b[0m" if bold else one_line(words)
+        write(f"{one_line(name).ljust(column)}  {said}{one_line(rest)}\n")
 
 
 def _shown(value: Any) -> str:

@@ -161,6 +161,7 @@ def score(
         bool,
         flag("--figures", "Draw figures for print of every image, too.", options.OUTPUT),
     ] = False,
+    verbose: options.VerboseOption = False,
     *,
     run: Run,
 ) -> int:
@@ -226,7 +227,7 @@ def score(
     if len(models) > 1:
         return _score_each(request, models, cache, allow_unmeasured, run)
 
-    output = ScoreOutput(run.form, gates, run.progress.say)
+    output = ScoreOutput(run.form, gates, run.progress.say, verbose=verbose)
     learned = [str(path) for path in embeddings or ()]
     place = run.place("score", [one.name for one in inputs], shard=shard, embeddings=learned)
     with run.open(settings, place) as runtime:

@@ -1,17 +1,17 @@
 """What `origcli score` prints: results as they come where the format allows it, and its gates."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from origcli.cli import present
 from origcli.cli.options import Format
-from origcli.errors import GateError, UnmeasuredError
+from origcli.errors import GateError, InputError, UnmeasuredError
 from origcli.reports.schema import Failure, ScoreReport, ScoreResult
+from origcli.reports.verdict import headline, short
 from origcli.scoring.gate import Gate
 
 CURVE = ("m", "distance", "distance_low", "distance_high", "share_passing", "l_det")
-OVERVIEW = ("path", "group", "verdict", "tokens_needed", "originality", "originality_low", "originality_high")
 _NAMED = 3
 
 
@@ -22,6 +22,7 @@ class ScoreOutput:
         form: of stdout.
         gates: conditions of `--fail-if`.
         say: where remarks go.
+        verbose: print the curve of every image, not of a single one alone.
 
     Attributes:
         caught: images that met a condition, by its text.
@@ -29,9 +30,11 @@ class ScoreOutput:
         unjudged: images without the value that a condition asks for, by its text.
     """
 
-    def __init__(self, form: Format, gates: Sequence[Gate], say: Callable[[str], None]) -> None:
-        self.form, self.gates, self.say = form, gates, say
-        self.rows: list[dict[str, Any]] = []
+    def __init__(
+        self, form: Format, gates: Sequence[Gate], say: Callable[[str], None], *, verbose: bool = False
+    ) -> None:
+        self.form, self.gates, self.say, self.verbose = form, gates, say, verbose
+        self.seen: list[ScoreResult | Failure] = []
         self.caught: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unjudged: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unmeasured: list[str] = []
@@ -53,7 +56,7 @@ class ScoreOutput:
             case Format.csv | Format.excel:
                 present.csv(rows, ScoreReport.columns, header=False)
             case Format.table:
-                self.rows.append({name: rows[0].get(name) for name in (*OVERVIEW, "error")})
+                self.seen.append(outcome if self.verbose or not self.seen else _light(outcome))
 
     def _judge(self, result: ScoreResult) -> None:
         if not result.curve:
@@ -108,17 +111,73 @@ class ScoreOutput:
                 )
 
     def _table(self, report: ScoreReport) -> None:
-        if len(report.results) == 1 and not report.errors:
-            (result,) = report.results
-            if result.curve:
-                present.rows(list(result.rows()), CURVE, Format.table)
-                present.write("\n")
-            present.paragraph(result.verdict.words)
-            if result.in_distribution is not None:
-                present.paragraph(result.in_distribution.words)
-            return
-        shown = [name for name in (*OVERVIEW, "error") if any(row.get(name) is not None for row in self.rows)]
-        present.rows(self.rows, shown, Format.table)
+        model = report.provenance.model.name if report.provenance.model is not None else "the model"
+        several = len(self.seen) > 1
+        names = _names([_path(outcome) for outcome in self.seen])
+        lines = [(name, *_line(model, outcome)) for name, outcome in zip(names, self.seen, strict=True)]
+        if several and not self.verbose:
+            present.verdicts(lines)
+        else:
+            for number, (line, outcome) in enumerate(zip(lines, self.seen, strict=True)):
+                present.write("\n" if number else "")
+                present.verdicts([line])
+                if isinstance(outcome, ScoreResult):
+                    _details(outcome)
+        if several:
+            present.write(f"\n{self._counts()}\n")
+
+    def _counts(self) -> str:
+        """`6 scored, 1 unreadable, 1 not measured`."""
+        failures = [outcome for outcome in self.seen if isinstance(outcome, Failure)]
+        unreadable = sum(failure.code == InputError.code for failure in failures)
+        counts = {
+            "scored": len(self.seen) - len(failures) - len(self.unmeasured),
+            "unreadable": unreadable,
+            "failed": len(failures) - unreadable,
+            "not measured": len(self.unmeasured),
+        }
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _light(outcome: ScoreResult | Failure) -> ScoreResult | Failure:
+    """An outcome without what grows with the number of samples: there may be millions of images."""
+    if isinstance(outcome, Failure):
+        return outcome
+    return outcome.model_copy(update={"curve": (), "distances_0": (), "pictures": None})
+
+
+def _path(outcome: ScoreResult | Failure) -> str:
+    return outcome.image.path if isinstance(outcome, ScoreResult) else outcome.path or ""
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Paths as short as they can be told apart: without the directories that all share."""
+    folders = {str(Path(path).parent) for path in paths}
+    try:
+        shared = Path(os.path.commonpath(folders))
+    except ValueError:  # none, or both relative and absolute ones
+        return list(paths)
+    return [str(Path(path).relative_to(shared)) for path in paths]
+
+
+def _line(model: str, outcome: ScoreResult | Failure) -> tuple[str, str]:
+    """The verdict, and what follows it."""
+    if isinstance(outcome, ScoreResult):
+        known = outcome.originality.value is not None
+        return headline(model, outcome), f" · originality {short(outcome.originality)}" if known else ""
+    words = outcome.message.removeprefix(f"{outcome.path}: ")
+    return "unreadable" if outcome.code == InputError.code else "failed", f" · {words}"
+
+
+def _details(result: ScoreResult) -> None:
+    """The curve of an image, and its verdict in sentences."""
+    present.write("\n")
+    if result.curve:
+        present.rows(list(result.rows()), CURVE, Format.table)
+        present.write("\n")
+    present.paragraph(result.verdict.words)
+    if result.in_distribution is not None:
+        present.paragraph(result.in_distribution.words)
 
 
 def _some(paths: Sequence[str]) -> str:

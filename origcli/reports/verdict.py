@@ -6,7 +6,15 @@ The words say what was measured, by which model, and how sure it is; never more 
 from collections.abc import Sequence
 
 from origcli.reports.envelope import Estimate
-from origcli.reports.score import CurvePoint, DomainCheck, Threshold, TokensNeeded, Verdict, VerdictKind
+from origcli.reports.score import (
+    CurvePoint,
+    DomainCheck,
+    ScoreResult,
+    Threshold,
+    TokensNeeded,
+    Verdict,
+    VerdictKind,
+)
 
 _ONE_MODEL = (
     "It speaks of one model. Another model, trained on other pictures, may know this image better or worse."
@@ -75,6 +83,36 @@ def _unreliable(model: str, threshold: Threshold) -> str:
 def tokens(m: int) -> str:
     """`1 token`, `2 tokens`."""
     return f"{m} token" if m == 1 else f"{m} tokens"
+
+
+def headline(model: str, result: ScoreResult) -> str:
+    """The verdict on one image in a few words, such as `familiar to sd15: redrawn after 1 token`."""
+    needed = result.tokens_needed
+    match result.verdict.kind:
+        case VerdictKind.redrawn:
+            m = needed.m or 1
+            familiar = "familiar" if m == 1 else "partly familiar"
+            words = f"{familiar} to {model}: redrawn after {tokens(m)}"
+        case VerdictKind.not_redrawn:
+            words = f"unfamiliar to {model}: not redrawn with up to {tokens(needed.maximum or 1)}"
+        case VerdictKind.undecided:
+            words = f"too close to call: {model} may redraw it after {tokens(needed.m or 1)}"
+        case VerdictKind.measured:
+            words = f"measured with {model}, which has no threshold"
+        case VerdictKind.out_of_domain if result.domain_check.forced:
+            words = f"measured on request, though {model} cannot show this image"
+        case _:
+            return f"not measured: {model} cannot show this image"
+    return f"not reliable with {model}: {words}" if result.threshold.reliable is False else words
+
+
+def short(estimate: Estimate) -> str:
+    """An estimate with its interval, such as `0.12 (0.08–0.17)`; `unknown` where there is none."""
+    if estimate.value is None:
+        return "unknown"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
 
 
 def _outside(model: str, domain: DomainCheck) -> str:

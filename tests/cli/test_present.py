@@ -172,3 +172,20 @@ def test_names_steer_no_terminal_in_any_form(
 def test_excel_knows_its_csv_by_a_mark(capsys: pytest.CaptureFixture[str]) -> None:
     marked, plain = shown(Format.excel, capsys), shown(Format.csv, capsys)
     assert marked == f"\ufeff{plain}" and marked.encode().startswith(b"\xef\xbb\xbf")
+
+
+def test_verdicts_stand_under_each_other_bold_where_there_is_color(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [("a.png", "familiar", " · 0.00"), ("long.png", "unfamiliar\x1b[2J", "")]
+    plain = "a.png     familiar · 0.00\nlong.png  unfamiliar\\x1b[2J\n"
+    present.verdicts(lines)
+    assert capsys.readouterr().out == plain
+
+    monkeypatch.setattr(present, "_on_a_terminal", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    present.verdicts(lines)
+    assert "a.png     \x1b[1mfamiliar\x1b[0m · 0.00\n" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    present.verdicts(lines)
+    assert capsys.readouterr().out == plain

@@ -101,8 +101,9 @@ def test_one_image_as_a_table(run: Any, pictures: list[Input], tiny_bert_pipelin
     done = run("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK)
     assert done.status == 0 and not done.err
     lines = done.out.splitlines()
-    assert lines[0].split()[:2] == ["m", "distance"]
-    assert [line.split()[0] for line in lines[1:3]] == ["1", "2"]
+    assert lines[0].startswith("a.png  measured with ") and " · originality 0." in lines[0]
+    assert lines[2].split()[:2] == ["m", "distance"]
+    assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
     assert "originality" in done.out
     assert {"report.html", "report.json", "report.csv", "run.json"} <= {
         path.name for path in Path("runs/score-a").iterdir()
@@ -133,7 +134,16 @@ def test_many_images_in_every_format(run: Any, pictures: list[Input], tiny_bert_
     jsonschema.validate(json.loads(done.out), json.loads(run("schema", "score").out))
 
     done = run(*words, "--out", "table")
-    assert done.status == 3 and "bad.png" in done.out and "0 bytes" in done.out
+    assert done.status == 3
+    *verdicts, gap, counts = done.out.splitlines()
+    names = [line.split("  ")[0] for line in verdicts]
+    assert names == ["pictures/common/a.png", "pictures/common/b.png", "pictures/original/c.png", "bad.png"]
+    assert all(" · originality " in line for line in verdicts[:3])
+    assert "  unreadable · " in verdicts[3] and "0 bytes" in verdicts[3]
+    assert (gap, counts) == ("", "3 scored, 1 unreadable")
+
+    done = run(*words, "--out", "table", "--resume", "--verbose")
+    assert done.out.count("distance low") == 3 and done.out.endswith(f"{counts}\n")
     assert len({Path(form, "report.json").read_bytes() for form in ("csv", "jsonl", "json", "table")}) == 1
 
 

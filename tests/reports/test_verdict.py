@@ -3,7 +3,7 @@
 import pytest
 
 from origcli.reports.schema import Estimate, Threshold, VerdictKind
-from origcli.reports.verdict import LIMITS, decide, tokens
+from origcli.reports.verdict import LIMITS, decide, headline, short, tokens
 from tests.reports import samples
 
 NONE = Threshold(value=None, source="none", how="none in the registry")
@@ -81,3 +81,35 @@ def test_the_limits_are_about_law_and_training_data() -> None:
 
 def test_one_token_many_tokens() -> None:
     assert (tokens(1), tokens(2)) == ("1 token", "2 tokens")
+
+
+@pytest.mark.parametrize(
+    ("level", "threshold", "said"),
+    [
+        (0.05, samples.THRESHOLD, "familiar to sd15: redrawn after 1 token"),
+        (0.30, samples.THRESHOLD, "partly familiar to sd15: redrawn after 2 tokens"),
+        (0.70, samples.THRESHOLD, "unfamiliar to sd15: not redrawn with up to 5 tokens"),
+        (0.50, NONE, "measured with sd15, which has no threshold"),
+    ],
+)
+def test_a_headline_says_the_verdict_in_a_few_words(level: float, threshold: Threshold, said: str) -> None:
+    assert headline("sd15", samples.result(None, level=level, threshold=threshold, seed=3)) == said
+
+
+def test_the_headline_of_an_image_out_of_the_domain_calls_it_nothing_else() -> None:
+    result = samples.result(None, outside=True)
+    assert headline("sd15", result) == "not measured: sd15 cannot show this image"
+    domain = result.domain_check.model_copy(update={"forced": True})
+    forced = headline("sd15", result.model_copy(update={"domain_check": domain}))
+    assert forced.startswith("measured on request, though sd15 cannot")
+
+
+def test_the_headline_of_an_unreliable_model_says_so_first() -> None:
+    threshold = samples.THRESHOLD.model_copy(update={"control_images": 8, "control_within": 1})
+    result = samples.result(None, level=0.05, threshold=threshold, seed=3)
+    assert headline("sd15", result).startswith("not reliable with sd15: ")
+
+
+def test_an_estimate_in_short() -> None:
+    assert short(Estimate(value=0.123, low=0.1, high=0.2)) == "0.12 (0.10–0.20)"
+    assert short(Estimate.missing("no scale")) == "unknown"
