@@ -61,16 +61,16 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int = 2
+    directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
 ) -> Path:
-    """Saves `tensors` and `state` (JSON) under `directory/step-N` and then drops all but `keep`."""
+    """Saves `tensors` and `state` (JSON) under `directory/step-N`, then drops all but the last two."""
     make_directory(directory)
     target = directory / f"{_PREFIX}{step:08d}"
     with atomic_directory(target) as partial:
         save_tensors(partial / _TENSORS, tensors)
         digest = hash_file(partial / _TENSORS)
         write_json(partial / _STATE, {**state, "step": step, "tensors_sha256": digest})
-    for old in checkpoints(directory)[:-keep]:
+    for old in checkpoints(directory)[:-2]:
         shutil.rmtree(old)
     return target
 

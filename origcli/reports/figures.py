@@ -161,7 +161,7 @@ def loss_curves(
     return rendered(figure, form)
 
 
-def confusion(matrix: ConfusionMatrix, form: Form = "png") -> bytes:
+def confusion(matrix: ConfusionMatrix) -> bytes:
     """Share of each true class (row) found as each class (column); a row without elements stays empty."""
     counts = np.array(matrix.counts, dtype=float)  # (K, K)
     totals = counts.sum(axis=1, keepdims=True)
@@ -180,7 +180,7 @@ def confusion(matrix: ConfusionMatrix, form: Form = "png") -> bytes:
     bar = figure.colorbar(image, ax=axes, shrink=0.6)
     bar.set_label("share of the row", fontsize=8, color=_INK)
     bar.ax.tick_params(labelsize=8, colors=_SOFT)
-    return rendered(figure, form)
+    return rendered(figure, "png")
 
 
 def frequency_curves(

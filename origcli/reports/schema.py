@@ -6,7 +6,6 @@ A field is never renamed or removed within a version.
 
 import json
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
@@ -425,12 +424,6 @@ def schema_text(name: str) -> str:
     return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
 
 
-def published_schema(name: str) -> str:
-    """The text of the JSON Schema file in the package."""
-    _report_type(name)
-    return resources.files("origcli.reports").joinpath("schemas", f"{name}.json").read_text("utf-8")
-
-
 def _report_type(name: str) -> type[Report[Any]]:
     if name not in SCHEMAS:
         raise UsageError(f"no report is called {name!r}", f"choose from {', '.join(SCHEMAS)}")
@@ -492,6 +485,5 @@ __all__ = [
     "Verdict",
     "VerdictKind",
     "json_schema",
-    "published_schema",
     "schema_text",
 ]

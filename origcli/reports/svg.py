@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _LABEL_GAP = 14.0
+_LONGEST_LABEL = 22  # characters
+_STEPS = 5  # about as many between the ticks of an axis
 _COLOURS = 8  # classes s0 … s7 in the style sheet
 
 
@@ -74,11 +76,11 @@ def nice_step(span: float, count: int) -> float:
     return next(f * power for f in (1.0, 2.0, 5.0, 10.0) if f * power >= raw * (1 - 1e-9))
 
 
-def nice_range(low: float, high: float, count: int = 5) -> tuple[float, float, list[float]]:
+def nice_range(low: float, high: float) -> tuple[float, float, list[float]]:
     """A range that holds `low` and `high`, ends on round numbers, and its ticks."""
     if high <= low:
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    step = nice_step(high - low, count)
+    step = nice_step(high - low, _STEPS)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [round(i * step, 12) for i in range(first, last + 1)]
     return ticks[0], ticks[-1], ticks
@@ -219,8 +221,8 @@ def _names(frame: _Frame, lines: Sequence[Line], levels: Sequence[Level]) -> Mar
     )
 
 
-def _short(name: str, length: int = 22) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
 
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str, full: str | None = None) -> Markup:

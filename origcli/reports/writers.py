@@ -66,18 +66,16 @@ def _indented(text: str, spaces: int) -> str:
     return textwrap.indent(text, " " * spaces).lstrip(" ")
 
 
-def write_report(
-    directory: Path, report: Report[Any], results: Iterable[Result] | None = None, name: str = "report"
-) -> None:
-    """Writes NAME.json and NAME.csv into a directory in one pass over the results.
+def write_report(directory: Path, report: Report[Any], results: Iterable[Result] | None = None) -> None:
+    """Writes report.json and report.csv into a directory in one pass over the results.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written; the old files are kept.
     """
     names = report.columns
     with ExitStack() as stack:
-        json_file = stack.enter_context(atomic_file(directory / f"{name}.json"))
-        csv_file = stack.enter_context(atomic_file(directory / f"{name}.csv"))
+        json_file = stack.enter_context(atomic_file(directory / "report.json"))
+        csv_file = stack.enter_context(atomic_file(directory / "report.csv"))
         csv_file.write(csv_text((), names).encode())
 
         def tabulated() -> Iterator[Result]:

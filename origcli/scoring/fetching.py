@@ -4,7 +4,6 @@ Needs no torch to list and check.
 """
 
 from itertools import chain
-from pathlib import Path
 
 from origcli.errors import UsageError, nearest
 from origcli.perception import metrics
@@ -37,7 +36,7 @@ def names() -> tuple[str, ...]:
 def _named() -> dict[str, Fetchable]:
     models = [HubFetchable(name, model, _WHAT[name]) for name, model in {**HUB_MODELS, **COMPANIONS}.items()]
     needs = chain.from_iterable(metric.variants.values() for metric in metrics.known())
-    things: list[Fetchable] = [*models, *chain.from_iterable(needs), *map(_file, WEIGHT_FILES)]
+    things: list[Fetchable] = [*models, *chain.from_iterable(needs), *map(weight_file, WEIGHT_FILES)]
     return {thing.name: thing for thing in things}
 
 
@@ -69,12 +68,8 @@ def fetch(name: str, progress: Progress, *, variant: str | None = None) -> State
     return wanted.state(variant=variant)
 
 
-def weight_file(name: str) -> Path:
-    """Where a single weight file is, or would be."""
-    return _file(name).path
-
-
-def _file(name: str) -> FileFetchable:
+def weight_file(name: str) -> FileFetchable:
+    """A single weight file by its name."""
     return FileFetchable(name, WEIGHT_FILES[name], _WHAT[name])
 
 

@@ -94,8 +94,8 @@ def test_what_is_fetched_is_said(run: Run, bundled: Path, tmp_path: Path) -> Non
     assert "nothing" in run("--device", "cpu")[1]
     from origcli.scoring import fetching
 
-    fetching.weight_file("yolov8n").parent.mkdir()
-    fetching.weight_file("yolov8n").write_bytes(b"weights")
+    fetching.weight_file("yolov8n").path.parent.mkdir()
+    fetching.weight_file("yolov8n").path.write_bytes(b"weights")
     _, out, _ = run("--device", "cpu", "--json")
     fetched = next(check for check in json.loads(out)["checks"] if check["name"] == "fetched")
     assert fetched["detail"] == "yolov8n" and json.loads(out)["fetched"].keys() == {"yolov8n"}
