@@ -29,13 +29,11 @@ class Opening:
     """What a metric is opened with.
 
     Attributes:
-        name: in full, as the user calls the metric.
         variant: the part of the name after the colon; empty where there is none.
         detector: directory of the detector of the model, or the one that the user gave.
         settings: of detection.
     """
 
-    name: str
     variant: str
     runtime: "Runtime"
     detector: Path | None
@@ -140,5 +138,4 @@ def open_metric(
             f"the {name} metric needs a detector, and this model has none",
             f"give --detector DIR (train one with origcli train-detector), or --metric {other}",
         )
-    full = f"{metric.name}:{variant}" if variant else metric.name
-    return metric.open(Opening(full, variant, runtime, detector, settings))
+    return metric.open(Opening(variant, runtime, detector, settings))
