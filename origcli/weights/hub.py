@@ -221,29 +221,25 @@ def configurations(model: HubModel, offline: bool, progress: Progress) -> Path:
     Raises:
         ModelError: they are not here and cannot be fetched.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    patterns = ["model_index.json", "*/*.json", "tokenizer*/*.txt", "tokenizer*/*.model"]
-    try:
-        path = Path(
-            snapshot_download(
-                model.id, revision=model.revision, allow_patterns=patterns, local_files_only=True
-            )
-        )
-        if (path / "model_index.json").is_file() and (path / "vae" / "config.json").is_file():
-            return path
-    except LocalEntryNotFoundError:
-        pass
+    patterns = [INDEX, "*/*.json", "tokenizer*/*.txt", "tokenizer*/*.model"]
+    path = _local_directory(model, patterns)
+    if (
+        path is not None
+        and (path / INDEX).is_file()
+        and (path / "scheduler" / "scheduler_config.json").is_file()
+    ):
+        return path
     if offline:
         raise ModelError(
             f"{model.id}: its configuration is not on this disk, and the network is off",
             "give a pipeline directory with --config, or allow the network",
         )
     info = with_retries(lambda: _info(model), model, progress)
-    wanted = [one.rfilename for one in info.siblings or () if _matches(one.rfilename, patterns)]
+    wanted = {
+        sibling.rfilename: sibling for sibling in info.siblings or () if _matches(sibling.rfilename, patterns)
+    }
     progress.say(f"fetching the configuration of {model.id} ({info.sha[:7]}) into the hub's cache")
-    path = _fetch_small(model, info.sha, wanted, progress)
+    path = _fetch_sound(model, info.sha, wanted, progress)
     _point_to(path, model.revision)
     return path
 

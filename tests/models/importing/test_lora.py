@@ -104,6 +104,7 @@ def flux_lora(path: Path) -> Path:
     return path
 
 
+@pytest.mark.fault(22, "a LoRA of another model is refused, and the error says of which model it seems to be")
 def test_a_lora_of_another_model_says_of_which(
     bring: Import,
     sd_dir: Path,
