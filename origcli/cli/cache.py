@@ -12,35 +12,35 @@ from origcli.cli.run import Run, command
 
 app = typer.Typer(name="cache", cls=Group, help="See and clear what is kept between runs.")
 
-COLUMNS = ("room", "files", "megabytes", "holds", "path")
+COLUMNS = ("section", "files", "megabytes", "holds", "path")
 
 
 def _holds() -> dict[str, str]:
-    """What each room holds, those of metrics among them."""
+    """What each section of the cache holds, those of metrics included."""
     from origcli.perception import metrics
-    from origcli.runtime.cache import ROOMS
+    from origcli.runtime.cache import SECTIONS
 
-    holds = dict(ROOMS)
+    holds = dict(SECTIONS)
     for metric in metrics.known():
-        holds |= metric.rooms
+        holds |= metric.sections
     return holds
 
 
-def _rooms(root: Path) -> list[dict[str, Any]]:
+def _sections(root: Path) -> list[dict[str, Any]]:
     holds = _holds()
-    rooms = []
-    for room in sorted(path for path in root.iterdir() if path.is_dir()):
-        sizes = [path.stat().st_size for path in room.rglob("*") if path.is_file()]
-        rooms.append(
+    sections = []
+    for section in sorted(path for path in root.iterdir() if path.is_dir()):
+        sizes = [path.stat().st_size for path in section.rglob("*") if path.is_file()]
+        sections.append(
             {
-                "room": room.name,
+                "section": section.name,
                 "files": len(sizes),
                 "megabytes": round(sum(sizes) / 1e6, 3),
-                "holds": holds.get(room.name),
-                "path": str(room),
+                "holds": holds.get(section.name),
+                "path": str(section),
             }
         )
-    return rooms
+    return sections
 
 
 @app.command("show", cls=Command)
@@ -54,21 +54,21 @@ def show(*, run: Run) -> None:
     """
     from origcli.runtime.cache import cache_directory
 
-    present.rows(_rooms(cache_directory()), COLUMNS, run.form)
+    present.rows(_sections(cache_directory()), COLUMNS, run.form)
 
 
 @app.command("clear", cls=Command)
 def clear(
-    rooms: Annotated[
+    sections: Annotated[
         list[str] | None,
         argument(
-            "ROOM",
+            "SECTION",
             "What to clear; see `origcli cache show`. [default: score]",
             autocompletion=lambda: list(_holds()),
         ),
     ] = None,
 ) -> None:
-    """Remove results of scores, or other rooms, from the cache; what is needed again is made again.
+    """Delete cached results of scores, or other sections of the cache. What is needed later is made again.
 
     \b
     Examples:
@@ -82,8 +82,8 @@ def clear(
     from origcli.runtime.cache import SCORES, cache_directory
 
     root = cache_directory()
-    known = {room["room"]: room for room in _rooms(root)}
-    for name in rooms or [SCORES]:
+    known = {section["section"]: section for section in _sections(root)}
+    for name in sections or [SCORES]:
         if name not in known and name != SCORES:
             raise UsageError(f"the cache has no {name!r}", nearest(name, {SCORES, *known}))
         try:

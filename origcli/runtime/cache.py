@@ -14,7 +14,7 @@ from origcli.files import expanded
 from origcli.runtime.atomic import make_directory, sweep
 
 SCORES = "score"
-ROOMS = {
+SECTIONS = {
     SCORES: "learned tokens, drawings and constants of scores, by content",
     "features": "features of training pictures",
     "hub": "hashes of fetched models",

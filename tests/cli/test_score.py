@@ -311,8 +311,9 @@ def test_the_cache_is_shown_and_cleared(
     assert run(*words, "--no-cache", "--out", "without").status == 0
     assert not Path("cache/score").exists()
     assert run(*words, "--out", "with").status == 0
-    (room,) = [r for r in json.loads(run("cache", "show", "--format", "json").out) if r["room"] == "score"]
-    assert room["files"] == 6  # two tokens, their drawings, the ceiling, drawings without tokens
+    shown = json.loads(run("cache", "show", "--format", "json").out)
+    (section,) = [entry for entry in shown if entry["section"] == "score"]
+    assert section["files"] == 6  # two tokens, their drawings, the ceiling, drawings without tokens
     assert run("cache", "clear").status == 0
     assert not Path("cache/score").exists()
     assert run("cache", "clear", "nothing").status == 2

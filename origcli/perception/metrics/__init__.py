@@ -53,7 +53,7 @@ class Metric:
             metrics one says yes.
         detector: whether it needs a detector.
         helpful: what its test of being in distribution needs; without it the test is left out.
-        rooms: folders of the cache that are its own, and what they hold.
+        sections: folders of the cache that are its own, and what they hold.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Metric:
     default_for: Callable[[bool], bool] = lambda has_detector: False
     detector: bool = False
     helpful: "tuple[Fetchable, ...]" = ()
-    rooms: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, str] = field(default_factory=dict)
 
 
 _registered: dict[str, Metric] = {}

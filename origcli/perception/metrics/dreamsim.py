@@ -62,6 +62,6 @@ register(
         plain=ENSEMBLE,
         default_for=lambda has_detector: not has_detector,
         helpful=(CLIP,),
-        rooms={"dreamsim": "weights of DreamSim"},
+        sections={"dreamsim": "weights of DreamSim"},
     )
 )
