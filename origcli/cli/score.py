@@ -270,6 +270,7 @@ def _score_each(
             output = ScoreOutput(options.Format.table, gates, run.progress.say)
             with opened_inside(runtime, name, run.existing, request_of("score", settings, names)) as inside:
                 report = measure(replace(request, gates=gates), settings, inside, output.see)
+            output.tell_threshold()
             codes |= {failure.code for failure in report.errors}
             measured.append((output, report.provenance, settings))
 

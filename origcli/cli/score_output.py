@@ -8,7 +8,7 @@ from origcli.cli import present
 from origcli.cli.options import Format
 from origcli.errors import GateError, InputError, UnmeasuredError
 from origcli.reports.schema import Failure, ScoreReport, ScoreResult
-from origcli.reports.verdict import headline, short
+from origcli.reports.verdict import headline, short, threshold_words
 from origcli.scoring.gate import Gate
 
 CURVE = ("m", "distance", "distance_low", "distance_high", "share_passing", "l_det")
@@ -28,6 +28,7 @@ class ScoreOutput:
         caught: images that met a condition, by its text.
         unmeasured: images that the model cannot show, and that were not measured.
         unjudged: images without the value that a condition asks for, by its text.
+        threshold: where the run's threshold comes from, and its positive control, where that has to be said.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class ScoreOutput:
         self.caught: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unjudged: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unmeasured: list[str] = []
+        self.threshold = ""
         if form in (Format.csv, Format.excel):
             present.csv((), ScoreReport.columns, mark=form is Format.excel)
 
@@ -45,6 +47,7 @@ class ScoreOutput:
         """Takes one outcome, in the order of the images."""
         if isinstance(outcome, ScoreResult):
             self._judge(outcome)
+            self.threshold = threshold_words(outcome.threshold)  # of a run, all have the same
             rows = list(outcome.rows())
         else:
             self.say(f"{outcome.message}{f' ({outcome.hint})' if outcome.hint else ''}")
@@ -75,9 +78,19 @@ class ScoreOutput:
                 with (directory / "report.json").open(encoding="utf-8") as file:
                     for line in file:
                         present.write(present.visible_json(line))
+                self.tell_threshold()
             case Format.table:
                 self._table(report)
+                if self.threshold:
+                    present.paragraph(self.threshold)
+            case _:
+                self.tell_threshold()
         self.say(f"report: {directory / 'report.html'}")
+
+    def tell_threshold(self) -> None:
+        """Says on stderr where the threshold comes from, for what prints no table."""
+        if self.threshold:
+            self.say(self.threshold)
 
     def check_caught(self, directory: Path) -> None:
         """Ends a run in which a condition held.

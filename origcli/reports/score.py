@@ -209,6 +209,9 @@ class ScoreResult(Result):
             "floor": self.floor.value,
             "ceiling": self.ceiling.value,
             "threshold": self.threshold.value,
+            "threshold_source": self.threshold.source,
+            "control_images": self.threshold.control_images,
+            "control_within": self.threshold.control_within,
             "inside_domain": self.domain_check.inside,
             "psnr": self.domain_check.psnr.value,
             "in_distribution": test.value.value if test else None,
@@ -290,7 +293,8 @@ class ScoreReport(Report[ScoreResult]):
         *with_ends("distance"),
         *("share_passing", "l_det", "tokens_needed"),
         *with_ends("originality"),
-        *("verdict", "floor", "ceiling", "threshold", "distance_0", "l_det_0", "inside_domain", "psnr"),
+        *("verdict", "floor", "ceiling", "threshold", "threshold_source", "control_images", "control_within"),
+        *("distance_0", "l_det_0", "inside_domain", "psnr"),
         *("in_distribution", "percentile", "sha256", "error"),
     )
     schema_id: Literal["origcli/score/1"] = Field(default="origcli/score/1", alias="schema")

@@ -33,6 +33,14 @@ LIMITS = (
     "The intervals hold for the tokens that were learned; learning them again gives slightly other ones.",
     _OUT_OF_DOMAIN,
 )
+SOURCES = {
+    "flag": "given",
+    "reference": "reference set",
+    "registry": "calibrated",
+    "samples": "own samples",
+    "none": "none",
+}
+UNRELIABLE = "Not reliable with this model: its tokens do not carry the measure."
 UNMEASURED_LIMITS = (_ONE_MODEL, _NO_SOURCES, _OUT_OF_DOMAIN)  # where there is no number
 
 
@@ -74,10 +82,27 @@ def _unreliable(model: str, threshold: Threshold) -> str:
     if threshold.reliable is not False:
         return ""
     return (
-        f"Not reliable with this model: one token brought back only {threshold.control_within} of "
-        f"{threshold.control_images} samples that “{model}” had generated itself, so its tokens do not carry "
+        f"Not reliable with this model: one token redraws only {threshold.control_within} of "
+        f"{threshold.control_images} samples that “{model}” generated itself, so its tokens do not carry "
         "the measure. "
     )
+
+
+def control_words(threshold: Threshold) -> str:
+    """What the positive control found; empty where there is none."""
+    if not threshold.control_images:
+        return ""
+    return f"one token redraws {threshold.control_within} of {threshold.control_images} of the model's own samples"
+
+
+def threshold_words(threshold: Threshold) -> str:
+    """Where the threshold comes from, and its control; empty without a control or own samples."""
+    if threshold.value is None or not (threshold.control_images or threshold.source == "samples"):
+        return ""
+    control = control_words(threshold)
+    words = f"Threshold {threshold.value:.2f} ({SOURCES[threshold.source]})"
+    words += f"; positive control: {control}." if control else "; no positive control was made."
+    return f"{words} {UNRELIABLE}" if threshold.reliable is False else words
 
 
 def tokens(m: int) -> str:

@@ -21,11 +21,12 @@ from origcli.reports.score import (
     GroupSummary,
     ScoreReport,
     ScoreResult,
+    Threshold,
     TokensNeeded,
     VerdictKind,
 )
 from origcli.reports.svg import sparkline
-from origcli.reports.verdict import tokens
+from origcli.reports.verdict import SOURCES, control_words, tokens
 
 VERDICTS = {
     VerdictKind.redrawn: "redrawn",
@@ -102,6 +103,8 @@ def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> d
         "model": named(provenance.model, "the model"),
         "metric": metric,
         "headline": headline(result),
+        "source": SOURCES[result.threshold.source],
+        "control": control_words(result.threshold),
         "query": inlined(directory, files.query if files else None),
         "round_trip": inlined(directory, files.round_trip if files else None),
         "scale": charts.originality_scale(result.originality),
@@ -176,6 +179,7 @@ def overview_row(directory: Path, result: ScoreResult) -> dict[str, Any]:
         "spark": sparkline(values, result.threshold.value, top=top) if values else "",
         "thumbnail": inlined(directory, result.pictures.thumbnail if result.pictures else None),
         "page": f"pages/{result.id}.html" if result.page else None,
+        "threshold": result.threshold,
     }
 
 
@@ -197,8 +201,12 @@ def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dic
     metric = named(provenance.metric, "perceptual")
     counts: Mapping[str, int] = summary.verdicts if summary else {}
     kinds = [(str(kind), label) for kind, label in VERDICTS.items() if counts.get(str(kind))]
+    threshold: Threshold | None = rows[0]["threshold"] if rows else None  # of a run, all have the same
     return {
         "rows": rows,
+        "threshold": threshold,
+        "source": SOURCES[threshold.source] if threshold else "",
+        "control": control_words(threshold) if threshold else "",
         "model": named(provenance.model, "the model"),
         "metric": metric,
         "most": max((row["most"] for row in rows), default=0) or "M",

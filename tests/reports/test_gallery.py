@@ -49,6 +49,25 @@ def test_a_page_shows_the_whole_measurement(scored: tuple[Path, ScoreReport]) ->
         assert limit in page.text
 
 
+@pytest.mark.parametrize(("within", "failed"), [(3, False), (1, True)])
+def test_pages_show_where_the_threshold_comes_from_and_its_control(
+    tmp_path: Path, within: int, failed: bool
+) -> None:
+    threshold = Threshold(
+        value=0.42, source="samples", how="90% quantile", control_images=4, control_within=within
+    )
+    report = samples.report(samples.result(tmp_path, threshold=threshold))
+    pages = (
+        gallery.page_html(tmp_path, report.results[0], report.provenance),
+        gallery.overview_html(tmp_path, report),
+    )
+    for text in pages:
+        page = Page(text)
+        assert "0.42 (own samples)" in page.text
+        assert page.text.count(f"one token redraws {within} of 4 of the model's own samples") == 1 + failed
+        assert len(page.all("p", **{"class": "warning"})) == failed
+
+
 def test_a_page_asks_nothing_of_the_network(scored: tuple[Path, ScoreReport]) -> None:
     directory, report = scored
     text = gallery.page_html(directory, report.results[0], report.provenance)

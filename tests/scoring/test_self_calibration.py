@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from origcli.cli.options import Format
+from origcli.cli.score_output import ScoreOutput
 from origcli.errors import InputError, UsageError
 from origcli.generation.sampling import draw_prompts
 from origcli.images.inputs import Input
@@ -23,6 +25,7 @@ from origcli.scoring.setup import open_models
 from origcli.scoring.store import Store
 from origcli.settings import Settings
 from tests.measuring import PixelDistance
+from tests.reports.samples import report as report_of
 from tests.scoring.results import score_result
 from tests.scoring.runs import score
 
@@ -178,6 +181,22 @@ def test_a_failed_control_marks_the_verdict(within: int, marked: bool) -> None:
         "m", result.domain_check, result.originality, result.tokens_needed, threshold, result.curve
     )
     assert verdict.words.startswith("Not reliable with this model") is marked
+
+
+def test_the_source_of_the_threshold_is_told_once_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    output = ScoreOutput(Format.csv, (), said.append)
+    own = Threshold(value=0.2, source="samples", how="", control_images=4, control_within=1)
+    results = [score_result(name, curve=(0.1, 0.1), threshold=0.2) for name in "ab"]
+    for result in results:
+        output.see(result.model_copy(update={"threshold": own}))
+    output.end(report_of(*results), Path("here"))
+    assert said == [
+        "Threshold 0.20 (own samples); positive control: one token redraws 1 of 4 of the model's own "
+        "samples. Not reliable with this model: its tokens do not carry the measure.",
+        "report: here/report.html",
+    ]
+    assert capsys.readouterr().out.count(",samples,4,1,") == 4  # a row for each image and token count
 
 
 def test_images_with_captions_of_anyone_calibrate(tmp_path: Path) -> None:
