@@ -28,7 +28,7 @@ class ScoreOutput:
         caught: images that met a condition, by its text.
         unmeasured: images that the model cannot show, and that were not measured.
         unjudged: images without the value that a condition asks for, by its text.
-        threshold: where the run's threshold comes from, and its positive control, where that has to be said.
+        threshold: where the run's threshold comes from, and its positive control; empty or empty.
     """
 
     def __init__(

@@ -92,7 +92,8 @@ def control_words(threshold: Threshold) -> str:
     """What the positive control found; empty where there is none."""
     if not threshold.control_images:
         return ""
-    return f"one token redraws {threshold.control_within} of {threshold.control_images} of the model's own samples"
+    within = f"{threshold.control_within} of {threshold.control_images}"
+    return f"one token redraws {within} of the model's own samples"
 
 
 def threshold_words(threshold: Threshold) -> str:
