@@ -24,6 +24,9 @@ from origcli.weights.registry import companion_directory
 from origcli.weights.repository import HubModel
 
 _BATCH = 32
+_PREPROCESSOR = "preprocessor_config.json"
+# Not weights, but the numbers 0, 1, 2 …, which files of older versions of transformers hold.
+_NUMBERS = ".position_ids"
 
 Feature = NDArray[np.float32]
 
@@ -118,14 +121,9 @@ def open_hub_distance(
     directory = companion_directory(model, runtime)
     loaded = load_strictly(network, directory, model.command, others)
     prepared = load_processor(processor, directory, model.command)
-    files = [*directory.glob("*.safetensors"), directory / "config.json", directory / PREPROCESSOR]
+    files = [*directory.glob("*.safetensors"), directory / "config.json", directory / _PREPROCESSOR]
     version = f"1 {hash_files(files, directory)[:16]}"
     return HubDistance(model.name, version, loaded, prepared, embedding, runtime)
-
-
-PREPROCESSOR = "preprocessor_config.json"
-# Not weights, but the numbers 0, 1, 2 …, which files of older versions of transformers hold.
-_NUMBERS = ".position_ids"
 
 
 def load_strictly(network: Any, directory: Path, remedy: str, others: tuple[str, ...] = ()) -> Any:
