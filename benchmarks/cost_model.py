@@ -13,43 +13,20 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from origcli.generation.sampling import prompt_states, sample_latents
+from origcli.generation.sampling import sample_latents
 from origcli.inversion.cost import count_flops, count_footprint, decoding_flops, total_flops, work
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.settings import Settings, resolve
-from tests.stable_diffusion import TEXT, UNET, VAE
+from tests.stable_diffusion import stable_diffusion_without_weights
 
 DREAMSIM_FLOPS = 3 * 35.1e9  # three ViT-B/16 at 224 px, 17.6 GMAC each
 GUIDED = 2
-
-
-def stable_diffusion() -> DiffusionModel:
-    """Stable Diffusion 1.5 in bf16, without weights."""
-    with torch.device("meta"):
-        parts = AutoencoderKL(**VAE), UNet2DConditionModel(**UNET), CLIPTextModel(CLIPTextConfig(**TEXT))
-    vae, unet, encoder = parts
-    return DiffusionModel(
-        name="sd15",
-        source="",
-        weights_hash="",
-        vae=vae,
-        unet=unet,
-        text_encoder=encoder,
-        tokenizer=SimpleNamespace(model_max_length=77),
-        scheduler=None,
-        device=torch.device("cpu"),
-        dtype=torch.bfloat16,
-        guidance=7.5,
-    )
 
 
 def petaflops(model: DiffusionModel, settings: Settings) -> dict[str, float]:
@@ -60,7 +37,7 @@ def petaflops(model: DiffusionModel, settings: Settings) -> dict[str, float]:
     drawings = tokens * images
     return {
         "learn": total_flops(flops, amount) / 1e15,
-        "draw": drawings * settings.draw.steps * GUIDED * flops.unet / 1e15,
+        "draw": drawings * model.drawing(settings.draw).steps * GUIDED * flops.unet / 1e15,
         "decode": drawings * decoding_flops(model) / 1e15,
         "dreamsim": (drawings + 1) * DREAMSIM_FLOPS / 1e15,
     }
@@ -68,7 +45,7 @@ def petaflops(model: DiffusionModel, settings: Settings) -> dict[str, float]:
 
 def on_paper(peak: float, utilisation: float) -> None:
     """Prints the tables."""
-    model = stable_diffusion()
+    model = stable_diffusion_without_weights()
     print("TFLOP a sample:", {k: round(v / 1e12, 3) for k, v in vars(count_flops(model)).items()})
     print("decode:", round(decoding_flops(model) / 1e12, 3))
     footprint = count_footprint(model)
@@ -102,11 +79,10 @@ def timed(run: Callable[[], Any]) -> float:
 
 
 def learn_once(model: DiffusionModel, batch: int) -> None:
-    """Samples forward and back through the UNet."""
-    latents, timesteps = torch.randn(batch, *model.latent_shape), torch.randint(1000, (batch,))
-    width = model.unet.config.cross_attention_dim
-    states = torch.randn(batch, model.max_length, width, requires_grad=True)
-    model.unet(latents, timesteps, states).sample.square().mean().backward()
+    """Samples forward and back through the denoiser."""
+    latents, times = torch.randn(batch, *model.latent_shape), model.noising.times(torch.rand(batch))
+    given = model.unconditional.repeated(batch).learnable()
+    model.family.predict(latents, times, given).square().mean().backward()
 
 
 def check(directory: Path) -> None:
@@ -118,12 +94,11 @@ def check(directory: Path) -> None:
     product = 2 * 1024**3 / timed(lambda: a @ a)
     learn = timed(lambda: learn_once(model, 8)) / 8
     rate = (flops.unet + flops.unet_backward) / learn
-    states = prompt_states(model, [""])
     settings = resolve({}, environment={})[0].draw.model_copy(update={"guidance": 2.0})
 
     def draw(steps: int) -> Callable[[], Any]:
         short = settings.model_copy(update={"steps": steps})
-        return lambda: sample_latents(model, states.expand(4, -1, -1), states[0], [1, 2, 3, 4], short)
+        return lambda: sample_latents(model, model.unconditional.expanded(4), [1, 2, 3, 4], short)
 
     with torch.inference_mode():
         short, long = timed(draw(4)), timed(draw(40))

@@ -42,10 +42,11 @@ from timing import CLOCKS, Seconds, matmul_rate, median, ratio, timed
 from origcli.inversion import cost
 from origcli.inversion.denoising import make_samples
 from origcli.inversion.draws import step_draws
-from origcli.inversion.embeddings import learning_rate
+from origcli.inversion.embeddings import learning_rates
 from origcli.inversion.optimisation import invert
-from origcli.inversion.preparation import encode, noise_schedule
+from origcli.inversion.preparation import encode
 from origcli.inversion.templates import read_templates
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime, open_runtime
@@ -103,15 +104,18 @@ def reduced_stable_diffusion(seed: int = 0) -> DiffusionModel:
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
     )
+    parts = {
+        "vae": vae,
+        "unet": unet.to(memory_format=torch.channels_last),
+        "text_encoder": text,
+        "tokenizer": tokenizer,
+        "scheduler": scheduler,
+    }
     return DiffusionModel(
         name="reduced-sd15",
         source="random",
         weights_hash="",
-        vae=vae,
-        unet=unet.to(memory_format=torch.channels_last),
-        text_encoder=text,
-        tokenizer=tokenizer,
-        scheduler=scheduler,
+        family=StableDiffusion(parts),
         device=torch.device("cpu"),
         dtype=torch.float32,
         guidance=7.5,
@@ -139,9 +143,8 @@ class Bench:
         self.image = Image.fromarray(noise).resize((model.resolution,) * 2, Image.Resampling.BICUBIC)
         self.image.save(path)
         self.query = encode(model, self.image, "picture")
-        self.schedule = noise_schedule(model)
         self.samples = settings.batch_size * len(COUNTS)
-        rate = learning_rate(model, settings.learning_rate)
+        rate = learning_rates(model, settings.learning_rate)["clip"]
         self.loops = [
             PlainInversion(model, path, m, self.templates, settings.batch_size, rate) for m in COUNTS
         ]
@@ -175,19 +178,20 @@ class Bench:
             self.query.key,
             step,
             size=self.settings.batch_size,
-            timesteps=len(self.schedule),
+            noising=self.model.noising,
             templates=len(self.templates),
             latent_shape=self.model.latent_shape,
         )
         rows = torch.arange(len(self.templates))
-        made = make_samples(self.model, self.query, draws, self.schedule, rows)
+        made = make_samples(self.model, self.query, draws, rows)
         noisy, target = (x.repeat(len(COUNTS), 1, 1, 1) for x in (made.noisy, made.target))
-        timesteps = made.timesteps.repeat(len(COUNTS))
-        width = self.model.unet.config.cross_attention_dim
-        states = torch.randn(self.samples, self.model.max_length, width, requires_grad=True)
+        times = made.times.repeat(len(COUNTS))
+        width = self.model.denoiser.config.cross_attention_dim
+        length = self.model.words.encoders[0].length
+        states = torch.randn(self.samples, length, width, requires_grad=True)
 
         def work() -> None:
-            predicted = self.model.unet(noisy, timesteps, states).sample
+            predicted = self.model.denoiser(noisy, times, states).sample
             (predicted - target).square().mean().backward()
 
         return timed(work)
@@ -235,7 +239,7 @@ def fast_run(bench: Bench, paper_steps: int) -> dict[str, Any]:
         nonlocal samples
         samples += len(inputs[0])
 
-    handle = bench.model.unet.register_forward_pre_hook(count)
+    handle = bench.model.denoiser.register_forward_pre_hook(count)
     try:
         took = timed(lambda: invert(bench.model, [bench.image], ["picture"], COUNTS, fast, Runtime()))
     finally:

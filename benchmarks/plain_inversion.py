@@ -42,9 +42,9 @@ class PlainInversion:
     ) -> None:
         self.model, self.path, self.templates, self.batch_size = model, path, templates, batch_size
         self.tokens = [f"<plain-{i}>" for i in range(m)]
-        self.tokenizer = copy.deepcopy(model.tokenizer)
+        self.tokenizer = copy.deepcopy(model.words.encoders[0].tokenizer)
         self.tokenizer.add_tokens(self.tokens)
-        self.encoder: Any = copy.deepcopy(model.text_encoder).requires_grad_(False)
+        self.encoder: Any = copy.deepcopy(model.words.encoders[0].module).requires_grad_(False)
         self.encoder.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         self.table = self.encoder.get_input_embeddings().weight.requires_grad_()
         self.kept = torch.ones(len(self.table), dtype=torch.bool)
@@ -68,7 +68,7 @@ class PlainInversion:
         ids = self.tokenizer(
             prompt,
             padding="max_length",
-            max_length=self.model.max_length,
+            max_length=self.model.words.encoders[0].length,
             truncation=True,
             return_tensors="pt",
         ).input_ids[0]
@@ -79,12 +79,14 @@ class PlainInversion:
         items = [self._item() for _ in range(self.batch_size)]
         pixels, ids = (torch.stack(parts) for parts in zip(*items, strict=True))
         with torch.no_grad():
-            latents = self.model.vae.encode(pixels).latent_dist.sample() * self.model.scaling_factor
+            latents = (
+                self.model.vae.encode(pixels).latent_dist.sample() * self.model.vae.config.scaling_factor
+            )
         noise = torch.randn_like(latents)
         timesteps = torch.randint(self.schedule.config.num_train_timesteps, (self.batch_size,))
         noisy = self.schedule.add_noise(latents, noise, timesteps)
-        predicted = self.model.unet(noisy, timesteps, self.encoder(ids)[0]).sample
-        epsilon = self.model.prediction_type == "epsilon"
+        predicted = self.model.denoiser(noisy, timesteps, self.encoder(ids)[0]).sample
+        epsilon = self.model.noising.prediction == "epsilon"
         target = noise if epsilon else self.schedule.get_velocity(latents, noise, timesteps)
         loss = F.mse_loss(predicted.float(), target.float())
         loss.backward()

@@ -21,9 +21,10 @@ from torch import Tensor
 from origcli.detection.counting import f1, multiset
 from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
-from origcli.generation.sampling import draw, prompt_states
+from origcli.generation.sampling import draw, prompt_conditions
 from origcli.inversion.templates import fill, without_slot
-from origcli.models.pipeline import tokenize
+from origcli.models.conditioning import Conditioning
+from origcli.models.text_encoder import tokenize
 from origcli.runtime.context import open_runtime
 from origcli.scenes.captions import caption
 from origcli.scenes.elements import Element
@@ -77,11 +78,18 @@ def main() -> None:
     with open_runtime(settings.runtime) as runtime:
         model = open_models(settings, runtime).model
         detector = load_yolo(detector_directory("shapes"), runtime, settings.detect)
-        states = prompt_states(model, [*prompts, without_slot(PROMPT), ""])
-        full, silent, empty = states[:-2], states[-2], states[-1]  # (n, L, d), (L, d), (L, d)
-        for name, kept in places(model.tokenizer, prompts, given.pair).items():
+        states = prompt_conditions(model, [*prompts, without_slot(PROMPT)]).parts["states"]
+        full, silent = states[:-1], states[-1]  # (n, L, d), (L, d)
+        for name, kept in places(model.words.encoders[0].tokenizer, prompts, given.pair).items():
             mixed = torch.where(kept[..., None], full, silent)
-            pictures = draw(model, mixed, empty, range(len(pairs)), settings.draw, runtime, description=name)
+            pictures = draw(
+                model,
+                Conditioning({"states": mixed}),
+                range(len(pairs)),
+                settings.draw,
+                runtime,
+                description=name,
+            )
             found = [multiset(seen) for seen in detector.detect(pictures)]
             told = [{element: pair.count(element) for element in pair} for pair in pairs]
             results[name] = statistics.mean(f1(a, b) for a, b in zip(found, told, strict=True))

@@ -19,10 +19,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from origcli.generation.sampling import prompt_states
-from origcli.inversion.preparation import encode, noise_schedule
+from origcli.generation.sampling import prompt_conditions
+from origcli.inversion.preparation import encode
 from origcli.inversion.templates import fill
-from origcli.models.noising import add_noise, prediction_target, signal_and_noise
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import open_runtime
 from origcli.runtime.memory import slices
@@ -53,19 +52,19 @@ def errors(model: DiffusionModel, image: Image.Image, captions: Sequence[str], n
     """Squared errors of the prediction, (captions, noises): timesteps evenly over the schedule."""
     timesteps = torch.arange(noises) * 1000 // noises
     noise = torch.randn(noises, *model.latent_shape, generator=generator("timesteps", "noise"))
-    latents = (encode(model, image, "picture").mean[:1] * model.scaling_factor).expand_as(noise)
-    signal, sigma = signal_and_noise(noise_schedule(model), timesteps)
-    noisy = add_noise(latents, noise, signal, sigma)
-    target = prediction_target(model.prediction_type, latents, noise, signal, sigma)
-    states = prompt_states(model, [fill(PROMPT, text) for text in captions])
+    latents = model.family.to_denoiser(encode(model, image, "picture").mean[:1]).expand_as(noise)
+    noisy, target = model.noising.mix(latents, noise, timesteps)
+    given = prompt_conditions(model, [fill(PROMPT, text) for text in captions])
 
-    def found(text: Tensor, at: slice) -> Tensor:
-        context = text.expand(at.stop - at.start, -1, -1)
-        predicted = model.unet(noisy[at], timesteps[at], encoder_hidden_states=context).sample
+    def found(row: int, at: slice) -> Tensor:
+        one = given[[row]].expanded(at.stop - at.start)
+        predicted = model.family.predict(noisy[at], timesteps[at], one)
         return (predicted - target[at]).square().mean((1, 2, 3))
 
     with torch.no_grad():
-        return torch.stack([torch.cat([found(text, at) for at in slices(noises, BATCH)]) for text in states])
+        return torch.stack(
+            [torch.cat([found(row, at) for at in slices(noises, BATCH)]) for row in range(len(captions))]
+        )
 
 
 def main() -> None:

@@ -42,8 +42,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from origcli.models.pipeline import text_states, tokenize
-from origcli.models.text_encoder import load_bert
+from origcli.models.text_encoder import load_bert, text_states, tokenize
 from origcli.models.unet import build_scheduler
 from origcli.models.vae import load_vae
 from origcli.runtime.atomic import make_directory

@@ -17,11 +17,16 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from origcli.generation import sampling
 from origcli.inversion.denoising import Lane, Samples, lane_losses
+from origcli.inversion.placeholders import filled
+from origcli.models import words
+from origcli.models.families import stable_diffusion
+from origcli.models.families.family import Drawing
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.pipeline import DiffusionModel
-from origcli.models.vae import decode_latents, encode_moments
 from origcli.perception.dreamsim_towers import KINDS, Tower, _architecture
 from origcli.settings import resolve
 from tests.stable_diffusion import TEXT, UNET, VAE
+from tests.tiny_models import clip_tokenizer
 
 DTYPE = torch.float16
 
@@ -31,6 +36,9 @@ class Steps:
 
     timesteps = (981, 1)
     init_noise_sigma = 1.0
+
+    def set_timesteps(self, steps: int, device: str) -> None:
+        assert device == "cpu"
 
     def scale_model_input(self, latents: Tensor, timestep: int) -> Tensor:
         return latents
@@ -61,32 +69,34 @@ def narrow_model(device: torch.device) -> DiffusionModel:
         CLIPTextModel(CLIPTextConfig(**{**TEXT, **text, "projection_dim": 48})),
     )
     torch.set_default_dtype(torch.float32)  # what is made from here on has its dtype from the code
-    vae, unet_model, encoder = (moved(part, device) for part in parts)
+    names = ("vae", "unet", "text_encoder")
+    networks = dict(zip(names, (moved(part, device) for part in parts), strict=True))
+    tokenizer = clip_tokenizer()
+    tokenizer.model_max_length = 77
+    family = OnDevice({**networks, "tokenizer": tokenizer, "scheduler": DDIMScheduler()})
     return DiffusionModel(
         name="narrow",
         source="",
         weights_hash="",
-        vae=vae,
-        unet=unet_model,
-        text_encoder=encoder,
-        tokenizer=SimpleNamespace(model_max_length=77),
-        scheduler=DDIMScheduler(),
+        family=family,
         device=device,
         dtype=DTYPE,
         guidance=7.5,
     )
 
 
-def lane(device: torch.device, m: int) -> Lane:
+class OnDevice(StableDiffusion):
+    """With a sampler that computes nothing on the host."""
+
+    def sampler(self, drawing: Drawing) -> Any:
+        return Steps()
+
+
+def lane(model: DiffusionModel, first: int, m: int) -> Lane:
     """A lane of m tokens in three templates."""
-    return Lane(
-        query=0,
-        m=m,
-        vectors=torch.nn.Parameter(torch.zeros(m, 48, dtype=torch.float32, device=device)),
-        ids=torch.zeros(3, 77, dtype=torch.long, device=device),
-        mask=torch.ones(3, 77, dtype=torch.long, device=device),
-        slots=torch.arange(49408, 49408 + m, device=device),
-    )
+    vectors = torch.zeros(m, 48, dtype=torch.float32, device=model.device)
+    templates = ("a photo of {S}", "a {S}", "my {S}")
+    return Lane(0, m, {"clip": torch.nn.Parameter(vectors)}, filled(model.words, templates, m, first), first)
 
 
 def samples(device: torch.device) -> Samples:
@@ -95,8 +105,8 @@ def samples(device: torch.device) -> Samples:
     return Samples(
         noisy=latents,
         target=latents,
-        timesteps=torch.zeros(4, dtype=torch.long, device=device),
-        prompts=torch.arange(2, device=device),
+        times=torch.zeros(4, dtype=torch.long, device=device),
+        prompts=[0, 1],
         prompt_of=torch.zeros(4, dtype=torch.long, device=device),
     )
 
@@ -108,27 +118,25 @@ def check(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> None:
 def learn(device: torch.device) -> None:
     """A step of inversion, back to the vectors."""
     model = narrow_model(device)
-    lanes = [lane(device, 1), lane(device, 3)]
+    lanes = [lane(model, 0, 1), lane(model, 1, 3)]
     check(lane_losses(model, lanes, {0: samples(device)}, 4, True), device, torch.float32)
     for one in lanes:
-        assert one.vectors.grad is not None
-        check(one.vectors.grad, device, torch.float32)
+        assert one.vectors["clip"].grad is not None
+        check(one.vectors["clip"].grad, device, torch.float32)
 
 
 def measure(device: torch.device, towers: list[Tower]) -> None:
     """Everything else: encoding, L_det, drawing, decoding, DreamSim's features."""
     model = narrow_model(device)
-    mean, std = encode_moments(model.vae, torch.zeros(1, 3, 64, 64, dtype=DTYPE, device=device))
+    mean, std = model.family.encode(torch.zeros(1, 3, 64, 64, dtype=DTYPE, device=device))
     check(mean, device, DTYPE)
     check(std, device, DTYPE)
-    check(lane_losses(model, [lane(device, 2)], {0: samples(device)}, 4, False), device, torch.float32)
-    states = torch.zeros(2, 77, 48, dtype=DTYPE, device=device)
+    check(lane_losses(model, [lane(model, 0, 2)], {0: samples(device)}, 4, False), device, torch.float32)
     with torch.no_grad():
-        latents = sampling.sample_latents(
-            model, states, states[0], [1, 2], resolve({}, environment={})[0].draw
-        )
+        given = model.family.condition(["a cat", "a dog"])
+        latents = sampling.sample_latents(model, given, [1, 2], resolve({}, environment={})[0].draw)
         check(latents, device, DTYPE)
-        check(decode_latents(model.vae, latents), device, DTYPE)
+        check(model.family.decode(latents), device, DTYPE)
         for tower in towers:
             pixels = torch.zeros(2, 3, 224, 224, device=device)
             check(moved(tower, device)(pixels), device, torch.float32)
@@ -141,9 +149,9 @@ def run(kind: str) -> None:
         RuntimeError: tensors of two devices, or of two dtypes, met.
     """
     device = torch.device(kind, 0)
-    sampling.build_sampler = lambda *arguments: Steps()
+    words.to_device = lambda tensor, device: tensor.to(device)  # type: ignore[attr-defined]  # nothing is pinned
     # Nothing mends a wrong dtype on the way.
-    sampling.autocast = lambda *arguments: nullcontext()  # type: ignore[attr-defined]
+    stable_diffusion.autocast = lambda *arguments: nullcontext()  # type: ignore[attr-defined]
     kinds = (KINDS["dino_vitbase16_pretrain.pth"], KINDS["clip_vitb16_pretrain.pth.tar"])
     towers = [
         Tower(_architecture().vit_base(patch_size=16), torch.zeros(768, 512) if one.clip else None, one)

@@ -10,7 +10,8 @@ from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from origcli.models.pipeline import save_pipeline
+from origcli.models.families.stable_diffusion import StableDiffusion
+from origcli.models.pipeline import DiffusionModel, save_pipeline
 from tests.tiny_models import clip_tokenizer
 
 UNET: dict[str, Any] = {
@@ -54,6 +55,32 @@ SCHEDULER: dict[str, Any] = {
     "skip_prk_steps": True,
     "steps_offset": 1,
 }
+
+
+def stable_diffusion_without_weights() -> DiffusionModel:
+    """Stable Diffusion 1.5 in bf16, at its true size, without data."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            networks = {
+                "vae": AutoencoderKL(**VAE),
+                "unet": UNet2DConditionModel(**UNET),
+                "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT)),
+            }
+    finally:
+        torch.set_default_dtype(before)
+    tokenizer = clip_tokenizer()
+    tokenizer.model_max_length = TEXT["max_position_embeddings"]
+    return DiffusionModel(
+        name="sd15",
+        source="",
+        weights_hash="",
+        family=StableDiffusion({**networks, "tokenizer": tokenizer, "scheduler": PNDMScheduler(**SCHEDULER)}),
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16,
+        guidance=7.5,
+    )
 
 
 def write_narrow_pipeline(

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 STRAY = """
-import torch, origcli.inversion.denoising as denoising
-denoising.text_states = lambda encoder, ids, mask: torch.zeros(4, 77, 48)  # on the CPU
+import torch, origcli.models.families.stable_diffusion as family
+family.text_states = lambda encoder, ids, mask: torch.zeros(4, 77, 48)  # on the CPU
 """
 
 

@@ -32,7 +32,7 @@ SUPPLEMENT = [
     ("6.1", "invert.batch_size", 20),
     ("6.1", "invert.learning_rate", 5e-4),
     ("6.1", "invert.steps", 2000),
-    ("6.1", "draw.steps", 50),
+    ("6.1", "draw.steps", "auto"),  # 50 with Stable Diffusion: its family says so
     ("6.2", "score.images", 20),
     ("6.2", "score.prompt", "a photo of {S}"),
     ("figure 3", "fixed_location.images", 4),

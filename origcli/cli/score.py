@@ -12,8 +12,7 @@ from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from origcli.models.words import Vectors
     from origcli.runtime.context import Runtime
     from origcli.scoring.run import Request
     from origcli.settings import Settings
@@ -320,7 +319,7 @@ def _plan(request: "Request", settings: "Settings", runtime: "Runtime") -> list[
     return [*stages, {**whole, **sums, **peak}]
 
 
-def _given(embeddings: Sequence[Path] | None) -> "dict[int, Tensor] | None":
+def _given(embeddings: Sequence[Path] | None) -> "dict[int, Vectors] | None":
     """Learned tokens from files, by m.
 
     Raises:
@@ -328,12 +327,13 @@ def _given(embeddings: Sequence[Path] | None) -> "dict[int, Tensor] | None":
     """
     if not embeddings:
         return None
-    from origcli.inversion.embeddings import load_embeddings
+    from origcli.inversion.embeddings import count, load_embeddings
 
-    given: dict[int, Tensor] = {}
+    given: dict[int, Vectors] = {}
     for path in embeddings:
         vectors = load_embeddings(path)[1]
-        if len(vectors) in given:
-            raise UsageError(f"{path}: another --embeddings holds {len(vectors)} tokens too", "give one an m")
-        given[len(vectors)] = vectors
+        m = count(vectors)
+        if m in given:
+            raise UsageError(f"{path}: another --embeddings holds {m} tokens too", "give one an m")
+        given[m] = vectors
     return given

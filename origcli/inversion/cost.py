@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from origcli.models.conditioning import Conditioning
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.words import Encoder, tables
 from origcli.runtime.context import Runtime
 from origcli.runtime.footprint import PeakMemory, pretended
 from origcli.settings import InvertSettings
@@ -28,8 +30,8 @@ class SampleFlops:
 
     Attributes:
         vae: encoding a picture.
-        unet: forward; unet_backward: from the loss back to the text states.
-        text: forward, one prompt; text_backward: back to its input embeddings.
+        unet: forward through the denoiser; unet_backward: from the loss back to the conditioning.
+        text: forward, one prompt through all encoders; text_backward: back to its input embeddings.
     """
 
     vae: int
@@ -45,7 +47,7 @@ class Work:
 
     Attributes:
         learned: samples forward and back through the UNet.
-        evaluated: samples forward through the UNet alone, for L_det.
+        evaluated: samples forward through the denoiser alone, for L_det.
         prompts: distinct prompts through the text encoder, expected, over all learned samples.
     """
 
@@ -55,7 +57,7 @@ class Work:
 
     @property
     def samples(self) -> int:
-        """All samples through the UNet."""
+        """All samples through the denoiser."""
         return self.learned + self.evaluated
 
 
@@ -82,25 +84,30 @@ def total_flops(flops: SampleFlops, amount: Work) -> float:
 
 def count_flops(model: DiffusionModel) -> SampleFlops:
     """Counts the operations of a model's parts."""
-    channels, height, width = model.latent_shape
-    config = model.unet.config
+    given = model.unconditional.parts
     with torch.device("meta"):
-        unet = type(model.unet).from_config(config).requires_grad_(False)
-        vae = type(model.vae).from_config(model.vae.config).requires_grad_(False)
-        encoder = type(model.text_encoder)(model.text_encoder.config).requires_grad_(False).eval()
-        states = torch.zeros(1, model.max_length, config.cross_attention_dim, requires_grad=True)
-        latents, timesteps = torch.zeros(1, channels, height, width), torch.zeros(1, dtype=torch.long)
+        shadow = model.family.shadow("vae", model.family.denoiser_part)
+        latents, times = torch.zeros(1, *model.latent_shape), model.noising.times(torch.zeros(1))
         pixels = torch.zeros(1, 3, model.resolution, model.resolution)
-        embedded = torch.zeros(1, model.max_length, model.embedding_width, requires_grad=True)
-        ids = torch.zeros(1, model.max_length, dtype=torch.long)
-
+        parts = {name: torch.zeros(part.shape, dtype=part.dtype) for name, part in given.items()}
+        states = Conditioning(parts).learnable()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        vae.encode(pixels)
-    forward, backward = _count(lambda: unet(latents, timesteps, states).sample)
-
-    encoder.get_input_embeddings().register_forward_hook(lambda module, inputs, output: embedded)
-    text, text_backward = _count(lambda: encoder(ids)[0])
+        shadow.encode(pixels)
+    forward, backward = _count(lambda: shadow.predict(latents, times, states))
+    texts = [_count_encoder(encoder) for encoder in model.words.encoders]
+    text, text_backward = (sum(counts) for counts in zip(*texts, strict=True))
     return SampleFlops(counter.get_total_flops(), forward, backward, text, text_backward)
+
+
+def _count_encoder(encoder: Encoder) -> tuple[int, int]:
+    """Operations of one prompt through a text encoder, and of the way back to its input embeddings."""
+    with torch.device("meta"):
+        module = type(encoder.module)(encoder.module.config).requires_grad_(False).eval()
+        embedded = torch.zeros(1, encoder.length, encoder.width, requires_grad=True)
+        ids = torch.zeros(1, encoder.length, dtype=torch.long)
+    for table in tables(module):
+        table.register_forward_hook(lambda module, inputs, output: embedded)
+    return _count(lambda: module(ids)[0])
 
 
 def _count(run: Callable[[], Any]) -> tuple[int, int]:
@@ -115,10 +122,10 @@ def _count(run: Callable[[], Any]) -> tuple[int, int]:
 def decoding_flops(model: DiffusionModel) -> int:
     """Operations for decoding one picture."""
     with torch.device("meta"):
-        vae = type(model.vae).from_config(model.vae.config)
+        shadow = model.family.shadow("vae")
         latents = torch.zeros(1, *model.latent_shape)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        vae.decode(latents)
+        shadow.decode(latents)
     return int(counter.get_total_flops())
 
 
@@ -139,8 +146,8 @@ class Footprint:
     """What a model takes, in its dtype.
 
     Attributes:
-        weights: bytes of VAE, UNet and text encoder.
-        learning: of a sample forward and back through the UNet.
+        weights: bytes of autoencoder, denoiser and text encoders.
+        learning: of a sample forward and back through the denoiser.
         drawing: of a picture in a denoising step, guided (two samples).
         decoding: of a picture through the VAE's decoder.
     """
@@ -157,32 +164,33 @@ class Footprint:
 
 def count_footprint(model: DiffusionModel) -> Footprint:
     """Counts a model's memory from its configuration."""
-    channels, height, width = model.latent_shape
-    weights = sum(
-        parameter.nbytes
-        for module in (model.vae, model.unet, model.text_encoder)
-        for parameter in module.parameters()
-    )
+    family = model.family
+    weights = sum(parameter.nbytes for module in family.modules.values() for parameter in module.parameters())
+    shapes = {name: (part.shape[1:], part.dtype) for name, part in model.unconditional.parts.items()}
     # The pretended device is the CPU: its fused attention keeps what CUDA's keeps.
     with pretended("cpu", model.dtype):
-        unet = type(model.unet).from_config(model.unet.config).requires_grad_(False)
-        vae = type(model.vae).from_config(model.vae.config).requires_grad_(False)
-        length, wide = model.max_length, model.unet.config.cross_attention_dim
+        shadow = family.shadow("vae", family.denoiser_part)
+
+        def given(batch: int) -> Conditioning:
+            return Conditioning(
+                {
+                    name: torch.zeros(batch, *shape, dtype=model.dtype if dtype.is_floating_point else dtype)
+                    for name, (shape, dtype) in shapes.items()
+                }
+            )
 
         def denoise(batch: int, learn: bool) -> None:
-            latents, timesteps = (
-                torch.zeros(batch, channels, height, width),
-                torch.zeros(batch, dtype=torch.long),
-            )
-            states = torch.zeros(batch, length, wide, requires_grad=learn)
+            latents = torch.zeros(batch, *model.latent_shape)
+            times = model.noising.times(torch.zeros(batch, dtype=torch.float32))
+            states = given(batch)
             with torch.set_grad_enabled(learn):
-                predicted = unet(latents, timesteps, states).sample
+                predicted = shadow.predict(latents, times, states.learnable() if learn else states)
                 if learn:
                     predicted.float().square().mean().backward()
 
         def decode(batch: int) -> None:
             with torch.no_grad():
-                vae.decode(torch.zeros(batch, channels, height, width))
+                shadow.decode(torch.zeros(batch, *model.latent_shape))
 
         return Footprint(
             weights=weights,

@@ -1,9 +1,9 @@
 """The denoising loss of learned tokens, and its exact gradient, at the least cost.
 
-A lane is one picture at one m. All lanes run through the text encoder and the UNet together, in parts
+A lane is one picture at one m. All lanes run through the text encoders and the denoiser together, in parts
 that fit into memory; the gradient of the whole is the sum of the gradients of the parts. A prompt that
-several samples of a lane share runs through the text encoder once, at its padded length, because the
-UNet attends to the padding too.
+several samples of a lane share runs through the text encoders once, at its padded length, because
+denoisers attend to the padding too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from origcli.inversion.draws import Draws
-from origcli.models.noising import add_noise, prediction_target, signal_and_noise
-from origcli.models.pipeline import DiffusionModel, embedding_override, text_states
+from origcli.inversion.draws import Draws, distinct_prompts
+from origcli.models.conditioning import Conditioning
+from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.device import learning_kernels, to_device
 from origcli.runtime.memory import slices
 
@@ -38,19 +38,19 @@ class Query:
 
 @dataclass(frozen=True)
 class Samples:
-    """b noisy latents of one picture, ready for the UNet; every m sees the same ones.
+    """b noisy latents of one picture, ready for the denoiser; every m sees the same ones.
 
     Attributes:
         noisy, target: (b, c, h, w), on the device, fp32.
-        timesteps: (b,), on the device.
-        prompts: the p distinct prompts, as rows of `Lane.ids`, on the device.
+        times: (b,), on the device.
+        prompts: the p distinct prompts, as places in `Lane.prompts`.
         prompt_of: (b,), each sample's place in `prompts`, on the device.
     """
 
     noisy: Tensor
     target: Tensor
-    timesteps: Tensor
-    prompts: Tensor
+    times: Tensor
+    prompts: Sequence[int]
     prompt_of: Tensor
 
 
@@ -61,43 +61,40 @@ class Lane:
     Attributes:
         query: index of the picture.
         m: how many tokens.
-        vectors: (m, d), fp32, the only thing that changes.
-        ids, mask: (t, L), the templates with the lane's own token ids in their slots, on the device.
-        slots: (m,), those token ids, which lie past the vocabulary.
+        vectors: by encoder, each (m, d), fp32, the only thing that changes; empty where m is 0.
+        prompts: the t templates with the lane's own placeholders in their slots.
+        first: the first of those placeholders, the others follow.
     """
 
     query: int
     m: int
-    vectors: nn.Parameter
-    ids: Tensor
-    mask: Tensor
-    slots: Tensor
+    vectors: dict[str, nn.Parameter]
+    prompts: tuple[str, ...]
+    first: int
+
+    @property
+    def slots(self) -> range:
+        """The lane's placeholders."""
+        return range(self.first, self.first + self.m)
 
 
-def make_samples(
-    model: DiffusionModel,
-    query: Query,
-    draws: Draws,
-    alphas_cumprod: Tensor,
-    prompt_rows: Tensor,
-) -> Samples:
+def make_samples(model: DiffusionModel, query: Query, draws: Draws, prompt_rows: Tensor) -> Samples:
     """Noises a picture's latents.
 
     Args:
-        alphas_cumprod: (T,), on the CPU.
-        prompt_rows: (t,), on the CPU: the first template that reads the same to the text encoder.
+        prompt_rows: (t,), on the CPU: the first template that reads the same to the text encoders.
     """
     device = model.device
-    signal, sigma = (to_device(x, device) for x in signal_and_noise(alphas_cumprod, draws.timesteps))
     noise, posterior = to_device(draws.noise, device), to_device(draws.posterior, device)
     views = to_device(draws.views, device)
-    latents = (query.mean[views] + query.std[views] * posterior) * model.scaling_factor  # (b, c, h, w)
-    prompts, prompt_of = prompt_rows[draws.templates].unique(return_inverse=True)
+    latents = model.family.to_denoiser(query.mean[views] + query.std[views] * posterior)  # (b, c, h, w)
+    noisy, target = model.noising.mix(latents, noise, draws.times)
+    prompts, prompt_of = distinct_prompts(draws, prompt_rows)
     return Samples(
-        noisy=add_noise(latents, noise, signal, sigma),
-        target=prediction_target(model.prediction_type, latents, noise, signal, sigma),
-        timesteps=to_device(draws.timesteps, device),
-        prompts=to_device(prompts, device),
+        noisy=noisy,
+        target=target,
+        times=to_device(draws.times, device),
+        prompts=prompts,
         prompt_of=to_device(prompt_of, device),
     )
 
@@ -123,19 +120,20 @@ def lane_losses(
 
     Args:
         samples: by picture, as `Lane.query` counts; the same number of samples each.
-        size: how many samples go through the UNet at once.
+        size: how many samples go through the denoiser at once.
     """
-    batch = len(samples[lanes[0].query].timesteps)
+    batch = len(samples[lanes[0].query].times)
     together = max(1, size // batch)
-    for lane in lanes:
-        lane.vectors.grad = None
+    learned = [vectors for lane in lanes for vectors in lane.vectors.values()]
+    for vectors in learned:
+        vectors.grad = None
     losses = [
         _losses(model, lanes[part], samples, size, learn) for part in slices(len(lanes), together)
     ]  # [(lanes of the part,)]
     if learn and (scale := gradient_scale(model)) != 1.0:
-        for lane in lanes:
-            assert lane.vectors.grad is not None
-            lane.vectors.grad /= scale
+        for vectors in learned:
+            assert vectors.grad is not None
+            vectors.grad /= scale
     return torch.cat(losses)
 
 
@@ -143,14 +141,14 @@ def _losses(
     model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples], size: int, learn: bool
 ) -> Tensor:
     """`lane_losses` of lanes whose prompts fit into memory together."""
-    batch = len(samples[lanes[0].query].timesteps)
+    batch = len(samples[lanes[0].query].times)
     used = sorted({lane.query for lane in lanes})
-    noisy, target, timesteps = (
-        torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "timesteps")
+    noisy, target, times = (
+        torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "times")
     )  # (pictures · b, …)
     kernels = learning_kernels(model.device, model.dtype) if learn else nullcontext()
     with torch.set_grad_enabled(learn), kernels:
-        states = _states(model, lanes, samples)  # (prompts, L, d)
+        given = _conditions(model, lanes, samples)  # of every distinct prompt
         first, prompt_of, source = 0, [], []
         for lane in lanes:
             prompt_of.append(samples[lane.query].prompt_of + first)
@@ -158,30 +156,30 @@ def _losses(
             start = used.index(lane.query) * batch
             source.append(torch.arange(start, start + batch, device=model.device))
         prompts, sources = torch.cat(prompt_of), torch.cat(source)  # (lanes · b,)
-        # The UNet's part of the graph ends here: it can run in parts while the text encoder's is kept.
-        leaf = states.detach().float().requires_grad_(learn)
+
+        # The denoiser's part of the graph ends here: it can run in parts while the text encoders' is kept.
+        leaf = given.leaf()
         errors = []
         for part in slices(len(sources), size):
             at = sources[part]
-            predicted = model.unet(
-                noisy[at].to(model.dtype), timesteps[at], leaf[prompts[part]].to(model.dtype)
-            ).sample
+            predicted = model.family.predict(noisy[at], times[at], leaf[prompts[part]])
             error = (predicted.float() - target[at]).square().mean((1, 2, 3))  # (part,)
             if learn:
                 (error.sum() * (gradient_scale(model) / batch)).backward()
             errors.append(error.detach())
         if learn:
-            assert leaf.grad is not None
-            states.backward(leaf.grad.to(states.dtype))
+            given.backward(leaf)
     return torch.cat(errors).view(len(lanes), batch).mean(1)
 
 
-def _states(model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples]) -> Tensor:
-    """Text states (prompts, L, d) of every distinct prompt of every lane, lane after lane."""
-    ids = torch.cat([lane.ids[samples[lane.query].prompts] for lane in lanes])
-    mask = torch.cat([lane.mask[samples[lane.query].prompts] for lane in lanes])
-    slots = torch.cat([lane.slots for lane in lanes])
-    vectors = torch.cat([lane.vectors for lane in lanes])
-    learned = embedding_override(model.text_encoder, slots, vectors) if len(slots) else nullcontext()
-    with learned:
-        return text_states(model.text_encoder, ids, mask)
+def _conditions(model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples]) -> Conditioning:
+    """The conditioning of every distinct prompt of every lane, lane after lane."""
+    prompts = [lane.prompts[row] for lane in lanes for row in samples[lane.query].prompts]
+    slots = [slot for lane in lanes for slot in lane.slots]
+    vectors = {
+        encoder.key: torch.cat([lane.vectors[encoder.key] for lane in lanes if lane.m])
+        for encoder in model.words.encoders
+        if slots
+    }
+    with model.words.holding(vectors, slots):
+        return model.family.condition(prompts)

@@ -6,12 +6,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from origcli.errors import UsageError
-from origcli.generation.sampling import draw, prompt_states
-from origcli.inversion.embeddings import load_embeddings, states
+from origcli.generation.sampling import draw, prompt_conditions
+from origcli.inversion.embeddings import condition_with, load_embeddings
 from origcli.inversion.templates import SLOT
+from origcli.models.conditioning import joined
 from origcli.models.opening import open_model
 from origcli.reports.gallery import write_sheet_html
 from origcli.reports.sheets import sheet
@@ -52,18 +51,18 @@ def draw_images(
     vectors = load_embeddings(embeddings)[1] if embeddings is not None else None
 
     _, model = open_model(name, runtime)
-    for remark in remarks(model.tokenizer, prompts):
+    # Of the first encoder: what another makes of a word is no plainer.
+    for remark in remarks(model.words.encoders[0].tokenizer, prompts):
         runtime.progress.say(remark)
 
-    plain = prompt_states(model, ["", *(prompt for prompt in prompts if SLOT not in prompt)])
-    rest = iter(plain[1:])
     each = [
-        states(model, prompt, vectors) if vectors is not None and SLOT in prompt else next(rest)
+        condition_with(model, prompt, vectors)
+        if vectors is not None and SLOT in prompt
+        else prompt_conditions(model, [prompt])
         for prompt in prompts
     ]
-    context = torch.stack(each).repeat_interleave(images, dim=0)  # (prompts · images, L, d)
     seeds = [runtime.seed + k for k in range(images)] * len(prompts)
-    pictures = draw(model, context, plain[0], seeds, settings.draw, runtime)
+    pictures = draw(model, joined(each).repeated(images), seeds, settings.draw, runtime)
 
     labels = list(chain.from_iterable([prompt] * images for prompt in prompts))
     rows = []

@@ -1,4 +1,4 @@
-"""The random numbers of inversion: prompts, timesteps, noise.
+"""The random numbers of inversion: prompts, times, noise.
 
 Those of a step depend on the run's seed, the picture's content and the step, and on nothing else. So
 the token counts of one picture share them, which takes their variance out of the comparison, and
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from origcli.models.noising import Noising
 from origcli.runtime import seeding
 
 
@@ -19,25 +20,25 @@ class Draws:
 
     Attributes:
         templates: (b,), which prompt.
-        timesteps: (b,), in [0, T).
-        noise: (b, c, h, w), standard normal: what the UNet has to find.
+        times: (b,), as the model's noising counts them.
+        noise: (b, c, h, w), standard normal: what the denoiser has to find.
         posterior: (b, c, h, w), standard normal: the sample of the VAE's posterior.
         views: (b,), 0 for the picture, 1 for its mirror image.
     """
 
     templates: Tensor
-    timesteps: Tensor
+    times: Tensor
     noise: Tensor
     posterior: Tensor
     views: Tensor
 
 
 def _draws(
-    source: Generator, timesteps: Tensor, templates: int, latent_shape: tuple[int, int, int], views: int
+    source: Generator, times: Tensor, templates: int, latent_shape: tuple[int, int, int], views: int
 ) -> Draws:
-    size = len(timesteps)
+    size = len(times)
     return Draws(
-        timesteps=timesteps,
+        times=times,
         templates=torch.randint(templates, (size,), generator=source),
         noise=torch.randn(size, *latent_shape, generator=source),
         posterior=torch.randn(size, *latent_shape, generator=source),
@@ -51,7 +52,7 @@ def step_draws(
     step: int,
     *,
     size: int,
-    timesteps: int,
+    noising: Noising,
     templates: int,
     latent_shape: tuple[int, int, int],
     views: int = 1,
@@ -60,18 +61,15 @@ def step_draws(
 ) -> Draws:
     """The draws of a training step for the picture whose content hashes to `key`.
 
-    Timesteps are uniform. Two ways leave the mean of a step's loss what it is and lower its variance:
+    Two ways leave the mean of a step's loss what it is and lower its variance:
 
-    - `stratified`: one timestep in each of as many parts of the schedule as are drawn (Kingma et al. 2021).
+    - `stratified`: one time in each of as many parts of their distribution as are drawn (Kingma et al. 2021).
     - `antithetic`: half as many draws, each once more with its noise's sign turned (Hammersley and Morton
       1956). What of an error's gradient is odd in the noise cancels. Of an odd number the last is alone.
     """
     source = seeding.generator(seed, "invert", key, step)
     count = (size + 1) // 2 if antithetic else size
-    if stratified:
-        chosen = _strata(source, count, timesteps)
-    else:
-        chosen = torch.randint(timesteps, (count,), generator=source)
+    chosen = _strata(source, count, noising) if stratified else noising.random_times(count, source)
     drawn = _draws(source, chosen, templates, latent_shape, views)
     return _with_mirrored(drawn, size) if antithetic else drawn
 
@@ -83,14 +81,23 @@ def _with_mirrored(drawn: Draws, size: int) -> Draws:
 
 
 def fixed_draws(
-    seed: int, key: str, *, size: int, timesteps: int, templates: int, latent_shape: tuple[int, int, int]
+    seed: int, key: str, *, size: int, noising: Noising, templates: int, latent_shape: tuple[int, int, int]
 ) -> Draws:
-    """The draws of L_det: the same at every evaluation, their timesteps stratified."""
+    """The draws of L_det: the same at every evaluation, their times stratified."""
     source = seeding.generator(seed, "evaluate", key)
-    return _draws(source, _strata(source, size, timesteps), templates, latent_shape, 1)
+    return _draws(source, _strata(source, size, noising), templates, latent_shape, 1)
 
 
-def _strata(source: Generator, size: int, timesteps: int) -> Tensor:
-    """A timestep in each `size`-th of the schedule, (size,)."""
-    strata = (torch.arange(size) + torch.rand(size, generator=source)) / size
-    return (strata * timesteps).long().clamp(max=timesteps - 1)
+def distinct_prompts(draws: Draws, prompt_rows: Tensor) -> tuple[list[int], Tensor]:
+    """The prompts of some draws, each once, as places among the templates; and each sample's, (b,).
+
+    Args:
+        prompt_rows: (t,), the first template that reads the same to the text encoders.
+    """
+    prompts, prompt_of = prompt_rows[draws.templates].unique(return_inverse=True)
+    return prompts.tolist(), prompt_of
+
+
+def _strata(source: Generator, size: int, noising: Noising) -> Tensor:
+    """A time in each `size`-th of their distribution, (size,)."""
+    return noising.times((torch.arange(size) + torch.rand(size, generator=source)) / size)

@@ -1,9 +1,9 @@
 """Learning the tokens of pictures: all token counts, and several pictures, in one optimisation.
 
 The loss is the sum over lanes (picture, m) of each lane's mean squared error, with an Adam state per
-lane: what a lane learns is what it would learn alone (supplement 6.1: batch 20, learning rate 5e-4,
-2000 steps; Gal et al. 2022). Only the vectors are trained. Weight decay, mirror images and clipping
-over several m change the target, and are off.
+lane and text encoder: what a lane learns is what it would learn alone (supplement 6.1: batch 20, learning
+rate 5e-4, 2000 steps; Gal et al. 2022). Only the vectors are trained. Weight decay, mirror images and
+clipping over several m change the target, and are off.
 """
 
 import time
@@ -21,16 +21,14 @@ from torch import Tensor
 from origcli.errors import NonFiniteError, UsageError
 from origcli.inversion.denoising import Lane, Samples, lane_losses, make_samples
 from origcli.inversion.draws import step_draws
-from origcli.inversion.embeddings import learning_rate, start_facts
+from origcli.inversion.embeddings import learning_rates, start_facts
 from origcli.inversion.placeholders import check_placeholders
 from origcli.inversion.preparation import (
     empty_lane,
     encode,
-    first_equal_rows,
     first_micro_batch,
     fixed_samples,
     make_lanes,
-    noise_schedule,
 )
 from origcli.inversion.stopping import BUDGET, cooling, stop_reason
 from origcli.inversion.templates import read_templates
@@ -42,6 +40,7 @@ from origcli.models.checkpoints import (
     save_checkpoint,
 )
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.words import Vectors
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize
@@ -49,8 +48,8 @@ from origcli.runtime.progress import Task
 from origcli.runtime.provenance import hash_value
 from origcli.settings import InvertSettings
 
-# Called as watch(step, {name: {m: (m, d) fp32 on the CPU}}).
-Watch = Callable[[int, Mapping[str, Mapping[int, Tensor]]], None]
+# Called as watch(step, {name: {m: vectors, fp32 on the CPU}}).
+Watch = Callable[[int, Mapping[str, Mapping[int, Vectors]]], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Inversion:
 
     Attributes:
         name: the picture's.
-        vectors: (m, d), fp32, on the CPU.
+        vectors: by encoder, each (m, d), fp32, on the CPU.
         losses: the training loss of each step.
         evaluations: (step, L_det) before the first step, at each evaluation and after the last step.
         l_det: L_det of the vectors: the loss on a fixed batch.
@@ -69,7 +68,7 @@ class Inversion:
     """
 
     name: str
-    vectors: dict[int, Tensor]
+    vectors: dict[int, Vectors]
     losses: dict[int, list[float]]
     evaluations: dict[int, list[tuple[int, float]]]
     l_det: dict[int, float]
@@ -109,7 +108,7 @@ def invert(
     """Learns m vectors for each picture and each m, all together.
 
     Args:
-        model: a pipeline with a CLIP or BERT text encoder that predicts ε or v.
+        model: any pipeline that can be opened.
         images: RGB pictures of the model's resolution.
         names: one a picture; they name placeholders and messages.
         token_counts: the values of m.
@@ -128,7 +127,7 @@ def invert(
     counts = sorted(set(token_counts))
     if not counts or counts[0] < 1:
         raise UsageError(f"token counts must be 1 or more, not {list(token_counts)}", "e.g. --tokens 1-5")
-    check_placeholders(model.tokenizer, names, counts)
+    check_placeholders(model.words, names, counts)
 
     optimisation = _Optimisation(model, images, names, counts, settings, runtime)
     if checkpoint is not None:
@@ -153,24 +152,25 @@ class _Optimisation:
         self.templates = read_templates(settings.templates)
         self.start = start_facts(settings.initialization)
         lanes = make_lanes(model, self.templates, settings.initialization, counts, len(images))
-        self.prompt_rows = first_equal_rows(lanes[0].ids)
+        self.prompt_rows = model.words.first_equal(lanes[0].prompts)
         self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}", settings.steps) for lane in lanes]
 
-        self.alphas = noise_schedule(model)
         self.queries = [
             encode(model, image, name, settings.flip) for image, name in zip(images, names, strict=True)
         ]
         self.fixed = {
-            i: fixed_samples(
-                model, query, runtime.seed, settings.evaluate_samples, self.alphas, self.prompt_rows
-            )
+            i: fixed_samples(model, query, runtime.seed, settings.evaluate_samples, self.prompt_rows)
             for i, query in enumerate(self.queries)
         }
 
-        self.rate = learning_rate(model, settings.learning_rate)
+        rates = learning_rates(model, settings.learning_rate)
+        self.parameters = [
+            (track, rates[key], vectors)
+            for track in self.tracks
+            for key, vectors in track.lane.vectors.items()
+        ]
         self.optimizer = torch.optim.Adam(
-            [{"params": [lane.vectors]} for lane in lanes],
-            lr=self.rate,
+            [{"params": [vectors], "lr": rate} for _, rate, vectors in self.parameters],
             fused=model.device.type != "mps",
         )
         samples = settings.batch_size * len(lanes)
@@ -219,8 +219,8 @@ class _Optimisation:
         samples = {i: self._step_samples(i) for i in pictures}
         losses = self._losses([track.lane for track in active], samples, learn=True)
 
-        for group, track in zip(self.optimizer.param_groups, self.tracks, strict=True):
-            group["lr"] = self.rate * cooling(self.step, track.last, self.settings.cool_down)
+        for group, (track, rate, _) in zip(self.optimizer.param_groups, self.parameters, strict=True):
+            group["lr"] = rate * cooling(self.step, track.last, self.settings.cool_down)
         self.optimizer.step()
         self.optimizer.zero_grad()  # to None: Adam leaves lanes alone that have stopped
 
@@ -234,14 +234,14 @@ class _Optimisation:
             query.key,
             self.step,
             size=settings.batch_size,
-            timesteps=len(self.alphas),
+            noising=self.model.noising,
             templates=len(self.templates),
             latent_shape=self.model.latent_shape,
             views=len(query.mean),
             stratified=settings.stratified,
             antithetic=settings.antithetic,
         )
-        return make_samples(self.model, query, draws, self.alphas, self.prompt_rows)
+        return make_samples(self.model, query, draws, self.prompt_rows)
 
     def _losses(self, lanes: Sequence[Lane], samples: Mapping[int, Samples], learn: bool = False) -> Tensor:
         return self.batch.attempt(lambda size: lane_losses(self.model, lanes, samples, size, learn))
@@ -289,19 +289,19 @@ class _Optimisation:
             track.evaluations.append((self.step, loss))
             _require_finite(loss, track, self.step)
 
-    def _vectors(self) -> dict[str, dict[int, Tensor]]:
+    def _vectors(self) -> dict[str, dict[int, Vectors]]:
         """Copies of the current vectors by picture and m."""
-        result: dict[str, dict[int, Tensor]] = {query.name: {} for query in self.queries}
+        result: dict[str, dict[int, Vectors]] = {query.name: {} for query in self.queries}
         for track in self.tracks:
             lane = track.lane
-            result[self.queries[lane.query].name][lane.m] = lane.vectors.detach().cpu().clone()
+            result[self.queries[lane.query].name][lane.m] = _copy(lane.vectors)
         return result
 
     def _inversion(self, index: int, l_det_none: float) -> Inversion:
         own = {track.lane.m: track for track in self.tracks if track.lane.query == index}
         return Inversion(
             name=self.queries[index].name,
-            vectors={m: track.lane.vectors.detach().cpu().clone() for m, track in own.items()},
+            vectors={m: _copy(track.lane.vectors) for m, track in own.items()},
             losses={m: track.losses for m, track in own.items()},
             evaluations={m: track.evaluations for m, track in own.items()},
             l_det={m: track.evaluations[-1][1] for m, track in own.items()},
@@ -332,7 +332,7 @@ class _Optimisation:
         self._read()
         tensors = optimizer_tensors(self.optimizer)
         for i, track in enumerate(self.tracks):
-            tensors[f"vectors.{i}"] = track.lane.vectors
+            tensors |= {f"vectors.{i}.{key}": vectors for key, vectors in track.lane.vectors.items()}
             tensors[f"losses.{i}"] = torch.tensor(track.losses)  # fp32 they came in, fp32 they stay
 
         state = {
@@ -359,7 +359,8 @@ class _Optimisation:
 
         with torch.no_grad():
             for i, (track, saved) in enumerate(zip(self.tracks, state["lanes"], strict=True)):
-                track.lane.vectors.copy_(tensors[f"vectors.{i}"])
+                for key, vectors in track.lane.vectors.items():
+                    vectors.copy_(tensors[f"vectors.{i}.{key}"])
                 track.losses = tensors[f"losses.{i}"].tolist()
                 track.evaluations = [(step, loss) for step, loss in saved["evaluations"]]
                 track.reason, track.last = saved["reason"], saved["last"]
@@ -395,6 +396,10 @@ class _Meter:
                 fields["stopped"] = track.reason or BUDGET
             task.advance(len(new), **fields)
         self.time = now
+
+
+def _copy(vectors: Vectors) -> dict[str, Tensor]:
+    return {key: tensor.detach().cpu().clone() for key, tensor in vectors.items()}
 
 
 def _require_finite(loss: float, track: _Track, step: int) -> None:

@@ -6,18 +6,12 @@ lower-case a prompt drop all but the first vector of any other. The names of a s
 and not in `_K`, which the loader would take for the vectors of one token.
 """
 
-import copy
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor
-
-from origcli.errors import ModelError, UsageError
+from origcli.errors import UsageError
 from origcli.images.inputs import slug
 from origcli.inversion.templates import fill
-from origcli.models.pipeline import tokenize
-
-_SLOT_TOKEN = "<origcli-slot>"
+from origcli.models.words import Words
 
 
 def placeholder(name: str, m: int) -> str:
@@ -30,13 +24,13 @@ def vector_tokens(token: str, m: int) -> list[str]:
     return [token, *(f"{token}_{i}" for i in range(1, m))]
 
 
-def check_placeholders(tokenizer: Any, names: Sequence[str], token_counts: Sequence[int]) -> None:
-    """Makes sure that every placeholder is new to the tokenizer and means one thing.
+def check_placeholders(words: Words, names: Sequence[str], token_counts: Sequence[int]) -> None:
+    """Makes sure that every placeholder is new to the tokenizers and means one thing.
 
     Raises:
         UsageError: two pictures share a placeholder, or the model's vocabulary has it already.
     """
-    vocabulary = tokenizer.get_vocab()
+    vocabulary = {word for encoder in words.encoders for word in encoder.tokenizer.get_vocab()}
     owners: dict[str, str] = {}
     for name in names:
         for m in token_counts:
@@ -54,24 +48,14 @@ def check_placeholders(tokenizer: Any, names: Sequence[str], token_counts: Seque
                 )
 
 
-def prompt_ids(tokenizer: Any, templates: Sequence[str], m: int) -> tuple[Tensor, Tensor, list[int]]:
-    """Token ids of the templates with m placeholder tokens in their slots.
-
-    The tokenizer is copied, so that its vocabulary stays as it was.
-
-    Returns:
-        ids and attention mask, both (t, L), and the m ids of the placeholder, which lie past the vocabulary.
+def filled(words: Words, templates: Sequence[str], m: int, first: int = 0) -> tuple[str, ...]:
+    """The templates with the placeholders first … first + m − 1 in their slots.
 
     Raises:
-        UsageError: a template with m tokens is longer than the text encoder holds.
-        ModelError: the tokenizer does not keep the placeholder's tokens whole.
+        UsageError: a template with m tokens is longer than a text encoder holds.
+        ModelError: a tokenizer does not keep the placeholders whole.
     """
-    extended = copy.deepcopy(tokenizer)
-    tokens = vector_tokens(_SLOT_TOKEN, m)
-    extended.add_tokens(tokens)
-    slots: list[int] = extended.convert_tokens_to_ids(tokens)
-    ids, mask = tokenize(extended, [fill(template, " ".join(tokens)) for template in templates])
-    for template, row in zip(templates, ids.tolist(), strict=True):
-        if [i for i in row if i in slots] != slots:
-            raise ModelError(f"the model's tokenizer breaks up placeholder tokens in {template!r}")
-    return ids, mask, slots
+    names = words.names(first, m)
+    prompts = tuple(fill(template, " ".join(names)) for template in templates)
+    words.check(prompts, names)
+    return prompts

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from origcli.generation.sampling import draw, prompt_states
-from origcli.inversion.embeddings import states
+from origcli.generation.sampling import draw
+from origcli.inversion.embeddings import condition_with
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.words import Vectors
 from origcli.reports.sheets import sheet
 from origcli.runtime.atomic import atomic_file, make_directory
 from origcli.runtime.context import Runtime
@@ -32,25 +32,23 @@ class Previews:
     settings: DrawSettings
     runtime: Runtime
 
-    def __call__(self, step: int, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+    def __call__(self, step: int, vectors: Mapping[str, Mapping[int, Vectors]]) -> None:
         """Draws from the current vectors of every picture."""
         folder = make_directory(self.runtime.out / "previews")
-        empty = prompt_states(self.model, [""])[0]
         for name, by_count in vectors.items():
-            drawn = [self._draw(learned, empty) for learned in by_count.values()]
+            drawn = [self._draw(learned) for learned in by_count.values()]
             rows = [[self.pictures[name], *column] for column in zip(*drawn, strict=True)]
             headings = [name, *(f"m = {m}" for m in by_count)]
             page = sheet([image for row in rows for image in row], columns=len(headings), headings=headings)
             with atomic_file(folder / preview_name(name, step)) as file:
                 page.save(file, "PNG")
 
-    def _draw(self, vectors: Tensor, empty: Tensor) -> Sequence[Image.Image]:
-        context = states(self.model, self.prompt, vectors)
+    def _draw(self, vectors: Vectors) -> Sequence[Image.Image]:
+        given = condition_with(self.model, self.prompt, vectors)
         with torch.no_grad():
             return draw(
                 self.model,
-                context,
-                empty,
+                given,
                 range(DRAWINGS),
                 self.settings,
                 self.runtime,

@@ -94,7 +94,7 @@ def run(
         ModelError, DeviceError, Interrupted, StorageError: as loading and learning raise them.
     """
     entry, model = open_model(settings.score.model, runtime)
-    check_placeholders(model.tokenizer, [picture.name for picture in inputs], counts)
+    check_placeholders(model.words, [picture.name for picture in inputs], counts)
     check_words(model, counts, settings)
 
     made_by = _provenance(entry, model, settings, runtime)

@@ -37,6 +37,15 @@ class Conditioning:
         """On a device; numbers in a dtype, masks as they are."""
         return self._each(lambda part: part.to(device, dtype if part.is_floating_point() else part.dtype))
 
+    def learnable(self) -> "Conditioning":
+        """A copy whose numbers require a gradient."""
+
+        def own(part: Tensor) -> Tensor:
+            copy = part.detach().clone()
+            return copy.requires_grad_() if part.is_floating_point() else copy
+
+        return self._each(own)
+
     def leaf(self) -> "Conditioning":
         """A copy, numbers in fp32, where the graph of the denoiser ends and gradients gather."""
 

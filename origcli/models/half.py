@@ -24,15 +24,15 @@ def store_half(pipeline: Path, directory: Path) -> None:
         ModelError: the pipeline cannot be loaded.
         StorageError: the disk is full or the directory cannot be written.
     """
-    model = load_pipeline(pipeline, Runtime(), name=pipeline.name)
+    parts = load_pipeline(pipeline, Runtime(), name=pipeline.name).family.parts
     with atomic_directory(directory) as partial:
         save_pipeline(
             partial,
-            vae=model.vae.half(),
-            unet=model.unet.half(),
-            text_encoder=model.text_encoder.half(),
-            tokenizer=model.tokenizer,
-            scheduler=model.scheduler,
+            vae=parts["vae"].half(),
+            unet=parts["unet"].half(),
+            text_encoder=parts["text_encoder"].half(),
+            tokenizer=parts["tokenizer"],
+            scheduler=parts["scheduler"],
         )
         for kept in directory.iterdir() if directory.is_dir() else ():
             if kept.name == REGISTRY_FILE or (partial / kept.name).exists():

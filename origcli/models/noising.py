@@ -37,7 +37,7 @@ class Noising(Protocol):
 
         Args:
             clean, noise: (n, ...), in the denoiser's scale and standard normal.
-            times: (n,), on the CPU or where the latents are.
+            times: (n,), on the CPU: the host knows them, and waits for no device.
         """
         ...
 
@@ -62,7 +62,7 @@ class Diffusion:
         return torch.randint(len(self.alphas_cumprod), (size,), generator=source)
 
     def mix(self, clean: Tensor, noise: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        signal, sigma = signal_and_noise(self.alphas_cumprod, times.cpu(), clean.ndim)
+        signal, sigma = signal_and_noise(self.alphas_cumprod, times, clean.ndim)
         signal, sigma = to_device(signal, clean.device), to_device(sigma, clean.device)
         target = prediction_target(self.prediction, clean, noise, signal, sigma)
         return add_noise(clean, noise, signal, sigma), target

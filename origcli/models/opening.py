@@ -20,6 +20,7 @@ def open_model(name: str, runtime: Runtime) -> tuple[ModelEntry, DiffusionModel]
         name=entry.name,
         variant=entry.variant,
         guidance=entry.guidance,
+        resolution=entry.values.resolution,
         weights_hash=entry.weights_hash,
         remedy=entry.remedy,
     )

@@ -5,27 +5,29 @@ unexpected weights (diffusers would fill them with random numbers without an err
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from origcli.errors import ModelError, UsageError
+from origcli.errors import ModelError, OrigError
 from origcli.models.checkpoints import quiet_loading
+from origcli.models.conditioning import Conditioning
+from origcli.models.families.family import Drawing, Family
+from origcli.models.families.known import FAMILIES
+from origcli.models.noising import Noising
+from origcli.models.words import Words
 from origcli.runtime.atomic import write_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import memory_format
 from origcli.runtime.footprint import PeakMemory
 from origcli.runtime.network import no_network
+from origcli.settings import DrawSettings
 from origcli.weights.hashing import check_pipeline
 from origcli.weights.pipelines import Pipeline, pipeline_name
-
-DEFAULT_GUIDANCE = 7.5  # StableDiffusionPipeline's
 
 
 @dataclass(frozen=True)
@@ -36,67 +38,86 @@ class DiffusionModel:
         name: what the user called it.
         source: where it was loaded from.
         weights_hash: sha256 over the names and bytes of everything that was loaded.
-        vae, unet, text_encoder: the modules.
-        tokenizer: of the text encoder; `model_max_length` is the padded length of a prompt.
-        scheduler: carries the noise schedule; sampling makes its own from `scheduler.config`.
-        guidance: the classifier-free guidance scale to draw with where none is asked for.
+        family: its parts, and how they work together.
+        guidance: the guidance scale to draw with where none is asked for.
     """
 
     name: str
     source: str
     weights_hash: str
-    vae: Any
-    unet: Any
-    text_encoder: Any
-    tokenizer: Any
-    scheduler: Any
+    family: Family
     device: torch.device
     dtype: torch.dtype
     guidance: float
 
     @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.family.vae
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet or transformer."""
+        return self.family.denoiser
+
+    @property
+    def scheduler(self) -> Any:
+        """Carries the noise schedule; sampling makes its own from `scheduler.config`."""
+        return self.family.scheduler
+
+    @property
+    def words(self) -> Words:
+        """The text encoders, and the placeholder tokens in their prompts."""
+        return self.family.words
+
+    @property
+    def noising(self) -> Noising:
+        """What the denoiser was trained to undo."""
+        return self.family.noising
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of a latent."""
-        size = self.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return (self.unet.config.in_channels, height, width)
+        return self.family.latent_shape
 
     @property
     def resolution(self) -> int:
         """Pixels across a picture."""
-        return int(self.latent_shape[1] * 2 ** (len(self.vae.config.block_out_channels) - 1))
+        return self.family.resolution
 
-    @property
-    def scaling_factor(self) -> float:
-        """Latents are the VAE's posterior samples times this."""
-        return float(self.vae.config.scaling_factor)
+    @cached_property
+    def unconditional(self) -> Conditioning:
+        """What guidance leads away from, of one prompt."""
+        # Kept, and so no tensor of inference mode, which could be in no graph later.
+        with torch.inference_mode(False), torch.no_grad():
+            return self.family.unconditional()
 
-    @property
-    def prediction_type(self) -> str:
-        """`epsilon` or `v_prediction`: what the UNet predicts."""
-        return str(self.scheduler.config.prediction_type)
+    def drawing(self, settings: DrawSettings) -> Drawing:
+        """How to draw: as the settings ask, and where they do not, as the model is best drawn with.
 
-    @property
-    def embedding_width(self) -> int:
-        """d: the width of a token embedding."""
-        return int(self.text_encoder.get_input_embeddings().weight.shape[1])
-
-    @property
-    def max_length(self) -> int:
-        """Tokens in a padded prompt."""
-        return int(self.tokenizer.model_max_length)
+        Raises:
+            UsageError: the model cannot draw so.
+        """
+        settled = self.family.settled(settings)
+        assert settled.steps != "auto"
+        drawing = Drawing(
+            steps=settled.steps,
+            guidance=self.guidance if settings.guidance is None else settings.guidance,
+            scheduler=settled.scheduler,
+        )
+        self.family.check_drawing(drawing)
+        return drawing
 
     @cached_property
     def forward_bytes(self) -> int:
-        """Bytes that one sample takes on its way through the UNet, weights apart; it is run once to see."""
+        """Bytes that one sample takes on its way through the denoiser, beside the weights."""
         latents = torch.zeros(1, *self.latent_shape, device=self.device, dtype=self.dtype)
-        width = self.unet.config.cross_attention_dim
-        states = torch.zeros(1, self.max_length, width, device=self.device, dtype=self.dtype)
-        timestep = torch.zeros(1, device=self.device, dtype=torch.long)
+        given = self.unconditional.to(self.device, self.dtype)
+        times = self.noising.times(torch.zeros(1))
         with torch.no_grad(), PeakMemory() as memory:
-            memory.hold(self.unet)
+            memory.hold(self.denoiser)
             weights = memory.current
-            self.unet(latents, timestep, encoder_hidden_states=states)
+            self.family.predict(latents, times, given)
         return max(1, memory.peak - weights)
 
 
@@ -106,7 +127,8 @@ def load_pipeline(
     *,
     name: str | None = None,
     variant: str | None = None,
-    guidance: float = DEFAULT_GUIDANCE,
+    guidance: float | None = None,
+    resolution: int | None = None,
     weights_hash: str | None = None,
     remedy: str = "fetch or train the model again",
 ) -> DiffusionModel:
@@ -117,7 +139,8 @@ def load_pipeline(
     Args:
         source: a directory with `model_index.json`, as diffusers writes it.
         name: what to call it in reports; by default what `pipeline_name` calls the directory.
-        guidance: the model's own guidance scale.
+        guidance: the model's own guidance scale; its family's where none is given.
+        resolution: pixels across a picture; the pipeline's own where none is given.
         variant: `fp16` takes `*.fp16.safetensors`.
         weights_hash: what `hash_pipeline` gave when the files were known to be whole.
         remedy: what to do where they have changed.
@@ -128,40 +151,36 @@ def load_pipeline(
     root = Path(source)
     pipeline, found_hash = check_pipeline(root, variant, weights_hash, remedy)
     with no_network(), quiet_loading():
-        networks = _load_networks(root, pipeline, runtime.dtype, variant)
-        tokenizer, scheduler = _load_tokenizer(root, pipeline), _load_scheduler(root, pipeline)
-    _place(networks, runtime)
+        parts = {part: _load_part(root, pipeline, part, runtime.dtype, variant) for part in pipeline.classes}
+        _place({name: part for name, part in parts.items() if isinstance(part, nn.Module)}, runtime)
+        try:
+            family = FAMILIES[pipeline.class_name](parts, pipeline.options, resolution)
+        except OrigError as problem:
+            raise ModelError(f"{root}: {problem.message}", problem.hint) from problem
     return DiffusionModel(
         name=name or pipeline_name(root),
         source=str(root),
         weights_hash=found_hash,
-        vae=networks["vae"],
-        unet=networks["unet"],
-        text_encoder=networks["text_encoder"],
-        tokenizer=tokenizer,
-        scheduler=scheduler,
+        family=family,
         device=runtime.device,
         dtype=runtime.dtype,
-        guidance=guidance,
+        guidance=family.defaults.guidance if guidance is None else guidance,
     )
 
 
-def _load_networks(
-    root: Path, pipeline: Pipeline, dtype: torch.dtype, variant: str | None
-) -> dict[str, nn.Module]:
-    """VAE, UNet and text encoder."""
+def _load_part(root: Path, pipeline: Pipeline, part: str, dtype: torch.dtype, variant: str | None) -> Any:
+    """A network, a tokenizer or the scheduler."""
     import diffusers
     import transformers
 
-    of_diffusers = {"torch_dtype": dtype, "variant": variant}
-    vae, unet, encoder = (pipeline.classes[part] for part in ("vae", "unet", "text_encoder"))
-    return {
-        "vae": _load(getattr(diffusers, vae), root / "vae", of_diffusers),
-        "unet": _load(getattr(diffusers, unet), root / "unet", of_diffusers),
-        "text_encoder": _load(
-            getattr(transformers, encoder), root / "text_encoder", {"dtype": dtype, "variant": variant}
-        ),
-    }
+    name = pipeline.classes[part]
+    if part.startswith("tokenizer"):
+        return _load_words(getattr(transformers, name), root / part)
+    if part == "scheduler":
+        return _load_scheduler(getattr(diffusers, name), root / part)
+    if part.startswith("text_encoder"):
+        return _load(getattr(transformers, name), root / part, {"dtype": dtype, "variant": variant})
+    return _load(getattr(diffusers, name), root / part, {"torch_dtype": dtype, "variant": variant})
 
 
 def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
@@ -181,24 +200,20 @@ def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
     return module
 
 
-def _load_tokenizer(root: Path, pipeline: Pipeline) -> Any:
-    import transformers
-
-    kind: Any = getattr(transformers, pipeline.classes["tokenizer"])
+def _load_words(kind: Any, directory: Path) -> Any:
     try:
-        return kind.from_pretrained(root / "tokenizer", local_files_only=True, trust_remote_code=False)
+        return kind.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        raise ModelError(f"{root}: cannot load the tokenizer: {_first_line(error)}") from error
+        raise ModelError(
+            f"{directory.parent}: cannot load the {directory.name}: {_first_line(error)}"
+        ) from error
 
 
-def _load_scheduler(root: Path, pipeline: Pipeline) -> Any:
-    import diffusers
-
-    kind: Any = getattr(diffusers, pipeline.classes["scheduler"])
+def _load_scheduler(kind: Any, directory: Path) -> Any:
     try:
-        return kind.from_pretrained(root / "scheduler", local_files_only=True)
+        return kind.from_pretrained(directory, local_files_only=True)
     except Exception as error:
-        raise ModelError(f"{root}: cannot load the scheduler: {_first_line(error)}") from error
+        raise ModelError(f"{directory.parent}: cannot load the scheduler: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -206,13 +221,20 @@ def _first_line(error: Exception) -> str:
 
 
 def _place(networks: dict[str, nn.Module], runtime: Runtime) -> None:
-    """Freezes the networks and moves them to the device, in the layout of memory that is fast there."""
+    """Freezes the networks and moves them to the device, convolutions in the layout that is fast there."""
     for module in networks.values():
         module.requires_grad_(False).eval().to(runtime.device)
     for part in ("vae", "unet"):
-        networks[part].to(memory_format=memory_format(runtime.device))
+        if part in networks:
+            networks[part].to(memory_format=_layout(networks[part], runtime.device))
     if runtime.compile:
-        networks["unet"].compile()
+        networks["unet" if "unet" in networks else "transformer"].compile()
+
+
+def _layout(module: nn.Module, device: torch.device) -> torch.memory_format:
+    """Only pictures have a layout of channels last: the weights of videos have an axis more."""
+    flat = all(parameter.ndim <= 4 for parameter in module.parameters())
+    return memory_format(device) if flat else torch.contiguous_format
 
 
 def save_pipeline(
@@ -264,69 +286,3 @@ def forget_origin(directory: Path) -> None:
     config = json.loads(path.read_bytes())
     config.pop("_name_or_path", None)
     write_json(path, config)
-
-
-def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both (n, max_length), padded.
-
-    Raises:
-        UsageError: a prompt is longer than the text encoder holds; nothing is cut off.
-    """
-    length = tokenizer.model_max_length
-    rows = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
-    for prompt, row in zip(prompts, rows, strict=True):
-        if len(row) > length:
-            raise UsageError(
-                f"a prompt of {len(row)} tokens is longer than the text encoder's {length}: {prompt[:80]!r}",
-                "use fewer tokens, a shorter prompt or fewer elements a picture",
-            )
-    batch = tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
-    return batch["input_ids"], batch["attention_mask"]
-
-
-def text_states(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """States (n, L, d) that the UNet attends to, as StableDiffusionPipeline computes them.
-
-    The mask counts only where the encoder's configuration sets `use_attention_mask`, in training
-    and in drawing alike.
-    """
-    masked = getattr(text_encoder.config, "use_attention_mask", False)
-    device = text_encoder.get_input_embeddings().weight.device
-    mask = attention_mask.to(device) if masked else None
-    if mask is not None and text_encoder.config.model_type == "bert":
-        # In its final form already: from a flat one, transformers asks the device whether it is all ones.
-        mask = mask[:, None, None, :].bool()  # (n, 1, 1, L)
-    states: Tensor = text_encoder(input_ids.to(device), attention_mask=mask)[0]
-    return states
-
-
-@contextmanager
-def embedding_override(text_encoder: Any, ids: Sequence[int] | Tensor, vectors: Tensor) -> Iterator[None]:
-    """Input embeddings of some token ids come from `vectors` while the context is open.
-
-    Args:
-        text_encoder: CLIP's or BERT's; its vocabulary is neither read at these ids nor changed.
-        ids: k distinct token ids, which may lie past the end of the vocabulary.
-        vectors: (k, d), which may require a gradient.
-    """
-    table = text_encoder.get_input_embeddings()
-    wanted = torch.as_tensor(ids, device=table.weight.device)
-    chosen: list[Tensor] = []
-
-    def hide(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        match = inputs[0].unsqueeze(-1) == wanted  # (n, L, k)
-        chosen[:] = [match]
-        return (inputs[0].masked_fill(match.any(-1), 0), *inputs[1:])
-
-    def replace(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        match = chosen[0]
-        # Looked up, not multiplied: TF32 would round a product, and 0 × NaN would spread a NaN.
-        learned = vectors[match.int().argmax(-1)]  # (n, L, d)
-        return torch.where(match.any(-1, keepdim=True), learned.to(output.dtype), output)
-
-    handles = (table.register_forward_pre_hook(hide), table.register_forward_hook(replace))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,10 +1,12 @@
-"""Text encoders: BERT from a directory, or a small one with a vocabulary of captions."""
+"""Text encoders: building and loading BERT, and the states that Stable Diffusion's shape reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from origcli.errors import ModelError
+from torch import Tensor
+
+from origcli.errors import ModelError, UsageError
 from origcli.models.checkpoints import quiet_loading
 from origcli.runtime.network import no_network
 from origcli.settings import TextEncoderSettings
@@ -88,3 +90,37 @@ def load_bert(source: Path, max_length: int, *, tokenizer: Path | None = None) -
     encoder.config.use_attention_mask = True
     words.model_max_length = min(max_length, encoder.config.max_position_embeddings)
     return encoder.requires_grad_(False).eval(), words
+
+
+def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, both (n, max_length), padded.
+
+    Raises:
+        UsageError: a prompt is longer than the text encoder holds; nothing is cut off.
+    """
+    length = tokenizer.model_max_length
+    rows = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
+    for prompt, row in zip(prompts, rows, strict=True):
+        if len(row) > length:
+            raise UsageError(
+                f"a prompt of {len(row)} tokens is longer than the text encoder's {length}: {prompt[:80]!r}",
+                "use fewer tokens, a shorter prompt or fewer elements a picture",
+            )
+    batch = tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
+    return batch["input_ids"], batch["attention_mask"]
+
+
+def text_states(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """States (n, L, d) that the UNet attends to, as StableDiffusionPipeline computes them.
+
+    The mask counts only where the encoder's configuration sets `use_attention_mask`, in training
+    and in drawing alike.
+    """
+    masked = getattr(text_encoder.config, "use_attention_mask", False)
+    device = text_encoder.get_input_embeddings().weight.device
+    mask = attention_mask.to(device) if masked else None
+    if mask is not None and text_encoder.config.model_type == "bert":
+        # In its final form already: from a flat one, transformers asks the device whether it is all ones.
+        mask = mask[:, None, None, :].bool()  # (n, 1, 1, L)
+    states: Tensor = text_encoder(input_ids.to(device), attention_mask=mask)[0]
+    return states

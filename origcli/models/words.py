@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from origcli.errors import ModelError, UsageError
+from origcli.runtime.device import to_device
 
 # The vectors of m tokens for each encoder, by its key: each (m, d of that encoder), fp32.
 Vectors = Mapping[str, Tensor]
@@ -124,23 +125,26 @@ class Words:
         return torch.tensor([rows.index(row) for row in rows])
 
     @contextmanager
-    def holding(self, vectors: Vectors) -> Iterator[None]:
-        """While the context is open, the first k placeholders mean k vectors, which may require a gradient.
+    def holding(self, vectors: Vectors, slots: Sequence[int] | None = None) -> Iterator[None]:
+        """While the context is open, placeholders mean k vectors, which may require a gradient.
 
         Args:
             vectors: by encoder, each (k, d).
+            slots: which placeholder each vector is for; the first k where none are given.
         """
+        slots = range(len(next(iter(vectors.values())))) if slots is None else slots
+        rows = torch.zeros(len(self._names), dtype=torch.long)
+        rows[list(slots)] = torch.arange(len(slots))
         with ExitStack() as hooks:
-            for encoder in self.encoders:
-                own = vectors[encoder.key]
-                if len(own):
-                    hooks.enter_context(_inserted(encoder, self._first[encoder.key], own))
+            for encoder in self.encoders if len(slots) else ():
+                own = to_device(rows, encoder.device)
+                hooks.enter_context(_inserted(encoder, self._first[encoder.key], vectors[encoder.key], own))
             yield
 
 
 @contextmanager
-def _inserted(encoder: Encoder, first: int, vectors: Tensor) -> Iterator[None]:
-    """Vectors (k, d) stand for the token ids first … first + k − 1 of an encoder."""
+def _inserted(encoder: Encoder, first: int, vectors: Tensor, rows: Tensor) -> Iterator[None]:
+    """The token id first + i of an encoder means `vectors[rows[i]]`."""
     places: list[Tensor] = []  # the slot of each token of the batch that runs, under 0 for ordinary ones
 
     def hide(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -155,8 +159,8 @@ def _inserted(encoder: Encoder, first: int, vectors: Tensor) -> Iterator[None]:
             return output
         slot = places.pop()
         # Looked up, not multiplied: TF32 would round a product, and 0 × NaN would spread a NaN.
-        learned = vectors[slot.clamp(min=0)].to(output.dtype)  # (n, L, d)
-        return torch.where((slot >= 0).unsqueeze(-1), scaled(module, learned), output)
+        learned = scaled(module, vectors[rows[slot.clamp(min=0)]].to(output.dtype))  # (n, L, d)
+        return torch.where((slot >= 0).unsqueeze(-1), learned, output)
 
     def verify(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if places:

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 
-from origcli.generation.sampling import guidance_scale
 from origcli.inversion.cost import (
     SampleFlops,
     count_flops,
@@ -14,6 +13,7 @@ from origcli.inversion.cost import (
 )
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import Provenance
 from origcli.runtime.context import Runtime
@@ -68,7 +68,8 @@ def photo_flops(settings: Settings) -> float:
         + 2 * score.images  # of the edit, and without tokens
         + score.ceiling_images
     )
-    drawing = pictures * (2 * settings.draw.steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
+    steps = StableDiffusion.defaults.steps if settings.draw.steps == "auto" else settings.draw.steps
+    drawing = pictures * (2 * steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
     return score.repeats * total_flops(SD15, amount) + drawing
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from origcli.generation.sampling import draw_prompts, guidance_scale
+from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import DiffusionModel
 from origcli.perception.distance import Distance
 from origcli.reports.pictures import encoded
@@ -22,11 +22,8 @@ from origcli.settings import DrawSettings
 
 def drawing_facts(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
     """The drawing settings that a constant of the scale holds for."""
-    return {
-        "steps": settings.steps,
-        "scheduler": settings.scheduler,
-        "guidance": guidance_scale(model, settings),
-    }
+    drawing = model.drawing(settings)
+    return {"steps": drawing.steps, "scheduler": drawing.scheduler, "guidance": drawing.guidance}
 
 
 def drawing_key(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
@@ -92,8 +89,9 @@ def find_ceiling(
     entry = store.get(key)
     if entry is not None:
         return float(entry.facts["ceiling"])
-    # Guidance from the empty prompt towards itself changes nothing: without it, half the work is left.
-    unguided = settings.model_copy(update={"guidance": 1.0})
+    unguided = settings.model_copy(
+        update={"guidance": model.family.undirected(model.drawing(settings)).guidance}
+    )
     images = draw_prompts(
         model, [""] * count, range(count), unguided, runtime, description="draw for the ceiling"
     )

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from origcli.generation.sampling import draw
-from origcli.inversion.embeddings import states
+from origcli.inversion.embeddings import condition_with
+from origcli.models.conditioning import joined
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.words import Vectors
 from origcli.perception.distance import Distance
 from origcli.perception.editability import TextSimilarity
 from origcli.reports.pictures import encoded
@@ -27,7 +28,6 @@ class Drawer:
     """Draws one picture a seed from sets of tokens, and measures each.
 
     Attributes:
-        empty: text states (L, d) of the empty prompt.
         seeds: the same for every image and every m.
         keep: keep what was measured, as PNG, instead of copies to look at.
         similarity: CLIP, where the drawings' likeness to `words` is wanted too.
@@ -35,7 +35,6 @@ class Drawer:
 
     model: DiffusionModel
     metric: Distance
-    empty: Tensor
     seeds: Sequence[int]
     settings: DrawSettings
     runtime: Runtime
@@ -66,14 +65,18 @@ class Drawer:
             )
         return found
 
-    def _draw(self, name: str, prompt: str, tokens: Sequence[Tensor]) -> list[Image.Image]:
+    def _draw(self, name: str, prompt: str, tokens: Sequence[Vectors]) -> list[Image.Image]:
         """Pictures (tokens · seeds), all seeds of the first tokens first."""
         with torch.inference_mode():
-            rows = [states(self.model, prompt, vectors) for vectors in tokens]  # each (L, d)
-        conditions = torch.stack(rows).repeat_interleave(len(self.seeds), 0)  # (tokens · seeds, L, d)
+            given = joined([condition_with(self.model, prompt, vectors) for vectors in tokens])
         seeds = list(self.seeds) * len(tokens)
         return draw(
-            self.model, conditions, self.empty, seeds, self.settings, self.runtime, description=f"draw {name}"
+            self.model,
+            given.repeated(len(self.seeds)),
+            seeds,
+            self.settings,
+            self.runtime,
+            description=f"draw {name}",
         )
 
     def _measure(self, query: Query, images: Sequence[Image.Image]) -> Drawn:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from origcli.generation.sampling import DECODING_BATCH, guidance_scale
+from origcli.generation.sampling import DECODING_BATCH
 from origcli.inversion.cost import (
     Peak,
     count_flops,
@@ -56,12 +56,13 @@ def plan_score(
     Args:
         given: the token counts whose tokens are given; none are learned then.
     """
-    model, score, drawing = models.model, settings.score, settings.draw
+    model, score = models.model, settings.score
+    drawing = model.drawing(settings.draw)
     tokens = score.max_tokens if given is None else len(given)
     inversions = images * (score.repeats if given is None else 1)
     once = score.ceiling_images + score.images
     edits = images * score.images if wants_edits(models.metric, settings) else 0
-    passes = 1 if guidance_scale(model, drawing) == 1 else 2
+    passes = model.family.passes(drawing)
     pictures = inversions * tokens * score.images + edits + once
     flops = count_flops(model)
     forwards = pictures * drawing.steps * passes
@@ -103,7 +104,7 @@ def plan_score(
             f"scale) × {drawing.steps} steps × {passes}",
             forwards * flops.unet / 1e12,
             forwards * flops.unet / rate / 60,
-            *memory(footprint.drawing, drawing.batch_size),
+            *memory(footprint.drawing, settings.draw.batch_size),
         ),
         Stage(
             "decode",
@@ -111,7 +112,7 @@ def plan_score(
             "drawings",
             pictures * decoding_flops(model) / 1e12,
             pictures * decoding_flops(model) / rate / 60,
-            *memory(footprint.decoding, min(DECODING_BATCH, drawing.batch_size)),
+            *memory(footprint.decoding, min(DECODING_BATCH, settings.draw.batch_size)),
         ),
     ]
 

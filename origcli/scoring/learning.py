@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from origcli.errors import NonFiniteError
-from origcli.inversion.embeddings import start_facts
+from origcli.inversion.embeddings import fitted, start_facts
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.inversion.templates import LISTS, read_templates
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.words import Vectors
 from origcli.reports.score import GIVEN
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
@@ -22,6 +22,7 @@ from origcli.scoring.store import Entry, Store, content_key
 from origcli.settings import InvertSettings
 
 # Settings that change how fast tokens are learned, and not what is learned.
+_VECTORS = "vectors"
 _NEUTRAL = {"micro_batch", "checkpoint_every", "preview_every"}
 
 
@@ -39,7 +40,7 @@ class Learner:
     runtime: Runtime
     store: Store
     repeats: int
-    given: dict[int, Tensor] | None = None
+    given: dict[int, Vectors] | None = None
     checkpoints: Path | None = None
 
     def learn(
@@ -62,7 +63,7 @@ class Learner:
     def _learn(self, queries: Sequence[Query], counts: Sequence[int], settings: InvertSettings) -> None:
         if self.given is not None:
             for query in queries:
-                query.learned.update({(0, m): Learned(self.given[m], None, None, 0, GIVEN) for m in counts})
+                query.learned.update({(0, m): self._given(m) for m in counts})
             return
         for repeat in range(self.repeats):
             lanes = [(repeat, m) for m in counts]
@@ -74,9 +75,15 @@ class Learner:
             for missing, group in lacking.items():
                 self._invert(group, repeat, [m for _, m in missing], settings)
 
+    def _given(self, m: int) -> Learned:
+        assert self.given is not None
+        return Learned(
+            fitted(self.model, self.given[m], f"the tokens given for m = {m}"), None, None, 0, GIVEN
+        )
+
     def _recall(self, query: Query, lane: Lane, settings: InvertSettings) -> bool:
         if lane not in query.learned and (entry := self.store.get(self._key(query, lane, settings))):
-            query.learned[lane] = _learned(entry)
+            query.learned[lane] = _learned(entry, self.model)
         return lane in query.learned
 
     def _invert(
@@ -94,7 +101,7 @@ class Learner:
                 key = self._key(query, (repeat, m), settings)
                 # One picture under two names has one entry, which both go by, as they will when recalled.
                 kept = entries.setdefault(key, _entry(one, m))
-                query.learned[repeat, m] = _learned(kept)
+                query.learned[repeat, m] = _learned(kept, self.model)
         self.store.put_all(entries)
         if checkpoint is not None:
             shutil.rmtree(checkpoint, ignore_errors=True)
@@ -124,8 +131,14 @@ def _entry(one: Inversion, m: int) -> Entry:
         "steps": one.steps[m],
         "stop_reason": one.stop_reason[m],
     }
-    return Entry(facts, {"vectors": one.vectors[m].numpy()})
+    vectors = one.vectors[m]
+    if len(vectors) == 1:
+        return Entry(facts, {_VECTORS: next(iter(vectors.values())).numpy()})
+    return Entry(facts, {f"{_VECTORS}.{key}": tensor.numpy() for key, tensor in vectors.items()})
 
 
-def _learned(entry: Entry) -> Learned:
-    return Learned(torch.from_numpy(entry.arrays["vectors"].copy()), **entry.facts)
+def _learned(entry: Entry, model: DiffusionModel) -> Learned:
+    arrays = {name: torch.from_numpy(array.copy()) for name, array in entry.arrays.items()}
+    keys = [encoder.key for encoder in model.words.encoders]
+    vectors = {key: arrays.get(f"{_VECTORS}.{key}", arrays.get(_VECTORS)) for key in keys}
+    return Learned({key: tensor for key, tensor in vectors.items() if tensor is not None}, **entry.facts)

@@ -10,8 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from torch import Tensor
-
+from origcli.models.words import Vectors
 from origcli.reports.schema import Provenance
 from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.cluster import ray_cluster, ray_map
@@ -23,7 +22,7 @@ Sent = tuple[Provenance, list[Outcome], dict[str, bytes]]
 
 
 def open_worker(
-    settings: Settings, given: Mapping[int, Tensor] | None, cache: Path | None
+    settings: Settings, given: Mapping[int, Vectors] | None, cache: Path | None
 ) -> Callable[[Batch], Sent]:
     """What a worker runs: opens everything, and gives the function that measures a batch."""
     from origcli.runtime.context import open_runtime
@@ -58,7 +57,7 @@ def score_on_cluster(
     address: str,
     batches: Sequence[Batch],
     settings: Settings,
-    given: Mapping[int, Tensor] | None,
+    given: Mapping[int, Vectors] | None,
     cache: Path | None,
     directory: Path,
     on_gpu: bool,
@@ -80,7 +79,7 @@ def _scored(
     ray: Any,
     batches: Sequence[Batch],
     settings: Settings,
-    given: Mapping[int, Tensor] | None,
+    given: Mapping[int, Vectors] | None,
     cache: Path | None,
     directory: Path,
     on_gpu: bool,

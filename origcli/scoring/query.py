@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from origcli.images.inputs import Input
 from origcli.images.reading import read_image
 from origcli.inversion.preparation import image_key
 from origcli.models.pipeline import DiffusionModel
-from origcli.models.vae import decode_latents, encode_moments, to_images, to_pixels
+from origcli.models.vae import to_images, to_pixels
+from origcli.models.words import Vectors
 from origcli.perception.distance import Distance
 from origcli.reports.schema import DomainCheck, Estimate
 from origcli.scoring.assessment import Scale, Trial, check_domain
@@ -29,11 +29,11 @@ class Learned:
     """The tokens of one image at one m, and how they came about.
 
     Attributes:
-        vectors: (m, d), fp32, on the CPU.
+        vectors: by text encoder, each (m, d), fp32, on the CPU.
         l_det, l_det_none: deterministic loss with the tokens and without any; `None` where not measured.
     """
 
-    vectors: Tensor
+    vectors: Vectors
     l_det: float | None
     l_det_none: float | None
     steps: int
@@ -41,8 +41,9 @@ class Learned:
 
     @property
     def hash(self) -> str:
-        """sha256 of the vectors."""
-        return hashlib.sha256(self.vectors.contiguous().numpy().tobytes()).hexdigest()
+        """sha256 of the vectors, one encoder's after the other's."""
+        data = (vectors.contiguous().numpy().tobytes() for vectors in self.vectors.values())
+        return hashlib.sha256(b"".join(data)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,6 @@ def round_trip(model: DiffusionModel, image: Image.Image) -> Image.Image:
     Raises:
         NonFiniteError: the VAE gave NaN or infinite pixels.
     """
-    pixels = to_pixels([image], model.device).to(model.dtype)  # (1, 3, h, w)
-    mean, _ = encode_moments(model.vae, pixels)  # (1, c, h/f, w/f)
-    return to_images(decode_latents(model.vae, mean * model.scaling_factor))[0]
+    family = model.family
+    mean, _ = family.encode(to_pixels([image], model.device))  # (1, c, h/f, w/f)
+    return to_images(family.decode(family.to_denoiser(mean)))[0]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from torch import Tensor
-
 from origcli.images.inputs import Input
+from origcli.models.words import Vectors
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
@@ -48,7 +47,7 @@ class Request:
 
     inputs: Sequence[Input]
     shard: str | None = None
-    given: Mapping[int, Tensor] | None = None
+    given: Mapping[int, Vectors] | None = None
     cache: Path | None = None
     ray: str | None = None
     in_print: bool = False

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from origcli.errors import ModelError
-from origcli.generation.sampling import prompt_states
-from origcli.inversion.embeddings import check_width
-from origcli.inversion.placeholders import check_placeholders, prompt_ids
+from origcli.inversion.embeddings import fitted
+from origcli.inversion.placeholders import check_placeholders, filled
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.templates import read_templates, without_slot
 from origcli.models.opening import open_model
+from origcli.models.words import Vectors
 from origcli.perception.distance import EDIT, Distance
 from origcli.perception.editability import TextSimilarity, edit_words
 from origcli.perception.metrics import AUTO, find, open_metric
@@ -69,7 +67,7 @@ def check_names(settings: Settings) -> None:
 
 
 def check_tokens(
-    models: Models, batches: Sequence[Batch], settings: Settings, given: Mapping[int, Tensor] | None
+    models: Models, batches: Sequence[Batch], settings: Settings, given: Mapping[int, Vectors] | None
 ) -> None:
     """Makes sure that every prompt can be read with the tokens that it will hold, before any is learned.
 
@@ -83,17 +81,17 @@ def check_tokens(
     """
     model, score = models.model, settings.score
     counts = list(range(1, score.max_tokens + 1)) if given is None else sorted(given)
-    prompt_ids(model.tokenizer, [score.prompt], counts[-1])
+    filled(model.words, [score.prompt], counts[-1])
     if wants_edits(models.metric, settings):
         edited = max((m for m in counts if m <= score.edit_tokens), default=counts[0])
-        prompt_ids(model.tokenizer, [score.edit_prompt], edited)
+        filled(model.words, [score.edit_prompt], edited)
     if given is not None:
         for m, vectors in given.items():
-            check_width(model, vectors, f"the tokens given for m = {m}")
+            fitted(model, vectors, f"the tokens given for m = {m}")
         return
     for templates in {batch.templates for batch in batches}:
         make_lanes(model, read_templates(templates), settings.invert.initialization, counts[-1:], 1)
-    check_placeholders(model.tokenizer, [one.name for batch in batches for one in batch.inputs], counts)
+    check_placeholders(model.words, [one.name for batch in batches for one in batch.inputs], counts)
 
 
 def open_scorer(
@@ -101,7 +99,7 @@ def open_scorer(
     settings: Settings,
     runtime: Runtime,
     store: Store,
-    given: Mapping[int, Tensor] | None,
+    given: Mapping[int, Vectors] | None,
     checkpoints: Path | None = None,
 ) -> Scorer:
     """Makes what measures images, and draws what the scale is made of if it is not kept anywhere.
@@ -121,7 +119,6 @@ def open_scorer(
         drawer=Drawer(
             model=model,
             metric=metric,
-            empty=prompt_states(model, [""])[0],
             seeds=seeds,
             settings=settings.draw,
             runtime=runtime,
@@ -164,6 +161,7 @@ def provenance(command: str, models: Models, settings: Settings) -> Provenance:
     """What made a report of these models."""
     model, metric = models.model, models.metric
     drawing = drawing_facts(model, settings.draw)
+    settings = settings.model_copy(update={"draw": model.family.settled(settings.draw)})
     values = {
         section: dict(
             sorted(getattr(settings, section).model_dump(mode="json", exclude=_OF_THE_MACHINE).items())

@@ -178,11 +178,11 @@ class InvertSettings(Section):
 
 
 class DrawSettings(Section):
-    """Sampling. `None` takes the model's own value from the registry."""
+    """Sampling. `auto` and `None` take the value that the model is best drawn with."""
 
-    steps: int = Field(ge=1)
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"]
     guidance: float | None = Field(None, ge=0)
-    scheduler: Literal["ddim", "dpm", "euler", "pndm"]
+    scheduler: Literal["auto", "own", "ddim", "dpm", "euler", "pndm"]
     batch_size: int = Field(ge=1)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from origcli.models.pipeline import text_states, tokenize
+from origcli.models.text_encoder import text_states, tokenize
 from origcli.models.vae import encode_moments, to_pixels
 from origcli.runtime import interrupts
 from origcli.runtime.atomic import storage_error, write_text

@@ -10,6 +10,7 @@ import torch
 from origcli.errors import ModelError
 from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.pipeline import DiffusionModel, save_pipeline
 from origcli.models.text_encoder import load_bert
 from origcli.models.unet import build_scheduler, build_unet, load_unet
@@ -91,15 +92,18 @@ def run(
     latent_shape = tuple(features.moments.shape[2:])
     unet = initial_unet(own, latent_shape, encoder.config.hidden_size, runtime.seed, init_from)
     unet.to(runtime.device, memory_format=torch.channels_last)
+    parts = {
+        "vae": vae,
+        "unet": unet,
+        "text_encoder": encoder,
+        "tokenizer": tokenizer,
+        "scheduler": build_scheduler(own),
+    }
     model = DiffusionModel(
         name="training",
         source=str(runtime.out),
         weights_hash="",
-        vae=vae,
-        unet=unet,
-        text_encoder=encoder,
-        tokenizer=tokenizer,
-        scheduler=build_scheduler(own),
+        family=StableDiffusion(parts),
         device=runtime.device,
         dtype=torch.float32,
         guidance=_SAMPLE_GUIDANCE,
@@ -157,13 +161,14 @@ def run(
 
 def made_of(model: DiffusionModel, data: datasets.Dataset, held_out: range) -> dict[str, Any]:
     """The part of an identity that is data and frozen networks."""
-    tokenizer = model.tokenizer
+    encoder = model.words.encoders[0]
+    tokenizer = encoder.tokenizer
     return {
         "data": data.hash,
         "pictures": data.pictures_hash,
         "held_out": len(held_out),
         "vae": hash_module(model.vae),
-        "text_encoder": hash_module(model.text_encoder),
+        "text_encoder": hash_module(encoder.module),
         "tokenizer": {
             "max_length": tokenizer.model_max_length,
             "vocabulary": hash_value(tokenizer.get_vocab()),
@@ -224,15 +229,15 @@ def initial_unet(
 
 def write_pipeline(model: DiffusionModel, out: Path) -> None:
     """Writes `pipeline/`, whole or not at all."""
-    for part in (model.vae, model.unet):
+    for part in (model.vae, model.denoiser):
         part.to(memory_format=torch.contiguous_format)
     with atomic_directory(out / "pipeline") as partial:
         save_pipeline(
             partial,
             vae=model.vae,
-            unet=model.unet,
-            text_encoder=model.text_encoder,
-            tokenizer=model.tokenizer,
+            unet=model.denoiser,
+            text_encoder=model.words.encoders[0].module,
+            tokenizer=model.words.encoders[0].tokenizer,
             scheduler=model.scheduler,
         )
 

@@ -3,45 +3,34 @@
 All of it is read from JSON and from names, before a weight is fetched, hashed or loaded; no torch. Libraries
 fill what is missing with defaults of their own, so every part's files are required here by name.
 
-To open one more class of pipeline, add an entry to `KINDS`.
+Which classes can be opened is in `kinds.py`.
 """
 
 import fnmatch
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from origcli.errors import ModelError
+from origcli.weights.kinds import DISTILLED_SCHEDULERS, KINDS, Kind
 
 INDEX = "model_index.json"
-
-Configs = Mapping[str, Mapping[str, Any]]  # part -> what its configuration says
 
 # What a class of tokenizer reads its vocabulary from: all files of one of the groups.
 VOCABULARIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "CLIPTokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
     "BertTokenizer": (("tokenizer.json",), ("vocab.txt",)),
+    "T5Tokenizer": (("tokenizer.json",), ("spiece.model",)),
+    "GemmaTokenizer": (("tokenizer.json",), ("tokenizer.model",)),
+    "Qwen2Tokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
 }
-_NOISE_SCHEDULES = (
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-)
+_PADDED = ("CLIPTokenizer", "BertTokenizer")  # to the length that they say themselves
 
 _MAX_CONFIG_BYTES = 1 << 20
+_MAX_PROMPT = 1 << 12  # tokens
 _MAX_VOCABULARY_BYTES = 1 << 26  # Gemma's is 34 MB
 
 # The largest numbers that a configuration may ask memory or time for; published models stay far below.
@@ -55,7 +44,6 @@ BOUNDS: dict[str, int] = {
     "latent_channels": 1 << 10,
     "layers_per_block": 64,
     "max_position_embeddings": 1 << 20,
-    "model_max_length": 1 << 12,
     "num_attention_heads": 1 << 10,
     "num_hidden_layers": 512,
     "num_layers": 512,
@@ -72,7 +60,6 @@ _DISTILLED_WORDS = {
     "lightning": "Lightning",
     "schnell": "schnell",
 }
-_DISTILLED_SCHEDULERS = {"LCMScheduler": "LCM", "TCDScheduler": "TCD"}
 _OTHER_KINDS = (  # words in a class's name, the most telling first
     ("LatentConsistency", "a step-distilled model (LCM)"),
     ("Inpaint", "an inpainting model"),
@@ -95,12 +82,14 @@ class PartFiles:
         needed: files that must be there.
         either: groups of files of which one must be there as a whole; empty where there is no choice.
         weights: name of the safetensors without its ending; empty where a part has none.
+        padded: a tokenizer whose own `model_max_length` is the length that prompts are padded to.
     """
 
     folder: str
     needed: tuple[str, ...]
     either: tuple[tuple[str, ...], ...] = ()
     weights: str = ""
+    padded: bool = False
 
     def patterns(self, variant: str | None) -> list[str]:
         """Globs of what is fetched: configurations, vocabularies, and the safetensors of one variant."""
@@ -143,22 +132,6 @@ class PartFiles:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A class of pipelines that can be opened.
-
-    Attributes:
-        title: what people call these models.
-        parts: the classes that may stand for each part.
-        problem: reads the parts' configurations and says why a model of this class cannot be measured all the
-            same; empty where it can.
-    """
-
-    title: str
-    parts: Mapping[str, tuple[str, ...]]
-    problem: Callable[[Configs], str]
-
-
-@dataclass(frozen=True)
 class Pipeline:
     """A pipeline whose class is supported: the class and what each part is.
 
@@ -167,12 +140,14 @@ class Pipeline:
         kind: what is known of the class.
         classes: part -> class.
         files: of each part.
+        options: settings of the pipeline itself, from its index.
     """
 
     class_name: str
     kind: Kind
     classes: Mapping[str, str]
     files: tuple[PartFiles, ...]
+    options: Mapping[str, bool]
 
     def patterns(self, variant: str | None) -> list[str]:
         """Globs of the files to fetch: no safety checker, no other formats."""
@@ -214,9 +189,16 @@ def read_index(where: str, path: Path) -> Pipeline:
             (what for word, what in _OTHER_KINDS if word in class_name), "not a kind that is measured here"
         )
         raise ModelError(f"{where}: {class_name}: {what}", supported())
-    classes = {part: _class_of(where, index, part, allowed) for part, allowed in kind.parts.items()}
+    absent = {part for part in kind.optional if index.get(part) in (None, [None, None])}
+    classes = {
+        part: _class_of(where, index, part, allowed)
+        for part, allowed in kind.parts.items()
+        if part not in absent
+    }
     refuse_distilled_names(where, where, index.get("_name_or_path"))
-    return Pipeline(class_name, kind, classes, tuple(part_files(*item) for item in classes.items()))
+    files = tuple(part_files(*item) for item in classes.items())
+    options = {name: index[name] for name in kind.options if isinstance(index.get(name), bool)}
+    return Pipeline(class_name, kind, classes, files, options)
 
 
 def pipeline_name(directory: Path) -> str:
@@ -234,7 +216,7 @@ def part_files(folder: str, class_name: str) -> PartFiles:
         return PartFiles(folder, ("scheduler_config.json",))
     plain = class_name.removesuffix("Fast")
     if plain in VOCABULARIES:
-        return PartFiles(folder, ("tokenizer_config.json",), VOCABULARIES[plain])
+        return PartFiles(folder, ("tokenizer_config.json",), VOCABULARIES[plain], padded=plain in _PADDED)
     of_diffusers = class_name.startswith("Autoencoder") or class_name.endswith(("ConditionModel", "2DModel"))
     return PartFiles(folder, ("config.json",), weights="diffusion_pytorch_model" if of_diffusers else "model")
 
@@ -297,13 +279,18 @@ def check_configs(where: str, root: Path, pipeline: Pipeline) -> None:
     for part in pipeline.files:
         config = configs[part.folder]
         refuse_distilled_names(where, config.get("_name_or_path"))
-        if part.either and not isinstance(config.get("model_max_length"), int):
-            raise ModelError(
-                f"{root / part.folder / part.needed[0]}: says no model_max_length",
-                "it is the length that prompts are padded to",
-            )
+        if part.padded:
+            _check_length(root / part.folder / part.needed[0], config.get("model_max_length"))
     if problem := pipeline.kind.problem(configs):
         raise ModelError(f"{where}: {problem}", supported())
+
+
+def _check_length(path: Path, length: Any) -> None:
+    """Whether a tokenizer says a length that prompts can be padded to."""
+    if not isinstance(length, int):
+        raise ModelError(f"{path}: says no model_max_length", "it is the length that prompts are padded to")
+    if not 0 < length <= _MAX_PROMPT:
+        raise ModelError(f"{path}: model_max_length is {length:.4g}; at most {_MAX_PROMPT:,} is read here")
 
 
 def refuse_distilled_names(where: str, *names: object) -> None:
@@ -329,9 +316,9 @@ def _class_of(where: str, index: Mapping[str, Any], part: str, allowed: Sequence
     if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)):
         raise ModelError(f"{where}: {INDEX} names no {part}", "fetch or copy the model again")
     found = str(entry[1])
-    if found in _DISTILLED_SCHEDULERS:
+    if found in DISTILLED_SCHEDULERS:
         raise ModelError(
-            f"{where}: a step-distilled model ({_DISTILLED_SCHEDULERS[found]}): {found}", supported()
+            f"{where}: a step-distilled model ({DISTILLED_SCHEDULERS[found]}): {found}", supported()
         )
     if found not in allowed:
         raise ModelError(
@@ -426,55 +413,3 @@ def _flat(groups: Iterable[Sequence[str]]) -> list[str]:
 
 def _are_texts(values: Iterable[object]) -> bool:
     return all(isinstance(value, str) for value in values)
-
-
-def _stable_diffusion_problem(configs: Configs) -> str:
-    """Why a pipeline of Stable Diffusion's class is not one that draws from a text's states alone."""
-    unet, vae, encoder = configs["unet"], configs["vae"], configs["text_encoder"]
-    scheduler = configs["scheduler"]
-    channels = unet.get("in_channels", 4), unet.get("out_channels", 4)
-    latents = vae.get("latent_channels", 4)
-    taken = unet.get("encoder_hid_dim") or unet.get("cross_attention_dim", 1280)
-    given, most = encoder.get("hidden_size"), encoder.get("max_position_embeddings")
-    length = configs["tokenizer"]["model_max_length"]
-    extra = unet.get("addition_embed_type") or unet.get("class_embed_type") or unet.get("num_class_embeds")
-    if unet.get("time_cond_proj_dim"):
-        return "a step-distilled model (LCM): its UNet takes the guidance scale (time_cond_proj_dim)"
-    if scheduler.get("_class_name") in _DISTILLED_SCHEDULERS or _is_few_step(scheduler):
-        return (
-            "a step-distilled model (Turbo, Lightning, LCM): its scheduler is one for a few steps "
-            "(_class_name, timestep_spacing)"
-        )
-    if channels[0] == 2 * latents + 1:
-        return f"an inpainting model: its UNet takes {channels[0]} channels"
-    if channels != (latents, latents):
-        return f"its UNet makes {channels[1]} channels of {channels[0]}, its VAE has {latents}"
-    if extra:
-        return f"its UNet wants more than a text's states: {extra}"
-    if taken != given:
-        return f"its UNet attends to states {taken} wide, its text encoder gives {given}"
-    if isinstance(most, int) and length > most:
-        return f"its tokenizer gives {length} tokens, its text encoder takes {most}"
-    return ""
-
-
-def _is_few_step(scheduler: Mapping[str, Any]) -> bool:
-    """Whether a scheduler is set up as those of models distilled to between 1 and 8 steps are."""
-    euler = str(scheduler.get("_class_name", "")).startswith("Euler")
-    trailing = scheduler.get("timestep_spacing") == "trailing"
-    return euler and trailing and not scheduler.get("rescale_betas_zero_snr")
-
-
-KINDS: dict[str, Kind] = {
-    "StableDiffusionPipeline": Kind(
-        title="Stable Diffusion 1.x and 2.x",
-        parts={
-            "vae": ("AutoencoderKL",),
-            "unet": ("UNet2DConditionModel",),
-            "text_encoder": ("CLIPTextModel", "BertModel"),
-            "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast", "BertTokenizer", "BertTokenizerFast"),
-            "scheduler": _NOISE_SCHEDULES,
-        },
-        problem=_stable_diffusion_problem,
-    ),
-}

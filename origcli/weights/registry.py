@@ -106,7 +106,8 @@ class RegistryValues(_Record):
 
     Attributes:
         metric: default distance; `None` where the one is that fits models of its kind.
-        guidance: default guidance scale.
+        guidance: default guidance scale; the family's own where there is none.
+        resolution: pixels across a picture; the pipeline's own where there is none.
         weights_hash: of the pipeline; a model whose files have another is damaged.
         psnr_limit: dB; a picture whose VAE round trip is below is out of domain.
         psnr_how: how the limit was obtained.
@@ -115,7 +116,7 @@ class RegistryValues(_Record):
 
     schema_id: Literal["origcli/registry/1"] = Field(default="origcli/registry/1", alias="schema")
     metric: str | None = None
-    guidance: float = Field(default=7.5, ge=0)
+    guidance: float | None = Field(default=None, ge=0)
     resolution: int | None = Field(default=None, ge=8)
     weights_hash: str | None = None
     psnr_limit: float | None = None
@@ -161,8 +162,8 @@ class ModelEntry:
         return self.values.metric
 
     @property
-    def guidance(self) -> float:
-        """The default guidance scale."""
+    def guidance(self) -> float | None:
+        """The default guidance scale; `None` is the family's own."""
         return self.values.guidance
 
     @property

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cost_model import petaflops, stable_diffusion
+from benchmarks.cost_model import petaflops
 from origcli.inversion.cost import count_flops, decoding_flops
 from origcli.models.pipeline import DiffusionModel
 from origcli.settings import resolve
+from tests.stable_diffusion import stable_diffusion_without_weights
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 RATE = 989 * 0.4  # TFLOP/s
@@ -15,7 +16,7 @@ RATE = 989 * 0.4  # TFLOP/s
 
 @pytest.fixture(scope="module")
 def model() -> DiffusionModel:
-    return stable_diffusion()
+    return stable_diffusion_without_weights()
 
 
 def test_operations_of_a_sample(model: DiffusionModel) -> None:

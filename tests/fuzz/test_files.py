@@ -165,7 +165,7 @@ def test_the_samples_are_whole() -> None:
     with folder() as here:
         for name, data in (("a.safetensors", TOKENS), ("a.toml", CONFIG), ("a.txt", TEMPLATES)):
             (here / name).write_bytes(data)
-        assert load_embeddings(here / "a.safetensors")[1].shape == (2, 4)
+        assert load_embeddings(here / "a.safetensors")[1][""].shape == (2, 4)
         assert resolve(config=here / "a.toml", environment={})[0].score.images == 8
         assert len(read_templates(str(here / "a.txt"))) == 2
         assert preset_values("paper")

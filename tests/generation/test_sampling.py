@@ -1,6 +1,5 @@
 """Drawing: each picture its own seed, in any batch, and as diffusers' pipeline draws it."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 
 from origcli.errors import DeviceError, NonFiniteError
 from origcli.generation import sampling
+from origcli.models.conditioning import Conditioning
+from origcli.models.families.family import Drawing
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import noise
@@ -46,7 +47,8 @@ def test_batching_changes_nothing_beyond_rounding(model: DiffusionModel, schedul
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm", "euler", "pndm"])
 def test_a_sampler_never_reads_from_the_device(model: DiffusionModel, scheduler: str) -> None:
     device = torch.device("meta")  # which has no numbers to read
-    sampler = sampling.build_sampler(replace(model, device=device), scheduler, STEPS)
+    sampler = model.family.sampler(Drawing(STEPS, 3.0, scheduler))
+    sampler.set_timesteps(STEPS, device="cpu")
     latents = torch.zeros(2, *model.latent_shape, device=device)
     assert len(sampler.timesteps) >= STEPS
     for timestep in sampler.timesteps:
@@ -74,8 +76,9 @@ def test_a_plain_diffusers_pipeline_draws_the_same(
 
 
 def test_the_models_own_guidance_is_the_default(model: DiffusionModel) -> None:
-    assert sampling.guidance_scale(model, settings(guidance=None)) == 7.5
-    assert sampling.guidance_scale(model, settings(guidance=0.0)) == 0.0
+    assert model.drawing(settings(guidance=None)) == Drawing(STEPS, 7.5, "ddim")
+    assert model.drawing(settings(guidance=0.0)).guidance == 0.0
+    assert model.drawing(settings(steps="auto", scheduler="auto")) == Drawing(50, 3.0, "ddim")
 
 
 @pytest.mark.fault(14, "drawing halves its batch")
@@ -84,11 +87,11 @@ def test_memory_that_runs_out_halves_the_batch(
 ) -> None:
     real, sizes = sampling.sample_latents, []
 
-    def scarce(model: DiffusionModel, states: torch.Tensor, *rest: Any) -> torch.Tensor:
-        sizes.append(len(states))
-        if len(states) > 2:
+    def scarce(model: DiffusionModel, given: Conditioning, *rest: Any) -> torch.Tensor:
+        sizes.append(len(given))
+        if len(given) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(model, states, *rest)
+        return real(model, given, *rest)
 
     expected = sampling.draw_prompts(model, ["cat"] * 5, range(5), settings(), Runtime())
     monkeypatch.setattr(sampling, "sample_latents", scarce)
@@ -100,9 +103,9 @@ def test_memory_that_runs_out_halves_the_batch(
 def test_the_first_batch_is_what_memory_holds(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     real, sizes = sampling.sample_latents, []
 
-    def counted(model: DiffusionModel, states: torch.Tensor, *rest: Any) -> torch.Tensor:
-        sizes.append(len(states))
-        return real(model, states, *rest)
+    def counted(model: DiffusionModel, given: Conditioning, *rest: Any) -> torch.Tensor:
+        sizes.append(len(given))
+        return real(model, given, *rest)
 
     monkeypatch.setattr(sampling, "sample_latents", counted)
     monkeypatch.setattr(sampling, "usable_bytes", lambda device: 5 * model.forward_bytes)
@@ -117,7 +120,7 @@ def test_the_first_batch_is_what_memory_holds(model: DiffusionModel, monkeypatch
 
 def test_what_one_sample_takes_holds_its_latent_but_not_the_weights(model: DiffusionModel) -> None:
     channels, height, width = model.latent_shape
-    weights = sum(parameter.nbytes for parameter in model.unet.parameters())
+    weights = sum(parameter.nbytes for parameter in model.denoiser.parameters())
     assert 4 * channels * height * width < model.forward_bytes < weights + 4 * channels * height * width
 
 

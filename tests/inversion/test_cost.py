@@ -38,14 +38,15 @@ def test_distinct_prompts_of_a_batch() -> None:
 
 def test_operations_of_a_linear_part_are_two_a_weight_and_token(model: DiffusionModel) -> None:
     flops = cost.count_flops(model)
-    encoder, width = model.text_encoder, model.embedding_width
+    own = model.words.encoders[0]
+    encoder, width, length = own.module, own.width, own.length
     linear = sum(
         parameter.numel()
         for name, parameter in encoder.named_parameters()
         if parameter.ndim == 2 and "embed" not in name and "pooler" not in name
     )
-    projections = 2 * linear * model.max_length
-    attention = 2 * 2 * 2 * model.max_length**2 * width  # two layers, scores and values
+    projections = 2 * linear * length
+    attention = 2 * 2 * 2 * length**2 * width  # two layers, scores and values
     assert flops.text == pytest.approx(projections + attention, rel=0.01)
     assert flops.text_backward >= projections
     assert flops.vae > 0 and 0.5 < flops.unet_backward / flops.unet < 2
@@ -69,9 +70,9 @@ def test_the_rate_is_measured_in_a_moment() -> None:
 
 def test_looking_at_the_memory_of_a_step_keeps_no_weights(tiny_bert_pipeline_dir: Path) -> None:
     model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
-    samples: Any = SimpleNamespace(noisy=torch.zeros(1, 4, 8, 8), timesteps=torch.tensor([10]))
+    samples: Any = SimpleNamespace(noisy=torch.zeros(1, 4, 8, 8), times=torch.tensor([10]))
     assert saved_bytes(model, samples) > 0
-    weights = [weakref.ref(parameter) for parameter in model.unet.parameters()]
+    weights = [weakref.ref(parameter) for parameter in model.denoiser.parameters()]
     del model
     gc.collect()
     assert not [one for one in weights if one() is not None]

@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from origcli.inversion.draws import Draws, fixed_draws, step_draws
+from origcli.models.noising import Diffusion, Flow
 
 SHAPE = (4, 8, 8)
+NOISING = Diffusion(torch.linspace(1, 0.005, 1000))
 
 
 def draws(seed: int = 0, key: str = "picture", step: int = 0, views: int = 1) -> Draws:
-    return step_draws(seed, key, step, size=64, timesteps=1000, templates=27, latent_shape=SHAPE, views=views)
+    return step_draws(
+        seed, key, step, size=64, noising=NOISING, templates=27, latent_shape=SHAPE, views=views
+    )
 
 
 def same(a: Draws, b: Draws) -> bool:
@@ -26,7 +30,7 @@ def test_the_same_again_whatever_was_drawn_before() -> None:
 def test_seed_picture_and_step_each_matter() -> None:
     for other in (draws(seed=1), draws(key="other"), draws(step=1)):
         assert not torch.equal(other.noise, draws().noise)
-        assert not torch.equal(other.timesteps, draws().timesteps)
+        assert not torch.equal(other.times, draws().times)
 
 
 def test_noise_and_posterior_are_independent_and_normal() -> None:
@@ -40,7 +44,7 @@ def test_ranges_are_used_whole() -> None:
     many = [draws(step=step, views=2) for step in range(60)]
     assert set(torch.cat([d.templates for d in many]).tolist()) == set(range(27))
     assert set(torch.cat([d.views for d in many]).tolist()) == {0, 1}
-    timesteps = torch.cat([d.timesteps for d in many])
+    timesteps = torch.cat([d.times for d in many])
     assert 0 <= timesteps.min() < 10 and 990 < timesteps.max() < 1000
     assert set(draws().views.tolist()) == {0}
 
@@ -48,8 +52,8 @@ def test_ranges_are_used_whole() -> None:
 def test_stratified_timesteps_are_one_in_each_part_and_uniform_over_steps() -> None:
     def timesteps(step: int) -> torch.Tensor:
         return step_draws(
-            0, "picture", step, size=8, timesteps=1000, templates=27, latent_shape=SHAPE, stratified=True
-        ).timesteps
+            0, "picture", step, size=8, noising=NOISING, templates=27, latent_shape=SHAPE, stratified=True
+        ).times
 
     many = torch.stack([timesteps(step) for step in range(250)])
     assert torch.equal(many // 125, torch.arange(8).expand(250, 8))
@@ -63,7 +67,7 @@ def test_antithetic_draws_come_twice_with_the_sign_of_the_noise_turned(size: int
     drawn = step_draws(
         *(0, "picture", 3),
         size=size,
-        timesteps=1000,
+        noising=NOISING,
         templates=27,
         latent_shape=SHAPE,
         views=2,
@@ -75,13 +79,19 @@ def test_antithetic_draws_come_twice_with_the_sign_of_the_noise_turned(size: int
     for name, values in vars(drawn).items():
         again = -values if name == "noise" else values
         assert torch.equal(values[half:], again[: size - half]), name
-    assert [int(t) * half // 1000 for t in drawn.timesteps[:half]] == list(range(half))
+    assert [int(t) * half // 1000 for t in drawn.times[:half]] == list(range(half))
     first = drawn.noise[:half].flatten(1)
     assert half == 1 or first.unique(dim=0).shape == first.shape
 
 
 def test_fixed_draws_have_one_timestep_in_each_stratum() -> None:
-    drawn = fixed_draws(0, "picture", size=20, timesteps=1000, templates=27, latent_shape=SHAPE)
-    assert [int(t) // 50 for t in drawn.timesteps] == list(range(20))
-    again = fixed_draws(0, "picture", size=20, timesteps=1000, templates=27, latent_shape=SHAPE)
+    drawn = fixed_draws(0, "picture", size=20, noising=NOISING, templates=27, latent_shape=SHAPE)
+    assert [int(t) // 50 for t in drawn.times] == list(range(20))
+    again = fixed_draws(0, "picture", size=20, noising=NOISING, templates=27, latent_shape=SHAPE)
     assert same(drawn, again)
+
+
+def test_flow_times_are_one_in_each_part_of_their_distribution() -> None:
+    drawn = fixed_draws(0, "picture", size=20, noising=Flow(3.0), templates=27, latent_shape=SHAPE)
+    edges = Flow(3.0).times(torch.arange(20) / 20)
+    assert torch.equal(torch.bucketize(drawn.times, edges, right=True), torch.arange(1, 21))

@@ -1,4 +1,4 @@
-"""Embeddings files, starting points, and text states; what plain diffusers makes of the files."""
+"""Embeddings files, starting points, and conditioning; what plain diffusers makes of the files."""
 
 import pickle
 from pathlib import Path
@@ -12,14 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from origcli.errors import InputError, UsageError
-from origcli.generation.sampling import draw, prompt_states
+from origcli.generation.sampling import draw, prompt_conditions
 from origcli.inversion.embeddings import (
+    condition_with,
     initial_vectors,
-    learning_rate,
+    learning_rates,
     load_embeddings,
     save_embeddings,
     spread,
-    states,
 )
 from origcli.inversion.placeholders import placeholder, vector_tokens
 from origcli.models.pipeline import DiffusionModel
@@ -34,19 +34,34 @@ def vectors(m: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(m, EMBEDDING_WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
+def one(rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Vectors of a model with one encoder."""
+    return {"": rows}
+
+
+def states(model: DiffusionModel, template: str, rows: torch.Tensor) -> torch.Tensor:
+    """Text states (L, d) of a prompt with learned vectors."""
+    return condition_with(model, template, one(rows)).parts["states"][0]
+
+
+def start(model: DiffusionModel, words: str, m: int) -> torch.Tensor:
+    """The first vectors of the model's one encoder."""
+    return next(iter(initial_vectors(model, words, m).values()))
+
+
 def test_a_file_holds_one_key_and_reads_back_bit_by_bit(tmp_path: Path) -> None:
     path = tmp_path / "cat.safetensors"
-    save_embeddings(path, "<origcli-cat-m3>", vectors(3))
+    save_embeddings(path, "<origcli-cat-m3>", one(vectors(3)))
     with safe_open(path, "pt") as file:
         assert list(file.keys()) == ["<origcli-cat-m3>"]
     token, loaded = load_embeddings(path)
     assert token == "<origcli-cat-m3>"
-    assert loaded.dtype == torch.float32 and torch.equal(loaded, vectors(3))
+    assert loaded[""].dtype == torch.float32 and torch.equal(loaded[""], vectors(3))
 
 
 def test_one_vector_of_other_programs_is_a_row(tmp_path: Path) -> None:
     save_file({"emb": vectors(1)[0].half()}, tmp_path / "one.safetensors")
-    assert load_embeddings(tmp_path / "one.safetensors")[1].shape == (1, EMBEDDING_WIDTH)
+    assert load_embeddings(tmp_path / "one.safetensors")[1][""].shape == (1, EMBEDDING_WIDTH)
 
 
 def test_files_that_are_not_one_finite_matrix_are_refused(tmp_path: Path) -> None:
@@ -98,17 +113,18 @@ def test_spread_goes_over_the_rows_again() -> None:
 
 
 def test_starting_points(model: DiffusionModel, tmp_path: Path) -> None:
-    table = model.text_encoder.get_input_embeddings().weight
-    assert torch.allclose(initial_vectors(model, "mean", 3), table.mean(0).expand(3, -1))
-    cat, dog = (model.tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("cat", "dog"))
-    assert torch.equal(initial_vectors(model, "cat", 2), table[cat * 2])
-    assert torch.equal(initial_vectors(model, "cat dog", 3), table[[*cat, *dog, *cat]])
-    save_embeddings(tmp_path / "x.safetensors", "<x>", vectors(2))
-    assert torch.equal(initial_vectors(model, str(tmp_path / "x.safetensors"), 3), vectors(2)[[0, 1, 0]])
+    encoder = model.words.encoders[0]
+    table = encoder.table
+    assert torch.allclose(start(model, "mean", 3), table.mean(0).expand(3, -1))
+    cat, dog = (encoder.tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("cat", "dog"))
+    assert torch.equal(start(model, "cat", 2), table[cat * 2])
+    assert torch.equal(start(model, "cat dog", 3), table[[*cat, *dog, *cat]])
+    save_embeddings(tmp_path / "x.safetensors", "<x>", one(vectors(2)))
+    assert torch.equal(start(model, str(tmp_path / "x.safetensors"), 3), vectors(2)[[0, 1, 0]])
 
 
 def test_starting_points_that_do_not_fit_are_refused(model: DiffusionModel, tmp_path: Path) -> None:
-    save_embeddings(tmp_path / "x.safetensors", "<x>", torch.zeros(1, EMBEDDING_WIDTH + 1))
+    save_embeddings(tmp_path / "x.safetensors", "<x>", one(torch.zeros(1, EMBEDDING_WIDTH + 1)))
     with pytest.raises(UsageError, match="width 17"):
         initial_vectors(model, str(tmp_path / "x.safetensors"), 1)
     for words in ("日本", " "):
@@ -117,9 +133,11 @@ def test_starting_points_that_do_not_fit_are_refused(model: DiffusionModel, tmp_
 
 
 def test_states_are_those_of_the_vocabulary_when_the_vectors_are(model: DiffusionModel) -> None:
-    words = initial_vectors(model, "red circle", 2)
+    words = start(model, "red circle", 2)
     learned = states(model, "a photo of {S} and star", words)
-    assert torch.allclose(learned, prompt_states(model, ["a photo of red circle and star"])[0], atol=1e-6)
+    assert torch.allclose(
+        learned, prompt_conditions(model, ["a photo of red circle and star"]).parts["states"][0], atol=1e-6
+    )
 
 
 def test_every_vector_changes_the_states(model: DiffusionModel) -> None:
@@ -135,11 +153,10 @@ def test_plain_diffusers_draws_the_same_pictures_from_a_file(
     model: DiffusionModel, tmp_path: Path, m: int
 ) -> None:
     token = placeholder("Cat", m)
-    save_embeddings(tmp_path / "cat.safetensors", token, vectors(m))
+    save_embeddings(tmp_path / "cat.safetensors", token, one(vectors(m)))
     settings = DrawSettings(steps=4, guidance=3.0, scheduler="ddim", batch_size=2)
-    empty = prompt_states(model, [""])[0]
-    context = states(model, "a photo of {S}", load_embeddings(tmp_path / "cat.safetensors")[1])
-    ours = draw(model, context, empty, [5, 6], settings, Runtime())
+    given = condition_with(model, "a photo of {S}", load_embeddings(tmp_path / "cat.safetensors")[1])
+    ours = draw(model, given, [5, 6], settings, Runtime())
 
     plain = DiffusionPipeline.from_pretrained(model.source, safety_checker=None)
     plain.set_progress_bar_config(disable=True)
@@ -158,15 +175,15 @@ def test_plain_diffusers_draws_the_same_pictures_from_a_file(
 
 
 def test_the_automatic_learning_rate_follows_the_size_of_word_vectors(bert: DiffusionModel) -> None:
-    table = bert.text_encoder.get_input_embeddings().weight
-    rate = learning_rate(bert, "auto")
+    table = bert.words.encoders[0].module.get_input_embeddings().weight
+    rate = learning_rates(bert, "auto")["bert"]
     assert rate == pytest.approx(2 / 3 * float(table.square().mean().sqrt()))
     kept = table.detach().clone()
     try:
         with torch.no_grad():
             table *= 3
-        assert learning_rate(bert, "auto") == pytest.approx(3 * rate)
+        assert learning_rates(bert, "auto")["bert"] == pytest.approx(3 * rate)
     finally:
         with torch.no_grad():
             table.copy_(kept)
-    assert learning_rate(bert, 5e-4) == 5e-4
+    assert learning_rates(bert, 5e-4) == {"bert": 5e-4}

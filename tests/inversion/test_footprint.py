@@ -5,15 +5,15 @@ from typing import Any, cast
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import nn
 
 from origcli.inversion.cost import Footprint, Peak, count_footprint
 from origcli.inversion.preparation import saved_bytes
-from origcli.models.pipeline import DiffusionModel, load_pipeline
+from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.runtime.footprint import PeakMemory, pretended
-from tests.stable_diffusion import UNET, VAE
+from tests.stable_diffusion import UNET, stable_diffusion_without_weights
 
 MIB = 1 << 20
 
@@ -56,11 +56,9 @@ def test_a_pretended_device_has_no_place_for_the_cpu() -> None:
 def test_a_tiny_model(tiny_clip_pipeline_dir: Any) -> None:
     model = load_pipeline(tiny_clip_pipeline_dir, Runtime())
     found = count_footprint(model)
-    assert found.weights == sum(
-        p.numel() * 4 for m in (model.vae, model.unet, model.text_encoder) for p in m.parameters()
-    )
+    assert found.weights == sum(p.numel() * 4 for m in model.family.modules.values() for p in m.parameters())
     samples = SimpleNamespace(
-        noisy=torch.zeros(1, *model.latent_shape), timesteps=torch.zeros(1, dtype=torch.long)
+        noisy=torch.zeros(1, *model.latent_shape), times=torch.zeros(1, dtype=torch.long)
     )
     kept = saved_bytes(model, cast(Any, samples))  # measured on a real pass, without what lives shortly
     assert kept < found.learning.bytes(1) < 2 * kept
@@ -70,33 +68,9 @@ def test_a_tiny_model(tiny_clip_pipeline_dir: Any) -> None:
     assert found.fitting(found.learning, 0) == 0
 
 
-def shape_of_sd15() -> DiffusionModel:
-    """Stable Diffusion 1.5's VAE and UNet in bf16, without weights."""
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("meta"):
-            unet, vae = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    tokenizer = SimpleNamespace(model_max_length=77)
-    return DiffusionModel(
-        name="sd15",
-        source="",
-        weights_hash="",
-        vae=vae,
-        unet=unet,
-        text_encoder=nn.Linear(1, 1, device="meta"),
-        tokenizer=tokenizer,
-        scheduler=None,
-        device=torch.device("cpu"),
-        dtype=torch.bfloat16,
-        guidance=7.5,
-    )
-
-
 def test_stable_diffusion_at_batch_20() -> None:
-    found = count_footprint(shape_of_sd15())
-    assert found.weights == pytest.approx(2 * (859.5e6 + 83.7e6), rel=1e-3)
+    found = count_footprint(stable_diffusion_without_weights())
+    assert found.weights == pytest.approx(2 * (859.5e6 + 83.7e6 + 123.1e6), rel=1e-3)
     # Learning: 20 samples take more than a card of 16 GB has beside the weights, and fit into 24 GB.
     assert 14e9 < found.learning.bytes(20) < 20e9
     assert found.fitting(found.learning, int(24e9)) >= 20 > found.fitting(found.learning, int(16e9))

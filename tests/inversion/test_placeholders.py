@@ -1,13 +1,14 @@
-"""Placeholder names, clashes, and token ids of prompts that have them."""
+"""Placeholder names, clashes, and prompts that have them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from origcli.errors import UsageError
-from origcli.inversion.placeholders import check_placeholders, placeholder, prompt_ids, vector_tokens
+from origcli.inversion.placeholders import check_placeholders, filled, placeholder, vector_tokens
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel
+from origcli.models.words import Encoder, Words
 from tests.tiny_models import bert_tokenizer, clip_tokenizer
 
 
@@ -26,7 +27,7 @@ def test_a_sweep_is_not_one_token_of_several_vectors_to_the_loader() -> None:
 
 def test_names_that_would_share_a_placeholder_are_refused(model: DiffusionModel) -> None:
     with pytest.raises(UsageError, match="'Cat' and 'cat'"):
-        check_placeholders(model.tokenizer, ["Cat", "dog", "cat"], [1, 2])
+        check_placeholders(model.words, ["Cat", "dog", "cat"], [1, 2])
 
 
 @pytest.mark.fault(28, "exit 2 before anything is learned")
@@ -35,24 +36,27 @@ def test_names_that_would_share_a_placeholder_are_refused(model: DiffusionModel)
 def test_a_placeholder_of_the_vocabulary_is_refused(make: type, taken: str) -> None:
     tokenizer = make()
     tokenizer.add_tokens([taken])
-    check_placeholders(tokenizer, ["dog"], [1, 2])
+    words = Words([Encoder("clip", None, tokenizer, 24)])
+    check_placeholders(words, ["dog"], [1, 2])
     with pytest.raises(UsageError, match=taken):
-        check_placeholders(tokenizer, ["cat"], [1, 2])
+        check_placeholders(words, ["cat"], [1, 2])
 
 
 def test_every_prompt_has_its_m_ids_in_order_and_the_vocabulary_stays(model: DiffusionModel) -> None:
-    before = model.tokenizer.get_vocab()
-    ids, mask, slots = prompt_ids(model.tokenizer, read_templates("object"), 5)
-    assert ids.shape == mask.shape == (27, model.max_length)
-    assert slots == list(range(len(before), len(before) + 5))
-    for row in ids.tolist():
-        start = row.index(slots[0])
-        assert row[start : start + 5] == slots and sum(i >= len(before) for i in row) == 5
-    assert model.tokenizer.get_vocab() == before
+    encoder = model.words.encoders[0]
+    before = encoder.tokenizer.get_vocab()
+    for first in (0, 3):
+        prompts = filled(model.words, read_templates("object"), 5, first)
+        slots = list(range(len(before) + first, len(before) + first + 5))
+        for row in encoder.ids(prompts):
+            start = row.index(slots[0])
+            assert row[start : start + 5] == slots and sum(i >= len(before) for i in row) == 5
+    assert encoder.tokenizer.get_vocab() == before
 
 
 @pytest.mark.fault(28, "exit 2 and how many fit")
 def test_more_tokens_than_fit_are_refused(model: DiffusionModel) -> None:
-    prompt_ids(model.tokenizer, ["{S}"], model.max_length - 2)
+    length = model.words.encoders[0].length
+    filled(model.words, ["{S}"], length - 2)
     with pytest.raises(UsageError, match="longer than the text encoder"):
-        prompt_ids(model.tokenizer, ["{S}"], model.max_length - 1)
+        filled(model.words, ["{S}"], length - 1)

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from origcli.errors import ModelError
-from origcli.generation.sampling import draw, prompt_states
+from origcli.generation.sampling import draw, prompt_conditions
 from origcli.inversion import drawing
 from origcli.models.opening import open_model
 from origcli.runtime.context import Runtime, open_runtime
@@ -140,7 +140,7 @@ def test_an_lcm_model_is_refused_before_its_weights_are_fetched(false_hub: Hub) 
 
 def test_a_word_of_the_tokenizer_is_no_unknown_one(published: Path) -> None:
     _, model = open_model(str(published), Runtime())
-    assert model.tokenizer("cat")["input_ids"] != model.tokenizer("dog")["input_ids"]
+    assert model.words.encoders[0].ids(["cat"]) != model.words.encoders[0].ids(["dog"])
 
 
 @pytest.mark.fault(46, "the bundled model draws in plain diffusers, as it is")
@@ -175,6 +175,6 @@ def test_the_dtype_that_a_text_encoder_names_changes_no_sample(tmp_path: Path) -
         config = directory / "text_encoder/config.json"
         config.write_text(json.dumps({**json.loads(config.read_bytes()), "dtype": dtype}))
         _, model = open_model(str(directory), Runtime())
-        states = prompt_states(model, ["big red full circle", ""])
-        drawn.append(draw(model, states[:1], states[1], [7], settings, Runtime())[0].tobytes())
+        given = prompt_conditions(model, ["big red full circle"])
+        drawn.append(draw(model, given, [7], settings, Runtime())[0].tobytes())
     assert drawn[0] == drawn[1]

@@ -11,14 +11,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler, PNDMScheduler
 from safetensors.torch import load_file, save_file
 
 from origcli.errors import ModelError, UsageError
-from origcli.generation.sampling import prompt_states, sample_latents
-from origcli.models.pipeline import (
-    embedding_override,
-    load_pipeline,
-    save_pipeline,
-    text_states,
-    tokenize,
-)
+from origcli.generation.sampling import prompt_conditions, sample_latents
+from origcli.models.pipeline import load_pipeline, save_pipeline
+from origcli.models.text_encoder import tokenize
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import noise
 from origcli.settings import resolve
@@ -35,16 +30,18 @@ def copy(tiny_bert_pipeline_dir: Path, tmp_path: Path) -> Path:
 
 def test_a_pipeline_is_frozen_and_knows_its_shape(tiny_bert_pipeline_dir: Path) -> None:
     model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
-    assert (model.latent_shape, model.resolution, model.embedding_width) == ((4, 8, 8), 64, 16)
-    assert (model.prediction_type, model.scaling_factor, model.max_length) == ("v_prediction", 0.5, 24)
-    for module in (model.vae, model.unet, model.text_encoder):
+    encoder = model.words.encoders[0]
+    assert (model.latent_shape, model.resolution, encoder.width) == ((4, 8, 8), 64, 16)
+    assert (model.noising.prediction, encoder.length) == ("v_prediction", 24)
+    assert sorted(model.family.modules) == ["text_encoder", "unet", "vae"]
+    for module in model.family.modules.values():
         assert not module.training and not any(p.requires_grad for p in module.parameters())
 
 
 def test_weights_keep_no_precision_of_their_own(tiny_clip_pipeline_dir: Path) -> None:
     model = load_pipeline(tiny_clip_pipeline_dir, Runtime(dtype=torch.bfloat16))
-    assert {p.dtype for p in model.unet.parameters()} == {torch.bfloat16}
-    assert {p.dtype for p in model.text_encoder.parameters()} == {torch.bfloat16}
+    for module in model.family.modules.values():
+        assert {p.dtype for p in module.parameters()} == {torch.bfloat16}
 
 
 def _drop_a_key(path: Path) -> None:
@@ -74,9 +71,12 @@ def test_a_layout_of_2022_gives_the_same_model(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "ours", tmp_path / "published")
     theirs = load_pipeline(lay_out_as_published(tmp_path / "published"), Runtime())
     for name in ("vae", "unet", "text_encoder"):
-        wanted, found = (getattr(model, name).state_dict() for model in (ours, theirs))
+        wanted, found = (model.family.modules[name].state_dict() for model in (ours, theirs))
         assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
-    ids, others = (tokenize(model.tokenizer, ["a photo of my Cat, 3 dogs"])[0] for model in (ours, theirs))
+    ids, others = (
+        tokenize(model.words.encoders[0].tokenizer, ["a photo of my Cat, 3 dogs"])[0]
+        for model in (ours, theirs)
+    )
     assert torch.equal(ids, others) and ids.shape == (1, 77)
 
 
@@ -90,11 +90,10 @@ def test_stable_diffusion_2_draws_as_diffusers_does(tmp_path: Path) -> None:
     scheduler = PNDMScheduler(**SCHEDULER, prediction_type="v_prediction")
     directory = write_narrow_pipeline(tmp_path / "sd2", unet_changes=SD2, scheduler=scheduler)
     model = load_pipeline(directory, Runtime())
-    assert model.prediction_type == "v_prediction" and model.unet.config.use_linear_projection
+    assert model.noising.prediction == "v_prediction" and model.denoiser.config.use_linear_projection
     settings = resolve({}, environment={})[0].draw
     settings = settings.model_copy(update={"scheduler": "pndm", "steps": 2, "guidance": 3.0})
-    states = prompt_states(model, ["a photo of a cat", ""])
-    ours = sample_latents(model, states[:1], states[1], [7], settings)
+    ours = sample_latents(model, prompt_conditions(model, ["a photo of a cat"]), [7], settings)
     theirs = DiffusionPipeline.from_pretrained(directory, safety_checker=None)
     expected = theirs(
         "a photo of a cat",
@@ -171,15 +170,15 @@ def test_text_states_are_those_of_diffusers(request: pytest.FixtureRequest, kind
     model = load_pipeline(directory, Runtime())
     theirs = DiffusionPipeline.from_pretrained(directory, safety_checker=None)
     expected, _ = theirs.encode_prompt("a photo of a cat", "cpu", 1, False)
-    ids, mask = tokenize(model.tokenizer, ["a photo of a cat"])
-    assert torch.allclose(text_states(model.text_encoder, ids, mask), expected, atol=1e-6)
+    states = prompt_conditions(model, ["a photo of a cat"]).parts["states"]
+    assert torch.allclose(states, expected, atol=1e-6)
 
 
 @pytest.mark.fault(28, "exit 2; no prompt is cut in silence")
 def test_a_prompt_that_is_too_long_is_refused(tiny_bert_pipeline_dir: Path) -> None:
     model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
     with pytest.raises(UsageError, match="longer than the text encoder"):
-        tokenize(model.tokenizer, ["cat " * 30])
+        prompt_conditions(model, ["cat " * 30])
 
 
 @pytest.mark.parametrize("kind", ["bert", "clip"])
@@ -187,22 +186,19 @@ def test_learned_vectors_stand_in_for_tokens_and_get_gradients(
     request: pytest.FixtureRequest, kind: str
 ) -> None:
     model = load_pipeline(request.getfixturevalue(f"tiny_{kind}_pipeline_dir"), Runtime())
-    table = model.text_encoder.get_input_embeddings()
-    before = table.weight.clone()
-    ids, mask = tokenize(model.tokenizer, ["a photo of cat dog"])
-    cat, dog = (model.tokenizer(word, add_special_tokens=False)["input_ids"][-1] for word in ("cat", "dog"))
-    own = table.weight[[cat, dog]].clone()
-    plain = text_states(model.text_encoder, ids, mask)
-    past = len(model.tokenizer) + 5  # no row of the vocabulary
-    moved = torch.where(ids == cat, past, torch.where(ids == dog, past + 1, ids))
-    with embedding_override(model.text_encoder, [past, past + 1], own):
-        assert torch.allclose(text_states(model.text_encoder, moved, mask), plain, atol=1e-6)
+    encoder, before = model.words.encoders[0], model.words.encoders[0].table.clone()
+    plain = model.family.condition(["a photo of cat dog"]).parts["states"]
+    words = (encoder.tokenizer(word, add_special_tokens=False)["input_ids"][-1] for word in ("cat", "dog"))
+    own = encoder.table[list(words)].clone()
+    prompt = f"a photo of {' '.join(model.words.names(5, 2))}"
+    with model.words.holding({kind: own}, [5, 6]):
+        assert torch.allclose(model.family.condition([prompt]).parts["states"], plain, atol=1e-6)
     vectors = torch.randn(2, 16, requires_grad=True)
-    with embedding_override(model.text_encoder, [past, past + 1], vectors):
-        text_states(model.text_encoder, moved, mask).square().sum().backward()
+    with model.words.holding({kind: vectors}, [6, 5]):
+        model.family.condition([prompt]).parts["states"].square().sum().backward()
     assert vectors.grad is not None and (vectors.grad.abs().sum(1) > 0).all()
-    assert torch.equal(table.weight, before)
-    assert torch.equal(text_states(model.text_encoder, ids, mask), plain)
+    assert torch.equal(encoder.table, before)
+    assert torch.equal(model.family.condition(["a photo of cat dog"]).parts["states"], plain)
 
 
 def test_a_saved_pipeline_does_not_tell_where_it_came_from(
@@ -211,7 +207,7 @@ def test_a_saved_pipeline_does_not_tell_where_it_came_from(
     model = load_pipeline(tiny_bert_pipeline_dir, Runtime())
     parts = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
     for name in ("one", "two"):
-        save_pipeline(tmp_path / name, **{part: getattr(model, part) for part in parts})
+        save_pipeline(tmp_path / name, **{part: model.family.parts[part] for part in parts})
     assert hash_pipeline(tmp_path / "one") == hash_pipeline(tmp_path / "two")
     texts = [path.read_text() for path in (tmp_path / "one").rglob("*.json")]
     assert not any(str(tiny_bert_pipeline_dir) in text for text in texts)

@@ -7,8 +7,7 @@ import torch
 from transformers import BertModel
 
 from origcli.errors import ModelError
-from origcli.models.pipeline import text_states, tokenize
-from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
+from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert, text_states, tokenize
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import autocast
 from origcli.settings import resolve

@@ -50,11 +50,12 @@ def measured(model: DiffusionModel) -> Iterator[tuple[str, Any]]:
         found = invert(model, [picture(model.resolution)], ["pin"], [1, 2], settings.invert, Runtime(seed=3))[
             0
         ]
+        vectors = {m: rows for m, by_encoder in found.vectors.items() for rows in by_encoder.values()}
         yield (
             f"tokens-{way}",
             {
-                "vectors": {str(m): vectors[:, :8].tolist() for m, vectors in found.vectors.items()},
-                "norms": {str(m): vectors.norm(dim=1).tolist() for m, vectors in found.vectors.items()},
+                "vectors": {str(m): rows[:, :8].tolist() for m, rows in vectors.items()},
+                "norms": {str(m): rows.norm(dim=1).tolist() for m, rows in vectors.items()},
                 "losses": {str(m): losses for m, losses in found.losses.items()},
                 "l_det": {str(m): loss for m, loss in found.l_det.items()},
                 "l_det_none": found.l_det_none,

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from origcli.errors import ExitCode, ModelError
 from origcli.weights.hashing import check_pipeline, hash_pipeline
-from origcli.weights.pipelines import INDEX, KINDS, read_index
+from origcli.weights.kinds import KINDS
+from origcli.weights.pipelines import INDEX, read_index
 
 
 @pytest.fixture

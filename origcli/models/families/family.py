@@ -5,11 +5,12 @@ A family wraps the parts of one pipeline. It goes through diffusers' own code wh
 pipeline lacks, because nobody trains with it: latents of an image, and one prediction of the denoiser.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from origcli.errors import UsageError
 from origcli.models.conditioning import Conditioning
 from origcli.models.noising import Flow, Noising, diffusion_of
 from origcli.models.words import Encoder, Words
+from origcli.settings import DrawSettings
 
 OWN = "own"  # the scheduler that the model was published with
 SCHEDULERS = {
@@ -123,6 +125,26 @@ class Family(ABC):
     def modules(self) -> dict[str, nn.Module]:
         """The networks, by part."""
         return {name: part for name, part in self.parts.items() if isinstance(part, nn.Module)}
+
+    @classmethod
+    def settled(cls, settings: DrawSettings) -> DrawSettings:
+        """Settings with the family's steps and scheduler where they leave them open."""
+        steps = cls.defaults.steps if settings.steps == "auto" else settings.steps
+        scheduler = cls.defaults.scheduler if settings.scheduler == "auto" else settings.scheduler
+        return settings.model_copy(update={"steps": steps, "scheduler": scheduler})
+
+    def shadow(self, *parts: str) -> Self:
+        """The family with some networks built anew from their configurations, in the context that is open.
+
+        For counting: on tensors without data.
+        """
+        shadow = copy.copy(self)
+        shadow.parts = dict(self.parts)
+        for name in parts:
+            network = self.parts[name]
+            shadow.parts[name] = type(network).from_config(network.config).requires_grad_(False).eval()
+        shadow.vae, shadow.denoiser = shadow.parts["vae"], shadow.parts[self.denoiser_part]
+        return shadow
 
     @property
     def scale(self) -> int:

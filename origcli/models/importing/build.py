@@ -32,7 +32,8 @@ from origcli.runtime.provenance import hash_file, package_versions
 from origcli.settings import RuntimeSettings
 from origcli.weights import hub
 from origcli.weights.hashing import hash_pipeline
-from origcli.weights.pipelines import INDEX, KINDS, pipeline_name
+from origcli.weights.kinds import KINDS
+from origcli.weights.pipelines import INDEX, pipeline_name
 from origcli.weights.registry import hub_model, resolve
 
 SOURCE = "source.json"

@@ -13,7 +13,7 @@ import numpy as np
 from origcli.detection.detector import Detection, Detector
 from origcli.errors import Interrupted, OrigError, UsageError
 from origcli.inversion.templates import read_templates
-from origcli.models.pipeline import DEFAULT_GUIDANCE
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.reports.gallery import write_generalize_html
 from origcli.reports.schema import (
     Estimate,
@@ -306,8 +306,9 @@ def _trend(
 
 def provenance(settings: Settings, runtime: Runtime, detector: Detector) -> Provenance:
     """What made a report."""
+    drawing = StableDiffusion.settled(settings.draw)
+    settings = settings.model_copy(update={"draw": drawing})
     values: dict[str, Any] = {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
-    guidance = settings.draw.guidance
     return Provenance(
         command="generalize",
         versions=package_versions(),
@@ -317,7 +318,7 @@ def provenance(settings: Settings, runtime: Runtime, detector: Detector) -> Prov
         device=runtime.device.type,
         dtype=str(runtime.dtype).removeprefix("torch."),
         detector=ModelFacts(name=settings.generalize.detector, weights_hash=detector.weights_hash),
-        scheduler=settings.draw.scheduler,
-        guidance=DEFAULT_GUIDANCE if guidance is None else guidance,
+        scheduler=drawing.scheduler,
+        guidance=StableDiffusion.defaults.guidance if drawing.guidance is None else drawing.guidance,
         notes=(f"confidence is of held-out detections from {SEEN:g} up",),
     )

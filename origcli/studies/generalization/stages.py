@@ -24,6 +24,7 @@ from origcli.detection.survey import detector_directory
 from origcli.detection.yolo import load_yolo
 from origcli.errors import InputError
 from origcli.generation.sampling import draw_prompts
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.pipeline import load_pipeline
 from origcli.reports.writers import read_report
 from origcli.runtime import interrupts
@@ -206,7 +207,7 @@ def drawing_facts(bench: Bench) -> dict[str, Any]:
     report = read_report(bench.directory / "unet", "train-unet")
     return {
         "weights": report.results[0].weights_hash,
-        "draw": bench.settings.draw.model_dump(mode="json", exclude={"batch_size"}),
+        "draw": StableDiffusion.settled(bench.settings.draw).model_dump(mode="json", exclude={"batch_size"}),
         "seed": bench.runtime.seed,
     }
 

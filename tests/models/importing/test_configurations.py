@@ -91,5 +91,5 @@ def test_what_a_unet_predicts_is_measured() -> None:
     assert correlation_with_noise(_Answers(lambda noisy: noisy)) == pytest.approx(1)
     assert not predicts_noise(correlation_with_noise(_Answers(lambda noisy: 0.1 - 0 * noisy)))
     bundled = load_pipeline(bundled_directory(), Runtime())
-    assert bundled.prediction_type == "v_prediction"
-    assert not predicts_noise(correlation_with_noise(bundled.unet))
+    assert bundled.noising.prediction == "v_prediction"
+    assert not predicts_noise(correlation_with_noise(bundled.denoiser))

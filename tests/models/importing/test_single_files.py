@@ -142,7 +142,7 @@ def test_metadata_and_the_user_say_what_is_predicted(
     file = write_single_file(tmp_path / "v.safetensors", sd_parts, {}, **{"modelspec.prediction_type": "v"})
     for out, options, wanted in (("v", {}, "v_prediction"), ("e", {"prediction": "epsilon"}, "epsilon")):
         bring(file, out, config=sd_dir, **options)
-        assert load_pipeline(tmp_path / out, Runtime()).prediction_type == wanted
+        assert load_pipeline(tmp_path / out, Runtime()).noising.prediction == wanted
 
 
 def test_another_vae(
