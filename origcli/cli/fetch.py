@@ -10,7 +10,7 @@ from origcli.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from origcli.weights.fetchable import State
 
-COLUMNS = ("name", "state", "gigabytes", "variant", "what", "source", "path")
+COLUMNS = ("name", "state", "gigabytes", "variant", "what", "license", "source", "path")
 SHOWN = tuple(name for name in COLUMNS if name != "source")  # an address fills a terminal
 
 
@@ -88,12 +88,20 @@ def _row(state: "State") -> dict[str, Any]:
     return {
         "name": state.name,
         "state": state.problem or ("here" if state.path else "not here"),
-        "gigabytes": round(state.bytes / 1e9, 3) if state.path else None,
+        "gigabytes": _gigabytes(state),
         "variant": state.variant,
         "what": state.what,
+        "license": state.terms,
         "source": state.source,
         "path": str(state.path) if state.path else None,
     }
+
+
+def _gigabytes(state: "State") -> float | None:
+    """What it takes here; before it is here, about what there is to download."""
+    if state.path:
+        return round(state.bytes / 1e9, 3)
+    return None if state.download is None else round(state.download / 1e9, 1)
 
 
 def _check(states: "list[State]", missing_is_wrong: bool) -> None:

@@ -12,8 +12,8 @@ from origcli.inversion.cost import (
     work,
 )
 from origcli.inversion.templates import read_templates
-from origcli.models.pipeline import DiffusionModel
 from origcli.models.families.stable_diffusion import StableDiffusion
+from origcli.models.pipeline import DiffusionModel
 from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import Provenance
 from origcli.runtime.context import Runtime
@@ -76,11 +76,11 @@ def photo_flops(settings: Settings) -> float:
 def own_flops(model: DiffusionModel, settings: Settings, budget: Budget) -> float:
     """Floating-point operations of calibrating a model on its own samples, at most."""
     flops, decoding = count_flops(model), decoding_flops(model)
-    passes = 1 if guidance_scale(model, settings.draw) == 1 else 2
+    drawing = model.drawing(settings.draw)
     samples = budget.captions * budget.samples + budget.controls * settings.score.images
     amount = work(settings.invert, 1, len(read_templates(settings.invert.templates)))
     learning = budget.controls * total_flops(flops, amount)
-    return learning + samples * (passes * settings.draw.steps * flops.unet + decoding)
+    return learning + samples * (model.family.passes(drawing) * drawing.steps * flops.unet + decoding)
 
 
 def in_words(seconds: float) -> str:

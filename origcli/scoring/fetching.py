@@ -23,6 +23,15 @@ WEIGHT_FILES = {
 _WHAT = {
     "sd15": "Stable Diffusion 1.5, the default model on a GPU",
     "sd14": "Stable Diffusion 1.4",
+    "sdxl": "Stable Diffusion XL 1.0",
+    "sd35-medium": "Stable Diffusion 3.5 medium",
+    "sd35-large": "Stable Diffusion 3.5 large",
+    "flux-dev": "FLUX.1 dev",
+    "pixart-alpha": "PixArt-α at 1024 pixels",
+    "pixart-sigma": "PixArt-Σ at 1024 pixels",
+    "sana": "Sana at 1024 pixels, 1.6 billion weights",
+    "z-image": "Z-Image",
+    "qwen-image": "Qwen-Image",
     "bert": "BERT, the text encoder of train-unet --preset paper",
     "yolov8n": "YOLOv8n, to train a detector from",
 }

@@ -21,9 +21,8 @@ import numpy as np
 from PIL import Image
 
 from origcli.errors import InputError, UsageError
-from origcli.generation.sampling import draw_prompts, prompt_states
+from origcli.generation.sampling import draw_prompts
 from origcli.images.inputs import Input
-from origcli.models.pipeline import tokenize
 from origcli.reports.envelope import Estimate
 from origcli.reports.score import Threshold
 from origcli.runtime import interrupts
@@ -188,7 +187,7 @@ def own_captions(
     held = [caption for caption in captions if _fits(models, caption)]
     if len(held) < FEWEST_CAPTIONS:
         raise UsageError(
-            f"the text encoder of {models.entry.name!r} holds {models.model.max_length} tokens, enough for "
+            f"the text encoder of {models.entry.name!r} holds {_length(models)} tokens, enough for "
             f"{len(held)} of the captions only; a threshold needs {FEWEST_CAPTIONS}",
             "give shorter captions, one a line: --captions-file FILE",
         )
@@ -201,10 +200,14 @@ def _lines(text: str) -> list[str]:
 
 def _fits(models: Models, caption: str) -> bool:
     try:
-        tokenize(models.model.tokenizer, [caption])
+        models.model.words.check([caption])
     except UsageError:
         return False
     return True
+
+
+def _length(models: Models) -> int:
+    return min(encoder.length for encoder in models.model.words.encoders)
 
 
 def _unprompted(models: Models, settings: Settings, runtime: Runtime) -> list[Any]:
@@ -290,7 +293,6 @@ def _distance_at_one_token(
     drawer = Drawer(
         model=models.model,
         metric=models.metric,
-        empty=prompt_states(models.model, [""])[0],
         seeds=tuple(derive_seed(runtime.seed, "drawing", i) for i in range(settings.score.images)),
         settings=settings.draw,
         runtime=runtime,

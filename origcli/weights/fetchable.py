@@ -25,6 +25,8 @@ class State:
         bytes: its size here.
         variant: of weights in the hub's cache.
         problem: what is wrong with it; only looked for where asked.
+        terms: its license, and what it takes to get it.
+        download: about how many bytes it takes to get it, where that is known.
     """
 
     name: str
@@ -34,6 +36,8 @@ class State:
     bytes: int = 0
     variant: str | None = None
     problem: str = ""
+    terms: str = ""
+    download: int | None = None
 
     @property
     def ready(self) -> bool:
@@ -79,13 +83,14 @@ class HubFetchable:
 
     def state(self, *, verify: bool = False, variant: str | None = None) -> State:
         """See `Fetchable`."""
-        source = f"{self.model.id}@{self.model.revision}"
+        source, terms = f"{self.model.id}@{self.model.revision}", self.model.terms
+        download = None if self.model.gigabytes is None else round(self.model.gigabytes * 1e9)
         try:
             found = hub.find(self.model, _variants(variant))
         except ModelError as error:  # of another kind, or damaged
-            return State(self.name, self.what, source, None, problem=error.message)
+            return State(self.name, self.what, source, None, problem=error.message, terms=terms)
         if found is None:
-            return State(self.name, self.what, source, None)
+            return State(self.name, self.what, source, None, terms=terms, download=download)
         files = [path for path in found.path.rglob("*") if path.is_file()]
         return State(
             name=self.name,
@@ -95,6 +100,7 @@ class HubFetchable:
             bytes=sum(path.stat().st_size for path in files),
             variant=found.variant,
             problem=hub.verify(found) if verify else "",
+            terms=terms,
         )
 
     def fetch(self, progress: Progress, *, variant: str | None = None) -> None:

@@ -45,15 +45,94 @@ def _files(model: str, tokenizer: str, *others: str) -> PartFiles:
     return PartFiles("", (*own.needed, *words.needed, *others), words.either, own.weights)
 
 
+_RAIL = "CreativeML Open RAIL-M"
+_STABILITY = "Stability AI Community License"
+
+# Commits, not branches: what was fetched once is what is fetched again.
 HUB_MODELS = {
-    "sd15": HubModel(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-        name="sd15",
-    ),
-    "sd14": HubModel(
-        "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", name="sd14"
-    ),
+    model.name: model
+    for model in (
+        HubModel(
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+            name="sd15",
+            license=_RAIL,
+            gigabytes=4.3,
+        ),
+        HubModel(
+            "CompVis/stable-diffusion-v1-4",
+            "133a221b8aa7292a167afc5127cb63fb5005638b",
+            name="sd14",
+            license=_RAIL,
+            gigabytes=4.3,
+        ),
+        HubModel(
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            "462165984030d82259a11f4367a4eed129e94a7b",
+            name="sdxl",
+            license="CreativeML Open RAIL++-M",
+            gigabytes=13.9,
+        ),
+        HubModel(
+            "stabilityai/stable-diffusion-3.5-medium",
+            "b940f670f0eda2d07fbb75229e779da1ad11eb80",
+            name="sd35-medium",
+            license=_STABILITY,
+            gigabytes=16.3,
+            gated=True,
+        ),
+        HubModel(
+            "stabilityai/stable-diffusion-3.5-large",
+            "ceddf0a7fdf2064ea28e2213e3b84e4afa170a0f",
+            name="sd35-large",
+            license=_STABILITY,
+            gigabytes=27.6,
+            gated=True,
+        ),
+        HubModel(
+            "black-forest-labs/FLUX.1-dev",
+            "3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+            name="flux-dev",
+            license="FLUX.1 [dev] Non-Commercial License",
+            gigabytes=33.7,
+            gated=True,
+        ),
+        HubModel(
+            "PixArt-alpha/PixArt-XL-2-1024-MS",
+            "b89adadeccd9ead2adcb9fa2825d3fabec48d404",
+            name="pixart-alpha",
+            license="CreativeML Open RAIL++-M",
+            gigabytes=21.8,
+        ),
+        HubModel(
+            "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+            "e102b3591cc82e97071b8b4cb90d834d0c487207",
+            name="pixart-sigma",
+            license="CreativeML Open RAIL++-M",
+            gigabytes=21.8,
+        ),
+        HubModel(
+            "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+            "d1b54936033cd7d45410ecadd692c5c502a19a38",
+            name="sana",
+            license="see its page; its text encoder is under the Gemma Terms of Use",
+            gigabytes=12.9,
+        ),
+        HubModel(
+            "Tongyi-MAI/Z-Image",
+            "04cc4abb7c5069926f75c9bfde9ef43d49423021",
+            name="z-image",
+            license="Apache-2.0",
+            gigabytes=32.8,
+        ),
+        HubModel(
+            "Qwen/Qwen-Image",
+            "75e0b4be04f60ec59a75f475837eced720f823b6",
+            name="qwen-image",
+            license="Apache-2.0",
+            gigabytes=57.7,
+        ),
+    )
 }
 COMPANIONS = {
     "bert": HubModel(

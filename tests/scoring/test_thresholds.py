@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from origcli.errors import InputError, UsageError
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.reports.writers import write_report
 from origcli.scoring import thresholds
 from origcli.scoring.thresholds import find_threshold, what_was_lost
@@ -27,9 +28,11 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         thresholds,
         "drawing_facts",
-        lambda model, draw: {**DRAWN, "steps": draw.steps, "scheduler": draw.scheduler,
-                             "guidance": draw.guidance or 3.0},
-    )  # fmt: skip
+        lambda model, draw: {
+            **StableDiffusion.settled(draw).model_dump(include={"steps", "scheduler"}),
+            "guidance": draw.guidance or 3.0,
+        },
+    )
     return SimpleNamespace(
         entry=SimpleNamespace(name="shapes", scales=(CALIBRATED,), psnr_limit=None),
         model=SimpleNamespace(weights_hash="ab"),

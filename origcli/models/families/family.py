@@ -300,7 +300,8 @@ class PipelineFamily(Family):
             name: extended.get(part, part) if name.startswith("tokenizer") else part
             for name, part in self.parts.items()
         }
-        self.pipe = getattr(diffusers, self.pipeline)(**given, **self.options)
+        absent = {part: None for text in self.texts for part in (text.part, text.tokenizer)}
+        self.pipe = getattr(diffusers, self.pipeline)(**{**absent, **given}, **self.options)
         self.pipe.set_progress_bar_config(disable=True)
 
     @property
