@@ -308,6 +308,11 @@ def _provenance(entry: ModelEntry, model: DiffusionModel, settings: Settings, ru
         seed=runtime.seed,
         device=model.device.type,
         dtype=str(model.dtype).removeprefix("torch."),
-        model=ModelFacts(name=model.name, source=entry.source, weights_hash=model.weights_hash),
+        model=ModelFacts(
+            name=model.name,
+            source=entry.source,
+            weights_hash=model.weights_hash,
+            family=model.family.title,
+        ),
         notes=(entry.note,) if entry.note else (),
     )

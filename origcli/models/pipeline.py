@@ -18,6 +18,7 @@ from origcli.models.checkpoints import quiet_loading
 from origcli.models.conditioning import Conditioning
 from origcli.models.families.family import Drawing, Family
 from origcli.models.families.known import FAMILIES
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.noising import Noising
 from origcli.models.words import Words
 from origcli.runtime.atomic import write_json
@@ -49,6 +50,12 @@ class DiffusionModel:
     device: torch.device
     dtype: torch.dtype
     guidance: float
+
+    @property
+    def title(self) -> str:
+        """The model for people: its name, and its family where that is not Stable Diffusion."""
+        own = isinstance(self.family, StableDiffusion)
+        return self.name if own else f"{self.name} ({self.family.title})"
 
     @property
     def vae(self) -> Any:

@@ -162,6 +162,7 @@ class ModelFacts(Record):
     source: str | None = Field(default=None, description="package, hub id with revision, or directory")
     version: str | None = None
     weights_hash: str | None = Field(default=None, description="sha256 over the weights")
+    family: str | None = Field(default=None, description="the kind of model, e.g. Stable Diffusion XL")
 
 
 class Provenance(Record):

@@ -269,6 +269,7 @@ def provenance_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
     ):
         if facts:
             parts = (
+                facts.family,
                 facts.version,
                 facts.source,
                 facts.weights_hash and f"weights sha256 {facts.weights_hash}",

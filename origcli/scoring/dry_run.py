@@ -1,6 +1,6 @@
 """What a run of `score` or `invert` will cost, before it runs: samples, operations, memory, and time here.
 
-All of it is counted (`inversion.cost`); no network runs, forward or back.
+All of it is counted (`inversion.cost`): nothing runs but the text encoders, once, for the empty prompt.
 """
 
 from collections.abc import Collection, Sequence

@@ -175,7 +175,7 @@ class Scorer:
         threshold = self.scale.threshold
         near = self._distances_without_tokens(query)
         verdict = decide(
-            self.drawer.model.name,
+            self.drawer.model.title,
             query.domain,
             assessed.originality,
             assessed.tokens_needed,

@@ -176,7 +176,12 @@ def provenance(command: str, models: Models, settings: Settings) -> Provenance:
         seed=settings.runtime.seed,
         device=model.device.type,
         dtype=str(model.dtype).removeprefix("torch."),
-        model=ModelFacts(name=model.name, source=models.entry.source, weights_hash=model.weights_hash),
+        model=ModelFacts(
+            name=model.name,
+            source=models.entry.source,
+            weights_hash=model.weights_hash,
+            family=model.family.title,
+        ),
         metric=ModelFacts(name=metric.name, version=metric.version),
         scheduler=drawing["scheduler"],
         guidance=drawing["guidance"],

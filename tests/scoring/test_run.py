@@ -299,12 +299,12 @@ def test_given_tokens_are_scored_without_learning_any(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inverted = count_calls(monkeypatch, learning, "invert")
-    given = {2: torch.randn(2, 16, generator=torch.Generator().manual_seed(0))}
+    given = {2: {"": torch.randn(2, 16, generator=torch.Generator().manual_seed(0))}}
     (result,) = score(tiny_settings(), tmp_path / "out", pictures[:1], given=given).results
     assert not inverted and [point.m for point in result.curve] == [2]
     assert result.curve[0].stop_reason == ("given",) and result.curve[0].l_det.value is None
     with pytest.raises(UsageError, match="width 3"):
-        score(tiny_settings(), tmp_path / "wide", pictures[:1], given={1: torch.zeros(1, 3)})
+        score(tiny_settings(), tmp_path / "wide", pictures[:1], given={1: {"": torch.zeros(1, 3)}})
 
 
 def test_repeats_are_other_inversions(
@@ -404,10 +404,10 @@ def test_a_real_model_is_asked_for_an_edit(
 ) -> None:
     monkeypatch.setattr(opening, "companion_directory", lambda model, runtime: tmp_path)
     monkeypatch.setattr(opening, "TextSimilarity", Redness)
-    drawn = count_calls(monkeypatch, drawing, "states")
+    drawn = count_calls(monkeypatch, drawing, "condition_with")
     settings = tiny_settings(score={"edit_prompt": "cat with {S}", "edit_tokens": 1})
     (result,) = score(settings, tmp_path / "out", pictures[:1], in_print=True).results
-    assert [(call[1], len(call[2])) for call in drawn] == [
+    assert [(call[1], len(call[2]["bert"])) for call in drawn] == [
         ("a photo of {S}", 1),
         ("a photo of {S}", 2),
         ("cat with {S}", 1),

@@ -97,7 +97,7 @@ def test_revisions_are_pinned_and_can_be_chosen() -> None:
 def test_a_directory(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = resolve(str(pipeline), OFFLINE)
     assert (entry.name, entry.path, entry.source) == ("mine", pipeline, str(pipeline))
-    assert (entry.metric, entry.guidance, entry.detector, entry.variant) == (None, 7.5, None, None)
+    assert (entry.metric, entry.guidance, entry.detector, entry.variant) == (None, None, None, None)
     assert entry.scales == () and entry.psnr_limit is None and entry.weights_hash is None
     monkeypatch.chdir(pipeline.parent)
     assert resolve("mine", OFFLINE).name == "mine"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from origcli.errors import UsageError
 from origcli.models.conditioning import Conditioning
 from origcli.models.families.family import Drawing, PipelineFamily, Text, first_half, masked_call
 
@@ -49,6 +50,11 @@ class PixArtAlpha(PipelineFamily):
             added_cond_kwargs=self.micro_conditions(len(noisy), noisy.device),
         ).sample
         return first_half(predicted, noisy.shape[1])
+
+    def check_drawing(self, drawing: Drawing) -> None:
+        super().check_drawing(drawing)
+        if drawing.steps < 2:  # the pipeline takes one step to mean a model distilled to it
+            raise UsageError(f"{self.title} draws in 2 steps or more", "use --steps 20, its own number")
 
     def stepping(self, on_step: Callable[[], None]) -> dict[str, Any]:
         return {"callback": lambda step, time, latents: on_step(), "callback_steps": 1}
