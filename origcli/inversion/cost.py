@@ -1,7 +1,7 @@
 """What learning and drawing cost, before they run: samples, floating-point operations, memory, time.
 
-Nothing of a model is computed but the text of one empty prompt. Operations are counted on PyTorch's meta device, memory on tensors without
-data, and time is the operations at the speed of a convolution here.
+Nothing of a model is computed but the text of one empty prompt. Operations are counted on PyTorch's meta
+device, memory on tensors without data, and time is the operations at the speed of a convolution here.
 """
 
 import time
