@@ -327,11 +327,12 @@ def _given(embeddings: Sequence[Path] | None) -> "dict[int, Vectors] | None":
     """
     if not embeddings:
         return None
-    from origcli.inversion.embeddings import count, load_embeddings
+    from origcli.inversion.embeddings import count
+    from origcli.inversion.token_files import read_tokens
 
     given: dict[int, Vectors] = {}
     for path in embeddings:
-        vectors = load_embeddings(path)[1]
+        vectors = read_tokens(path)[1]
         m = count(vectors)
         if m in given:
             raise UsageError(f"{path}: another --embeddings holds {m} tokens too", "give one an m")

@@ -8,8 +8,9 @@ from typing import Any
 
 from origcli.errors import UsageError
 from origcli.generation.sampling import draw, prompt_conditions
-from origcli.inversion.embeddings import condition_with, load_embeddings
+from origcli.inversion.embeddings import condition_with
 from origcli.inversion.templates import SLOT
+from origcli.inversion.token_files import read_tokens
 from origcli.models.conditioning import joined
 from origcli.models.opening import open_model
 from origcli.reports.gallery import write_sheet_html
@@ -48,7 +49,7 @@ def draw_images(
         )
     if embeddings is not None and not slotted:
         raise UsageError(f"no prompt has {SLOT} for the learned tokens", f'e.g. --prompt "a photo of {SLOT}"')
-    vectors = load_embeddings(embeddings)[1] if embeddings is not None else None
+    vectors = read_tokens(embeddings)[1] if embeddings is not None else None
 
     _, model = open_model(name, runtime)
     # Of the first encoder: what another makes of a word is no plainer.

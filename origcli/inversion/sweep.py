@@ -16,13 +16,13 @@ from PIL import Image
 from origcli.errors import InputError, NonFiniteError
 from origcli.images.inputs import Input
 from origcli.images.reading import read_image
-from origcli.inversion.embeddings import save_embeddings, start_facts
+from origcli.inversion.embeddings import start_facts
 from origcli.inversion.optimisation import Inversion, invert
 from origcli.inversion.placeholders import check_placeholders, placeholder
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.previews import Previews, previews_of
 from origcli.inversion.templates import read_templates
-from origcli.inversion.token_files import TokenFacts
+from origcli.inversion.token_files import TokenFacts, write_tokens
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
 from origcli.reports.schema import (
@@ -248,7 +248,7 @@ def _write_tokens(
     """Writes the m tokens of a picture."""
     token, file = placeholder(inversion.name, m), f"embeddings/{inversion.name}-m{m}.safetensors"
     facts = TokenFacts(model.name, model.weights_hash, inversion.steps[m], settings.runtime.seed)
-    save_embeddings(directory / file, token, inversion.vectors[m], facts)
+    write_tokens(directory / file, token, inversion.vectors[m], facts)
     return InvertedTokens(
         m=m,
         placeholder=token,

@@ -8,9 +8,8 @@ import numpy as np
 from PIL import Image
 
 from origcli.errors import InputError, NonFiniteError, OrigError
-from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.placeholders import placeholder
-from origcli.inversion.token_files import TokenFacts
+from origcli.inversion.token_files import TokenFacts, write_tokens
 from origcli.perception.distance import PLACEMENT
 from origcli.perception.elements import layouts_of
 from origcli.reports.pictures import SavedPictures, save_pictures
@@ -233,7 +232,7 @@ class Scorer:
             token = placeholder(query.source.name, m)
             learned, model = query.learned[0, m], self.drawer.model
             facts = TokenFacts(model.name, model.weights_hash, learned.steps, self.learner.runtime.seed)
-            save_embeddings(directory / names[-1], token, learned.vectors, facts)
+            write_tokens(directory / names[-1], token, learned.vectors, facts)
         return tuple(names)
 
     def _in_distribution(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from origcli.cli.app import main
 from origcli.images.inputs import find_inputs
-from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.placeholders import placeholder
+from origcli.inversion.token_files import write_tokens
 from origcli.runtime.seeding import noise
 from tests.reports.pages import Page
 from tests.tiny_models import EMBEDDING_WIDTH
@@ -77,7 +77,7 @@ def test_learned_tokens_of_a_file_are_drawn_from(
 ) -> None:
     """The pictures of a plain diffusers pipeline that loads the same file."""
     vectors = torch.randn(2, EMBEDDING_WIDTH, generator=torch.Generator().manual_seed(0))
-    save_embeddings(tmp_path / "cat.safetensors", token := placeholder("cat", 2), {"": vectors})
+    write_tokens(tmp_path / "cat.safetensors", token := placeholder("cat", 2), {"": vectors})
     words = ("--embeddings", "cat.safetensors", "-n", "2", "--guidance", "3", "--scheduler", "ddim")
     status, out, err = run("-p", "a photo of {S}", "-p", "star", *words, "--out", "drawn", "--format", "json")
     assert (status, err) == (0, "") and len(drawn(out)) == 4
@@ -95,7 +95,7 @@ def test_learned_tokens_of_a_file_are_drawn_from(
 
 
 def test_tokens_of_another_model_are_refused(run: Run, tmp_path: Path) -> None:
-    save_embeddings(tmp_path / "wide.safetensors", "<wide>", {"": torch.ones(1, EMBEDDING_WIDTH + 1)})
+    write_tokens(tmp_path / "wide.safetensors", "<wide>", {"": torch.ones(1, EMBEDDING_WIDTH + 1)})
     status, out, err = run("-p", "a photo of {S}", "--embeddings", "wide.safetensors", "--out", "drawn")
     assert (status, out) == (2, "") and "width 17" in err and "the model that they were learned with" in err
     assert not Path("drawn").exists()

@@ -19,8 +19,8 @@ from origcli.detection.card import read_card
 from origcli.errors import OrigError
 from origcli.images.inputs import find_inputs
 from origcli.images.reading import read_image
-from origcli.inversion.embeddings import load_embeddings
 from origcli.inversion.templates import read_templates
+from origcli.inversion.token_files import read_tokens
 from origcli.models.checkpoints import load_checkpoint
 from origcli.reports.writers import read_report
 from origcli.scenes.dataset import read_dataset
@@ -141,7 +141,7 @@ TEMPLATES = "# prompts\na photo of {S}\n\nthe \u00e9 {S}\n".encode()
 def test_any_tokens_are_answered(data: bytes) -> None:
     with folder() as here:
         (here / "a.safetensors").write_bytes(data)
-        survives(lambda: load_embeddings(here / "a.safetensors"))
+        survives(lambda: read_tokens(here / "a.safetensors"))
 
 
 @share(0.25)
@@ -165,7 +165,7 @@ def test_the_samples_are_whole() -> None:
     with folder() as here:
         for name, data in (("a.safetensors", TOKENS), ("a.toml", CONFIG), ("a.txt", TEMPLATES)):
             (here / name).write_bytes(data)
-        assert load_embeddings(here / "a.safetensors")[1][""].shape == (2, 4)
+        assert read_tokens(here / "a.safetensors")[1][""].shape == (2, 4)
         assert resolve(config=here / "a.toml", environment={})[0].score.images == 8
         assert len(read_templates(str(here / "a.txt"))) == 2
         assert preset_values("paper")

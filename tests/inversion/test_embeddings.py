@@ -13,15 +13,9 @@ from safetensors.torch import save_file
 
 from origcli.errors import InputError, UsageError
 from origcli.generation.sampling import draw, prompt_conditions
-from origcli.inversion.embeddings import (
-    condition_with,
-    initial_vectors,
-    learning_rates,
-    load_embeddings,
-    save_embeddings,
-    spread,
-)
+from origcli.inversion.embeddings import condition_with, initial_vectors, learning_rates, spread
 from origcli.inversion.placeholders import placeholder, vector_tokens
+from origcli.inversion.token_files import read_tokens, write_tokens
 from origcli.models.pipeline import DiffusionModel
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import noise
@@ -51,17 +45,17 @@ def start(model: DiffusionModel, words: str, m: int) -> torch.Tensor:
 
 def test_a_file_holds_one_key_and_reads_back_bit_by_bit(tmp_path: Path) -> None:
     path = tmp_path / "cat.safetensors"
-    save_embeddings(path, "<origcli-cat-m3>", one(vectors(3)))
+    write_tokens(path, "<origcli-cat-m3>", one(vectors(3)))
     with safe_open(path, "pt") as file:
         assert list(file.keys()) == ["<origcli-cat-m3>"]
-    token, loaded = load_embeddings(path)
+    token, loaded = read_tokens(path)
     assert token == "<origcli-cat-m3>"
     assert loaded[""].dtype == torch.float32 and torch.equal(loaded[""], vectors(3))
 
 
 def test_one_vector_of_other_programs_is_a_row(tmp_path: Path) -> None:
     save_file({"emb": vectors(1)[0].half()}, tmp_path / "one.safetensors")
-    assert load_embeddings(tmp_path / "one.safetensors")[1][""].shape == (1, EMBEDDING_WIDTH)
+    assert read_tokens(tmp_path / "one.safetensors")[1][""].shape == (1, EMBEDDING_WIDTH)
 
 
 def test_files_that_are_not_one_finite_matrix_are_refused(tmp_path: Path) -> None:
@@ -74,20 +68,20 @@ def test_files_that_are_not_one_finite_matrix_are_refused(tmp_path: Path) -> Non
     for name, tensors in bad.items():
         save_file(tensors, tmp_path / f"{name}.safetensors")
         with pytest.raises(InputError, match=name):
-            load_embeddings(tmp_path / f"{name}.safetensors")
+            read_tokens(tmp_path / f"{name}.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "two.safetensors").read_bytes()[:-3])
     for name in ("cut", "missing"):
         with pytest.raises(InputError, match=name):
-            load_embeddings(tmp_path / f"{name}.safetensors")
+            read_tokens(tmp_path / f"{name}.safetensors")
 
 
 def test_tokens_of_several_encoders_and_of_other_formats_name_the_remedy(tmp_path: Path) -> None:
     save_file({"clip_l": vectors(1), "clip_g": vectors(1)}, tmp_path / "xl.safetensors")
     with pytest.raises(InputError, match=r"several text encoders \(clip_g, clip_l\)"):
-        load_embeddings(tmp_path / "xl.safetensors")
+        read_tokens(tmp_path / "xl.safetensors")
     for name in ("a.pt", "a.bin"):
         with pytest.raises(InputError) as caught:
-            load_embeddings(tmp_path / name)
+            read_tokens(tmp_path / name)
         assert "docs/formats.md" in caught.value.hint
 
 
@@ -102,7 +96,7 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
     for name in ("embeds.bin", "embeds.pt", "embeds.safetensors"):
         (tmp_path / name).write_bytes(pickle.dumps(Trap()))
         with pytest.raises(InputError, match=name):
-            load_embeddings(tmp_path / name)
+            read_tokens(tmp_path / name)
     assert not marker.exists()
 
 
@@ -119,12 +113,12 @@ def test_starting_points(model: DiffusionModel, tmp_path: Path) -> None:
     cat, dog = (encoder.tokenizer(word, add_special_tokens=False)["input_ids"] for word in ("cat", "dog"))
     assert torch.equal(start(model, "cat", 2), table[cat * 2])
     assert torch.equal(start(model, "cat dog", 3), table[[*cat, *dog, *cat]])
-    save_embeddings(tmp_path / "x.safetensors", "<x>", one(vectors(2)))
+    write_tokens(tmp_path / "x.safetensors", "<x>", one(vectors(2)))
     assert torch.equal(start(model, str(tmp_path / "x.safetensors"), 3), vectors(2)[[0, 1, 0]])
 
 
 def test_starting_points_that_do_not_fit_are_refused(model: DiffusionModel, tmp_path: Path) -> None:
-    save_embeddings(tmp_path / "x.safetensors", "<x>", one(torch.zeros(1, EMBEDDING_WIDTH + 1)))
+    write_tokens(tmp_path / "x.safetensors", "<x>", one(torch.zeros(1, EMBEDDING_WIDTH + 1)))
     with pytest.raises(UsageError, match="width 17"):
         initial_vectors(model, str(tmp_path / "x.safetensors"), 1)
     for words in ("日本", " "):
@@ -153,9 +147,9 @@ def test_plain_diffusers_draws_the_same_pictures_from_a_file(
     model: DiffusionModel, tmp_path: Path, m: int
 ) -> None:
     token = placeholder("Cat", m)
-    save_embeddings(tmp_path / "cat.safetensors", token, one(vectors(m)))
+    write_tokens(tmp_path / "cat.safetensors", token, one(vectors(m)))
     settings = DrawSettings(steps=4, guidance=3.0, scheduler="ddim", batch_size=2)
-    given = condition_with(model, "a photo of {S}", load_embeddings(tmp_path / "cat.safetensors")[1])
+    given = condition_with(model, "a photo of {S}", read_tokens(tmp_path / "cat.safetensors")[1])
     ours = draw(model, given, [5, 6], settings, Runtime())
 
     plain = DiffusionPipeline.from_pretrained(model.source, safety_checker=None)

@@ -18,8 +18,8 @@ from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
 from origcli.inversion import denoising, optimisation
 from origcli.inversion.denoising import lane_losses
 from origcli.inversion.draws import distinct_prompts
-from origcli.inversion.embeddings import save_embeddings
 from origcli.inversion.optimisation import Inversion, invert
+from origcli.inversion.token_files import write_tokens
 from origcli.models.checkpoints import checkpoints
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
@@ -75,7 +75,7 @@ def test_a_start_that_is_already_good_stops_at_once(
 
     def course(name: str) -> Inversion:
         start = tmp_path / f"{name}.safetensors"
-        save_embeddings(start, "<x>", {"": starts[name]})
+        write_tokens(start, "<x>", {"": starts[name]})
         # An untrained UNet hardly heeds its text, so the floor lies as much lower.
         settings = invert_settings(
             steps=40, early_stop=True, early_stop_floor=3e-4, initialization=str(start)

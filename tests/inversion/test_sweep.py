@@ -15,8 +15,8 @@ from PIL import Image
 from origcli.errors import Interrupted, NonFiniteError, UsageError
 from origcli.images.inputs import Input
 from origcli.inversion import optimisation, sweep
-from origcli.inversion.embeddings import load_embeddings, save_embeddings
 from origcli.inversion.optimisation import Inversion
+from origcli.inversion.token_files import read_tokens, write_tokens
 from origcli.reports.schema import InvertReport
 from origcli.reports.writers import read_report
 from origcli.runtime import interrupts
@@ -72,7 +72,7 @@ def test_one_bad_picture_costs_the_others_nothing(
     for result in report.results:
         assert [tokens.m for tokens in result.tokens] == [1, 3]
         for tokens in result.tokens:
-            token, vectors = load_embeddings(tmp_path / "run" / tokens.file)
+            token, vectors = read_tokens(tmp_path / "run" / tokens.file)
             assert token == tokens.placeholder == f"<origcli-{result.id}-m{tokens.m}>"
             assert len(vectors[""]) == tokens.m
             assert [point.step for point in tokens.history] == [0, 2, 4]
@@ -191,17 +191,17 @@ def test_another_precision_model_or_start_is_refused(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input]
 ) -> None:
     model, start = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model"), tmp_path / "start.safetensors"
-    save_embeddings(start, "<x>", {"": torch.ones(1, 16)})
+    write_tokens(start, "<x>", {"": torch.ones(1, 16)})
     settings = settings_for(model, initialization=str(start))
     run(tmp_path / "run", inputs[:1], settings)
     with RunDirectory(tmp_path / "run") as owned:
         half = Runtime(directory=owned, dtype=torch.bfloat16)
         with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
             sweep.run(inputs[:1], [1, 3], settings, half)
-    save_embeddings(start, "<x>", {"": torch.zeros(1, 16)})
+    write_tokens(start, "<x>", {"": torch.zeros(1, 16)})
     with pytest.raises(UsageError, match="start was"):
         run(tmp_path / "run", inputs[:1], settings)
-    save_embeddings(start, "<x>", {"": torch.ones(1, 16)})
+    write_tokens(start, "<x>", {"": torch.ones(1, 16)})
     weights = next((model / "unet").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(UsageError, match="model was"):

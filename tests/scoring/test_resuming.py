@@ -10,7 +10,7 @@ import pytest
 
 from origcli.errors import InputError, ModelError, OrigError, UsageError
 from origcli.images.inputs import Input
-from origcli.inversion.embeddings import save_embeddings
+from origcli.inversion.token_files import write_tokens
 from origcli.runtime import machine
 from origcli.runtime.context import open_runtime
 from origcli.runtime.provenance import package_versions
@@ -103,15 +103,15 @@ def test_an_edited_model_or_start_is_refused(
     import torch
 
     model = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model")
-    save_embeddings(tmp_path / "start.safetensors", "<x>", {"": torch.ones(1, 16)})
+    write_tokens(tmp_path / "start.safetensors", "<x>", {"": torch.ones(1, 16)})
     settings = tiny_settings(
         score={"model": str(model)}, invert={"initialization": str(tmp_path / "start.safetensors")}
     )
     score(settings, tmp_path / "out", pictures[:1])
-    save_embeddings(tmp_path / "start.safetensors", "<x>", {"": torch.zeros(1, 16)})
+    write_tokens(tmp_path / "start.safetensors", "<x>", {"": torch.zeros(1, 16)})
     with pytest.raises(UsageError, match="start was"):
         score(settings, tmp_path / "out", pictures[:1])
-    save_embeddings(tmp_path / "start.safetensors", "<x>", {"": torch.ones(1, 16)})
+    write_tokens(tmp_path / "start.safetensors", "<x>", {"": torch.ones(1, 16)})
     flip_last_byte(next((model / "unet").glob("*.safetensors")))
     with pytest.raises(UsageError, match="model was"):
         score(settings, tmp_path / "out", pictures[:1])
@@ -127,7 +127,7 @@ def test_another_start_in_the_same_file_is_learned_anew(
     curves: list[Any] = []
     for value in (0.0, 1.0, 0.0):
         # Not one number in all places: layer normalisation takes that away.
-        save_embeddings(start, "<x>", {"": value * torch.linspace(-1, 1, 16)[None]})
+        write_tokens(start, "<x>", {"": value * torch.linspace(-1, 1, 16)[None]})
         out = tmp_path / str(len(curves))
         curves.append(score(settings, out, pictures[:1], cache=tmp_path / "cache").results[0].curve)
     assert curves[0] == curves[2] != curves[1]
