@@ -73,7 +73,11 @@ def test_an_image_is_scored(name: str, directories: Any, run: Any, tmp_path: Pat
     title = report["provenance"]["model"]["family"]
     assert title and f"({title})" in result["verdict"]["words"]
 
-    keys = {"sdxl": {"clip_l", "clip_g"}, "sd3": {"clip_l", "clip_g", "t5xxl"}, "flux": {"clip_l", "t5xxl"}}
+    keys = {
+        "sdxl": {"clip_l", "clip_g"},
+        "sd3": {"clip_l", "clip_g", "t5xxl"},
+        "flux": {"clip_l", "t5", "t5xxl"},
+    }
     with safe_open(tmp_path / "run" / result["embeddings"][1], "pt") as file:
         found = set(file.keys())
     assert found == keys.get(name, found) and len(found) == len(keys.get(name, found))

@@ -75,10 +75,13 @@ def test_files_that_are_not_one_finite_matrix_are_refused(tmp_path: Path) -> Non
             read_tokens(tmp_path / f"{name}.safetensors")
 
 
-def test_tokens_of_several_encoders_and_of_other_formats_name_the_remedy(tmp_path: Path) -> None:
+def test_tokens_of_several_encoders_and_of_other_formats_name_the_remedy(
+    bert: DiffusionModel, tmp_path: Path
+) -> None:
     save_file({"clip_l": vectors(1), "clip_g": vectors(1)}, tmp_path / "xl.safetensors")
-    with pytest.raises(InputError, match=r"several text encoders \(clip_g, clip_l\)"):
-        read_tokens(tmp_path / "xl.safetensors")
+    with pytest.raises(UsageError, match=r"vectors for clip_l, clip_g do not fit bert's bert") as refused:
+        condition_with(bert, "a photo of {S}", read_tokens(tmp_path / "xl.safetensors")[1])
+    assert "use the model" in refused.value.hint
     for name in ("a.pt", "a.bin"):
         with pytest.raises(InputError) as caught:
             read_tokens(tmp_path / name)
