@@ -238,7 +238,7 @@ def test_which_stable_diffusion_2_is_measured(
         assert source["base"]["configuration"] == name
         assert source["base"]["correlation_with_noise"] == answer
         assert name in listener.said[-1]
-        assert load_pipeline(tmp_path / name, Runtime()).prediction_type == prediction
+        assert load_pipeline(tmp_path / name, Runtime()).noising.prediction == prediction
         assert same(tmp_path / name, sd_dir)
 
 
