@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +37,6 @@ from origcli.weights.pipelines import INDEX, pipeline_name
 from origcli.weights.registry import hub_model, resolve
 
 SOURCE = "source.json"
-Dtype = Literal["stored", "fp16", "bf16", "fp32"]
-Prediction = Literal["epsilon", "v_prediction"]
 DTYPES: dict[str, torch.dtype | None] = {
     "stored": None,
     "fp16": torch.float16,
