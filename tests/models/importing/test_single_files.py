@@ -18,6 +18,7 @@ from origcli.models.importing import build
 from origcli.models.importing.build import Request, run
 from origcli.models.importing.configurations import prediction_scheduler, write_configuration
 from origcli.models.importing.parts import frame, read_index
+from origcli.models.opening import open_model
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_file
@@ -60,11 +61,15 @@ def test_all_tensors_arrive(family: str, bring: Import, tmp_path: Path, request:
         assert all(torch.equal(ours[name], wanted[name]) for name in ours)
 
 
+@pytest.mark.parametrize("family", ["sd", "xl"])
 def test_the_result_opens_with_the_door_of_all_commands(
-    bring: Import, sd_file: Path, sd_dir: Path, tmp_path: Path
+    family: str, bring: Import, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    source = bring(sd_file, config=sd_dir)
-    assert load_pipeline(tmp_path / "out", Runtime()).weights_hash == source["weights_hash"]
+    directory, file = (request.getfixturevalue(f"{family}_{kind}") for kind in ("dir", "file"))
+    source = bring(file, config=directory)
+    entry, model = open_model(str(tmp_path / "out"), Runtime())
+    assert model.weights_hash == source["weights_hash"] is not None
+    assert entry.path == tmp_path / "out"
 
 
 def test_types(bring: Import, sd_file: Path, sd_dir: Path, tmp_path: Path, sd_parts: dict[str, Any]) -> None:
