@@ -142,7 +142,7 @@ class Bench:
         noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         self.image = Image.fromarray(noise).resize((model.resolution,) * 2, Image.Resampling.BICUBIC)
         self.image.save(path)
-        self.query = encode(model, self.image, "picture")
+        self.posterior = encode(model, self.image, "picture")
         self.samples = settings.batch_size * len(COUNTS)
         rate = learning_rates(model, settings.learning_rate)["clip"]
         self.loops = [
@@ -175,7 +175,7 @@ class Bench:
         """Bare UNet forward and backward to the text states; all else is made before."""
         draws = step_draws(
             0,
-            self.query.key,
+            self.posterior.key,
             step,
             size=self.settings.batch_size,
             noising=self.model.noising,
@@ -183,7 +183,7 @@ class Bench:
             latent_shape=self.model.latent_shape,
         )
         rows = torch.arange(len(self.templates))
-        made = make_samples(self.model, self.query, draws, rows)
+        made = make_samples(self.model, self.posterior, draws, rows)
         noisy, target = (x.repeat(len(COUNTS), 1, 1, 1) for x in (made.noisy, made.target))
         times = made.times.repeat(len(COUNTS))
         width = self.model.denoiser.config.cross_attention_dim

@@ -31,7 +31,7 @@ STAGES = {
     "open the models": ("origcli.scoring.setup", "", "open_models"),
     "ceiling": ("origcli.scoring.setup", "", "find_ceiling"),
     "drawings without tokens": ("origcli.scoring.setup", "", "draw_undirected"),
-    "read, round trip, domain": ("origcli.scoring.scorer", "", "look"),
+    "read, round trip, domain": ("origcli.scoring.scorer", "", "read_query"),
     "learn": ("origcli.scoring.learning", "", "invert"),
     "draw": ("origcli.scoring.drawing", "", "draw"),
     "measure drawings": ("origcli.scoring.drawing", "Drawer", "_measure"),

@@ -16,7 +16,6 @@ from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.machine import usable_bytes
 from origcli.runtime.memory import BatchSize, slices
-from origcli.runtime.progress import Task
 from origcli.runtime.seeding import noise
 from origcli.settings import DrawSettings
 
@@ -74,27 +73,17 @@ def draw(
 
 
 def sample_latents(
-    model: DiffusionModel,
-    given: Conditioning,
-    seeds: Sequence[int],
-    settings: DrawSettings,
-    bar: Task | None = None,
+    model: DiffusionModel, given: Conditioning, seeds: Sequence[int], settings: DrawSettings
 ) -> Tensor:
     """Latents (n, c, h, w) in the denoiser's scale, of n prompts and their seeds."""
     start = torch.stack([noise(model.latent_shape, seed, "draw") for seed in seeds])
-    return model.family.draw(
-        given,
-        model.unconditional,
-        start,
-        model.drawing(settings),
-        on_step=(lambda: None) if bar is None else (lambda: bar.advance(1)),
-    )
+    return model.family.draw(given, model.unconditional, start, model.drawing(settings))
 
 
-def decode(model: DiffusionModel, latents: Tensor, batch_size: int = DECODING_BATCH) -> list[Image.Image]:
+def decode(model: DiffusionModel, latents: Tensor) -> list[Image.Image]:
     """Pictures of latents (n, c, h, w), decoded a few at a time: decoding takes the most memory."""
     images: list[Image.Image] = []
-    for part in slices(len(latents), batch_size):
+    for part in slices(len(latents), DECODING_BATCH):
         images += to_images(model.family.decode(latents[part]))
     return images
 

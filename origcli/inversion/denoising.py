@@ -21,8 +21,8 @@ from origcli.runtime.memory import slices
 
 
 @dataclass(frozen=True)
-class Query:
-    """A picture as the VAE's posterior, on the device, fp32.
+class Posterior:
+    """An image as the VAE's posterior, on the device, fp32.
 
     Attributes:
         name: for messages and files.
@@ -59,14 +59,14 @@ class Lane:
     """One picture at one m: what is learned, and the prompts that it is learned in.
 
     Attributes:
-        query: index of the picture.
+        image: index of the image.
         m: how many tokens.
         vectors: by encoder, each (m, d), fp32, the only thing that changes; empty where m is 0.
         prompts: the t templates with the lane's own placeholders in their slots.
         first: the first of those placeholders, the others follow.
     """
 
-    query: int
+    image: int
     m: int
     vectors: dict[str, nn.Parameter]
     prompts: tuple[str, ...]
@@ -78,16 +78,17 @@ class Lane:
         return range(self.first, self.first + self.m)
 
 
-def make_samples(model: DiffusionModel, query: Query, draws: Draws, prompt_rows: Tensor) -> Samples:
+def make_samples(model: DiffusionModel, posterior: Posterior, draws: Draws, prompt_rows: Tensor) -> Samples:
     """Noises a picture's latents.
 
     Args:
         prompt_rows: (t,), on the CPU: the first template that reads the same to the text encoders.
     """
     device = model.device
-    noise, posterior = to_device(draws.noise, device), to_device(draws.posterior, device)
+    noise, deviations = to_device(draws.noise, device), to_device(draws.posterior, device)
     views = to_device(draws.views, device)
-    latents = model.family.to_denoiser(query.mean[views] + query.std[views] * posterior)  # (b, c, h, w)
+    sampled = posterior.mean[views] + posterior.std[views] * deviations  # (b, c, h, w)
+    latents = model.family.to_denoiser(sampled)
     noisy, target = model.noising.mix(latents, noise, draws.times)
     prompts, prompt_of = distinct_prompts(draws, prompt_rows)
     return Samples(
@@ -119,10 +120,10 @@ def lane_losses(
     lane have no part in another's, so the gradient of the sum over lanes is each lane's own.
 
     Args:
-        samples: by picture, as `Lane.query` counts; the same number of samples each.
+        samples: by picture, as `Lane.image` counts; the same number of samples each.
         size: how many samples go through the denoiser at once.
     """
-    batch = len(samples[lanes[0].query].times)
+    batch = len(samples[lanes[0].image].times)
     together = max(1, size // batch)
     learned = [vectors for lane in lanes for vectors in lane.vectors.values()]
     for vectors in learned:
@@ -141,8 +142,8 @@ def _losses(
     model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples], size: int, learn: bool
 ) -> Tensor:
     """`lane_losses` of lanes whose prompts fit into memory together."""
-    batch = len(samples[lanes[0].query].times)
-    used = sorted({lane.query for lane in lanes})
+    batch = len(samples[lanes[0].image].times)
+    used = sorted({lane.image for lane in lanes})
     noisy, target, times = (
         torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "times")
     )  # (pictures · b, …)
@@ -151,9 +152,9 @@ def _losses(
         given = _conditions(model, lanes, samples)  # of every distinct prompt
         first, prompt_of, source = 0, [], []
         for lane in lanes:
-            prompt_of.append(samples[lane.query].prompt_of + first)
-            first += len(samples[lane.query].prompts)
-            start = used.index(lane.query) * batch
+            prompt_of.append(samples[lane.image].prompt_of + first)
+            first += len(samples[lane.image].prompts)
+            start = used.index(lane.image) * batch
             source.append(torch.arange(start, start + batch, device=model.device))
         prompts, sources = torch.cat(prompt_of), torch.cat(source)  # (lanes · b,)
 
@@ -174,7 +175,7 @@ def _losses(
 
 def _conditions(model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples]) -> Conditioning:
     """The conditioning of every distinct prompt of every lane, lane after lane."""
-    prompts = [lane.prompts[row] for lane in lanes for row in samples[lane.query].prompts]
+    prompts = [lane.prompts[row] for lane in lanes for row in samples[lane.image].prompts]
     slots = [slot for lane in lanes for slot in lane.slots]
     vectors = {
         encoder.key: torch.cat([lane.vectors[encoder.key] for lane in lanes if lane.m])

@@ -51,7 +51,7 @@ def fitted(model: DiffusionModel, vectors: Vectors, name: str) -> dict[str, Tens
     return {key: vectors[key] for key in encoders}
 
 
-def spread(rows: Tensor, m: int) -> Tensor:
+def cycled(rows: Tensor, m: int) -> Tensor:
     """m rows (m, d) of k rows (k, d), over and over from the first."""
     return rows[torch.arange(m) % len(rows)].clone()
 
@@ -69,7 +69,7 @@ def initial_vectors(model: DiffusionModel, start: str, m: int) -> dict[str, Tens
     """
     if start.endswith(SUFFIX):
         given = fitted(model, read_tokens(Path(start))[1], start)
-        return {key: spread(vectors, m) for key, vectors in given.items()}
+        return {key: cycled(vectors, m) for key, vectors in given.items()}
     return {encoder.key: _initial(model, encoder, start, m) for encoder in model.words.encoders}
 
 
@@ -84,7 +84,7 @@ def _initial(model: DiffusionModel, encoder: Encoder, start: str, m: int) -> Ten
         raise UsageError(
             f"{start!r}: not words that {model.name} knows", f"start from other words, or {MEAN!r}"
         )
-    return spread(table[ids], m)
+    return cycled(table[ids], m)
 
 
 def start_facts(start: str) -> str:

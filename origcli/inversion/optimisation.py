@@ -153,14 +153,14 @@ class _Optimisation:
         self.start = start_facts(settings.initialization)
         lanes = make_lanes(model, self.templates, settings.initialization, counts, len(images))
         self.prompt_rows = model.words.first_equal(lanes[0].prompts)
-        self.tracks = [_Track(lane, f"{names[lane.query]} m={lane.m}", settings.steps) for lane in lanes]
+        self.tracks = [_Track(lane, f"{names[lane.image]} m={lane.m}", settings.steps) for lane in lanes]
 
-        self.queries = [
+        self.posteriors = [
             encode(model, image, name, settings.flip) for image, name in zip(images, names, strict=True)
         ]
         self.fixed = {
-            i: fixed_samples(model, query, runtime.seed, settings.evaluate_samples, self.prompt_rows)
-            for i, query in enumerate(self.queries)
+            i: fixed_samples(model, posterior, runtime.seed, settings.evaluate_samples, self.prompt_rows)
+            for i, posterior in enumerate(self.posteriors)
         }
 
         rates = learning_rates(model, settings.learning_rate)
@@ -191,7 +191,7 @@ class _Optimisation:
             while active := [track for track in self.tracks if self.step < track.last]:
                 self._learn(active)
                 if self._due(self.settings.evaluate_every) or any(self.step == t.last for t in active):
-                    self._look(active)
+                    self._check_progress(active)
                     meter.show()
 
                 # Before the checkpoint: what is stopped while it draws makes this step again, and draws.
@@ -215,7 +215,7 @@ class _Optimisation:
 
     def _learn(self, active: list[_Track]) -> None:
         """One step of the lanes that go on. The host waits for nothing."""
-        pictures = sorted({track.lane.query for track in active})
+        pictures = sorted({track.lane.image for track in active})
         samples = {i: self._step_samples(i) for i in pictures}
         losses = self._losses([track.lane for track in active], samples, learn=True)
 
@@ -228,25 +228,25 @@ class _Optimisation:
         self.unread.append((active, losses))
 
     def _step_samples(self, index: int) -> Samples:
-        query, settings = self.queries[index], self.settings
+        posterior, settings = self.posteriors[index], self.settings
         draws = step_draws(
             self.runtime.seed,
-            query.key,
+            posterior.key,
             self.step,
             size=settings.batch_size,
             noising=self.model.noising,
             templates=len(self.templates),
             latent_shape=self.model.latent_shape,
-            views=len(query.mean),
+            views=len(posterior.mean),
             stratified=settings.stratified,
             antithetic=settings.antithetic,
         )
-        return make_samples(self.model, query, draws, self.prompt_rows)
+        return make_samples(self.model, posterior, draws, self.prompt_rows)
 
     def _losses(self, lanes: Sequence[Lane], samples: Mapping[int, Samples], learn: bool = False) -> Tensor:
         return self.batch.attempt(lambda size: lane_losses(self.model, lanes, samples, size, learn))
 
-    def _look(self, active: list[_Track]) -> None:
+    def _check_progress(self, active: list[_Track]) -> None:
         """Reads what the device has done so far, and decides which lanes stop."""
         self._read()
         settings = self.settings
@@ -291,16 +291,16 @@ class _Optimisation:
 
     def _vectors(self) -> dict[str, dict[int, Vectors]]:
         """Copies of the current vectors by picture and m."""
-        result: dict[str, dict[int, Vectors]] = {query.name: {} for query in self.queries}
+        result: dict[str, dict[int, Vectors]] = {posterior.name: {} for posterior in self.posteriors}
         for track in self.tracks:
             lane = track.lane
-            result[self.queries[lane.query].name][lane.m] = _copy(lane.vectors)
+            result[self.posteriors[lane.image].name][lane.m] = _copy(lane.vectors)
         return result
 
     def _inversion(self, index: int, l_det_none: float) -> Inversion:
-        own = {track.lane.m: track for track in self.tracks if track.lane.query == index}
+        own = {track.lane.m: track for track in self.tracks if track.lane.image == index}
         return Inversion(
-            name=self.queries[index].name,
+            name=self.posteriors[index].name,
             vectors={m: _copy(track.lane.vectors) for m, track in own.items()},
             losses={m: track.losses for m, track in own.items()},
             evaluations={m: track.evaluations for m, track in own.items()},
@@ -323,7 +323,7 @@ class _Optimisation:
             "dtype": str(self.model.dtype),
             "device": self.model.device.type,
             "seed": self.runtime.seed,
-            "pictures": {query.name: query.key for query in self.queries},
+            "pictures": {posterior.name: posterior.key for posterior in self.posteriors},
             "tokens": sorted({track.lane.m for track in self.tracks}),
         }
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from origcli.errors import NonFiniteError
-from origcli.inversion.denoising import Lane, Query, Samples, make_samples
+from origcli.inversion.denoising import Lane, Posterior, Samples, make_samples
 from origcli.inversion.draws import fixed_draws
 from origcli.inversion.embeddings import initial_vectors
 from origcli.inversion.placeholders import filled
@@ -23,7 +23,7 @@ def image_key(image: Image.Image) -> str:
     return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()[:32]
 
 
-def encode(model: DiffusionModel, image: Image.Image, name: str, flip: bool = False) -> Query:
+def encode(model: DiffusionModel, image: Image.Image, name: str, flip: bool = False) -> Posterior:
     """The moments of a picture's latents, computed once; with `flip`, those of its mirror image too.
 
     Raises:
@@ -37,13 +37,13 @@ def encode(model: DiffusionModel, image: Image.Image, name: str, flip: bool = Fa
         raise NonFiniteError(
             f"{name}: the VAE's latents are NaN or infinite", "try --dtype fp32: fp16 overflows in some VAEs"
         )
-    return Query(name=name, key=image_key(image), mean=mean, std=std)
+    return Posterior(name=name, key=image_key(image), mean=mean, std=std)
 
 
 def make_lanes(
-    model: DiffusionModel, templates: Sequence[str], start: str, token_counts: Sequence[int], pictures: int
+    model: DiffusionModel, templates: Sequence[str], start: str, token_counts: Sequence[int], images: int
 ) -> list[Lane]:
-    """A lane for each picture and m, in that order; each has placeholders of its own.
+    """A lane for each image and m, in that order; each has placeholders of its own.
 
     Raises:
         UsageError: a template with the most tokens is too long, or the initial words are unknown.
@@ -51,11 +51,11 @@ def make_lanes(
     starts = {m: initial_vectors(model, start, m) for m in token_counts}
     lanes: list[Lane] = []
     first = 0
-    for query in range(pictures):
+    for image in range(images):
         for m in token_counts:
             lanes.append(
                 Lane(
-                    query=query,
+                    image=image,
                     m=m,
                     vectors={
                         key: nn.Parameter(vectors.clone().to(model.device))
@@ -69,15 +69,15 @@ def make_lanes(
     return lanes
 
 
-def empty_lane(model: DiffusionModel, templates: Sequence[str], query: int) -> Lane:
+def empty_lane(model: DiffusionModel, templates: Sequence[str], image: int) -> Lane:
     """A picture at m = 0: the templates with their slots taken out, nothing to learn."""
     prompts = tuple(without_slot(template) for template in templates)
-    return Lane(query=query, m=0, vectors={}, prompts=prompts, first=0)
+    return Lane(image=image, m=0, vectors={}, prompts=prompts, first=0)
 
 
 def fixed_samples(
     model: DiffusionModel,
-    query: Query,
+    posterior: Posterior,
     seed: int,
     size: int,
     prompt_rows: Tensor,
@@ -85,13 +85,13 @@ def fixed_samples(
     """The samples of L_det."""
     draws = fixed_draws(
         seed,
-        query.key,
+        posterior.key,
         size=size,
         noising=model.noising,
         templates=len(prompt_rows),
-        latent_shape=tuple(query.mean.shape[1:]),  # type: ignore[arg-type]
+        latent_shape=tuple(posterior.mean.shape[1:]),  # type: ignore[arg-type]
     )
-    return make_samples(model, query, draws, prompt_rows)
+    return make_samples(model, posterior, draws, prompt_rows)
 
 
 def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:

@@ -18,7 +18,7 @@ from origcli.reports.pictures import encoded
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
 from origcli.scoring.baseline import drawing_key
-from origcli.scoring.query import Drawn, Lane, Learned, Query
+from origcli.scoring.query import Attempt, Drawn, Learned, Query
 from origcli.scoring.store import Entry, Store, content_key, preview
 from origcli.settings import DrawSettings
 
@@ -43,25 +43,28 @@ class Drawer:
     similarity: TextSimilarity | None = None
     words: str = ""
 
-    def draw(self, query: Query, prompt: str, lanes: Mapping[Lane, Learned]) -> dict[Lane, Drawn]:
-        """Drawings for each lane's tokens: from the store, the rest in shared batches.
+    def draw(self, query: Query, prompt: str, attempts: Mapping[Attempt, Learned]) -> dict[Attempt, Drawn]:
+        """Drawings for each attempt's tokens: from the store, the rest in shared batches.
 
         Raises:
             NonFiniteError: a drawing is not finite.
         """
-        keys = {lane: self._key(query, prompt, tokens) for lane, tokens in lanes.items()}
+        keys = {attempt: self._key(query, prompt, tokens) for attempt, tokens in attempts.items()}
         found = {
-            lane: Drawn(entry.facts["distances"], entry.pictures, dict(entry.facts))
-            for lane, key in keys.items()
+            attempt: Drawn(entry.facts["distances"], entry.pictures, dict(entry.facts))
+            for attempt, key in keys.items()
             if (entry := self.store.get(key)) is not None
         }
-        missing = [lane for lane in lanes if lane not in found]
+        missing = [attempt for attempt in attempts if attempt not in found]
         if missing:
-            images = self._draw(query.source.name, prompt, [lanes[lane].vectors for lane in missing])
-            for lane, part in zip(missing, slices(len(images), len(self.seeds)), strict=True):
-                found[lane] = self._measure(query, images[part])
+            images = self._draw(query.source.name, prompt, [attempts[attempt].vectors for attempt in missing])
+            for attempt, part in zip(missing, slices(len(images), len(self.seeds)), strict=True):
+                found[attempt] = self._measure(query, images[part])
             self.store.put_all(
-                {keys[lane]: Entry(found[lane].facts, pictures=found[lane].pictures) for lane in missing}
+                {
+                    keys[attempt]: Entry(found[attempt].facts, pictures=found[attempt].pictures)
+                    for attempt in missing
+                }
             )
         return found
 

@@ -17,7 +17,7 @@ from origcli.reports.score import GIVEN
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.seeding import derive_seed
-from origcli.scoring.query import Lane, Learned, Query
+from origcli.scoring.query import Attempt, Learned, Query
 from origcli.scoring.store import Entry, Store, content_key
 from origcli.settings import InvertSettings
 
@@ -66,11 +66,13 @@ class Learner:
                 query.learned.update({(0, m): self._given(m) for m in counts})
             return
         for repeat in range(self.repeats):
-            lanes = [(repeat, m) for m in counts]
+            attempts = [(repeat, m) for m in counts]
             # Queries that lack the same token counts are learned together.
-            lacking: dict[tuple[Lane, ...], list[Query]] = {}
+            lacking: dict[tuple[Attempt, ...], list[Query]] = {}
             for query in queries:
-                if missing := tuple(lane for lane in lanes if not self._recall(query, lane, settings)):
+                if missing := tuple(
+                    attempt for attempt in attempts if not self._recall(query, attempt, settings)
+                ):
                     lacking.setdefault(missing, []).append(query)
             for missing, group in lacking.items():
                 self._invert(group, repeat, [m for _, m in missing], settings)
@@ -81,10 +83,10 @@ class Learner:
             fitted(self.model, self.given[m], f"the tokens given for m = {m}"), None, None, 0, GIVEN
         )
 
-    def _recall(self, query: Query, lane: Lane, settings: InvertSettings) -> bool:
-        if lane not in query.learned and (entry := self.store.get(self._key(query, lane, settings))):
-            query.learned[lane] = _learned(entry, self.model)
-        return lane in query.learned
+    def _recall(self, query: Query, attempt: Attempt, settings: InvertSettings) -> bool:
+        if attempt not in query.learned and (entry := self.store.get(self._key(query, attempt, settings))):
+            query.learned[attempt] = _learned(entry, self.model)
+        return attempt in query.learned
 
     def _invert(
         self, queries: Sequence[Query], repeat: int, counts: Sequence[int], settings: InvertSettings
@@ -106,7 +108,7 @@ class Learner:
         if checkpoint is not None:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
-    def _key(self, query: Query, lane: Lane, settings: InvertSettings) -> str:
+    def _key(self, query: Query, attempt: Attempt, settings: InvertSettings) -> str:
         values = settings.model_dump(exclude=_NEUTRAL)
         if settings.templates not in LISTS:  # a file, which may be edited
             values["templates"] = read_templates(settings.templates)
@@ -114,7 +116,7 @@ class Learner:
         return content_key(
             "tokens",
             image=query.key,
-            lane=lane,
+            lane=attempt,
             seed=self.runtime.seed,
             settings=values,
             model=self.model.weights_hash,

@@ -21,7 +21,7 @@ from origcli.scoring.assessment import Scale, Trial, check_domain
 from origcli.scoring.measure import psnr
 from origcli.settings import ScoreSettings
 
-Lane = tuple[int, int]  # (repeat, m)
+Attempt = tuple[int, int]  # (repeat, m)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Drawn:
 
 @dataclass
 class Query:
-    """An image, the scale that it stands on, and its lanes.
+    """An image, the scale that it stands on, and its attempts.
 
     Attributes:
         source: which image.
@@ -84,8 +84,8 @@ class Query:
     feature: Any
     floor: float
     domain: DomainCheck
-    learned: dict[Lane, Learned] = field(default_factory=dict)
-    drawn: dict[Lane, Drawn] = field(default_factory=dict)
+    learned: dict[Attempt, Learned] = field(default_factory=dict)
+    drawn: dict[Attempt, Drawn] = field(default_factory=dict)
 
     @property
     def trials(self) -> dict[int, list[Trial]]:
@@ -97,7 +97,7 @@ class Query:
         return found
 
 
-def look(
+def read_query(
     source: Input, model: DiffusionModel, metric: Distance, scale: Scale, settings: ScoreSettings
 ) -> Query:
     """Reads an image and decides whether the model can show it at all.

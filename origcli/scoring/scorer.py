@@ -32,7 +32,7 @@ from origcli.scoring.batches import Batch, domain_of
 from origcli.scoring.drawing import Drawer
 from origcli.scoring.in_distribution import edit_test, placement_test
 from origcli.scoring.learning import Learner
-from origcli.scoring.query import Query, look
+from origcli.scoring.query import Query, read_query
 from origcli.scoring.store import decoded
 from origcli.settings import InvertSettings, Settings
 
@@ -69,7 +69,7 @@ class Scorer:
         queries: dict[int, Query] = {}
         for place, source in enumerate(batch.inputs):
             try:
-                queries[place] = look(
+                queries[place] = read_query(
                     source, self.drawer.model, self.drawer.metric, self.scale, self.settings.score
                 )
             except _ONE_IMAGE as raised:
@@ -116,9 +116,9 @@ class Scorer:
         return [[m] for m in counts] if self.settings.score.until_reached else [counts]
 
     def _draw(self, query: Query, counts: list[int]) -> OrigError | None:
-        lanes = {lane: tokens for lane, tokens in query.learned.items() if lane[1] in counts}
+        attempts = {attempt: tokens for attempt, tokens in query.learned.items() if attempt[1] in counts}
         try:
-            query.drawn.update(self.drawer.draw(query, self.settings.score.prompt, lanes))
+            query.drawn.update(self.drawer.draw(query, self.settings.score.prompt, attempts))
         except _ONE_IMAGE as problem:
             return problem
         return None

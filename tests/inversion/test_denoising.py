@@ -42,7 +42,7 @@ def lanes_of(model: DiffusionModel, pictures: int = 1, counts: Sequence[int] = C
     """Lanes whose vectors differ in every row."""
     lanes = make_lanes(model, TEMPLATES, "mean", counts, pictures)
     for lane in lanes:
-        source = torch.Generator().manual_seed(lane.m + 10 * lane.query)
+        source = torch.Generator().manual_seed(lane.m + 10 * lane.image)
         own(lane).data += 0.02 * torch.randn(own(lane).shape, generator=source)
     return lanes
 
@@ -234,7 +234,7 @@ def test_mirror_images_are_learned_only_when_asked(bert: DiffusionModel, picture
 
 def test_initial_vectors_are_copied_into_each_lane(bert: DiffusionModel) -> None:
     lanes = make_lanes(bert, TEMPLATES, "mean", COUNTS, 2)
-    assert [(lane.query, lane.m) for lane in lanes] == [(q, m) for q in range(2) for m in COUNTS]
+    assert [(lane.image, lane.m) for lane in lanes] == [(q, m) for q in range(2) for m in COUNTS]
     own(lanes[0]).data += 1
     assert torch.equal(own(lanes[3]), initial_vectors(bert, "mean", 1)["bert"])
     assert [slot for lane in lanes for slot in lane.slots] == list(range(2 * sum(COUNTS)))

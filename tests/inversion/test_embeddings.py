@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from origcli.errors import InputError, UsageError
 from origcli.generation.sampling import draw, prompt_conditions
-from origcli.inversion.embeddings import condition_with, initial_vectors, learning_rates, spread
+from origcli.inversion.embeddings import condition_with, cycled, initial_vectors, learning_rates
 from origcli.inversion.placeholders import placeholder, vector_tokens
 from origcli.inversion.token_files import read_tokens, write_tokens
 from origcli.models.pipeline import DiffusionModel
@@ -105,8 +105,8 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
 
 def test_spread_goes_over_the_rows_again() -> None:
     rows = torch.arange(6.0).view(2, 3)
-    assert torch.equal(spread(rows, 5), rows[[0, 1, 0, 1, 0]])
-    assert torch.equal(spread(rows, 1), rows[:1])
+    assert torch.equal(cycled(rows, 5), rows[[0, 1, 0, 1, 0]])
+    assert torch.equal(cycled(rows, 1), rows[:1])
 
 
 def test_starting_points(model: DiffusionModel, tmp_path: Path) -> None:
