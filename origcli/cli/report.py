@@ -39,12 +39,14 @@ def merge(
       origcli report merge shard-* --out whole
     """
     from origcli.runtime.run_directory import RunDirectory
-    from origcli.scoring import run_archive as archive
+    from origcli.scoring import merging
 
     if out.resolve() in [run.resolve() for run in runs]:
         raise UsageError(f"{out}: would be written over while it is read", "give --out another directory")
     with RunDirectory(out, run.existing):
-        report = archive.merge(runs, out, figures)
+        report = merging.merge(runs, out, figures)
+    for failure in report.errors:
+        run.progress.say(f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}")
     present.write(f"{out / 'report.html'}\n")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)
 

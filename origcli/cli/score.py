@@ -309,7 +309,8 @@ def _plan(request: "Request", settings: "Settings", runtime: "Runtime") -> list[
     from origcli.scoring.run import planned
     from origcli.scoring.setup import open_models
 
-    images = len(planned(request, settings, runtime)[1])
+    _, batches, _ = planned(request, settings, runtime)
+    images = sum(len(batch.inputs) for batch in batches)
     models = open_models(settings, runtime)
     stages = [asdict(stage) for stage in plan_score(images, models, settings, runtime, request.given)]
     scored = "1 image" if images == 1 else f"{images} images"

@@ -16,6 +16,7 @@ from origcli.detection.yolo import YoloDetector, load_yolo
 from origcli.errors import UsageError
 from origcli.images.inputs import Input
 from origcli.reports.envelope import Estimate, Failure, ImageFacts, ModelFacts, Provenance, Status
+from origcli.reports.provenance import build_provenance, sections_of
 from origcli.reports.schema import (
     ConfusionMatrix,
     DetectedElement,
@@ -27,7 +28,6 @@ from origcli.runtime import interrupts
 from origcli.runtime.atomic import atomic_file, make_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
-from origcli.runtime.provenance import hash_value, package_versions
 from origcli.scenes.dataset import read_dataset
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.records import scene_of
@@ -196,14 +196,11 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def _provenance(name: str, detector: YoloDetector, settings: Settings, runtime: Runtime) -> Provenance:
-    own: dict[str, Any] = {"detect": settings.detect.model_dump(mode="json")}
-    return Provenance(
-        command="detect",
-        versions=package_versions(),
-        settings=own,
-        settings_hash=hash_value(own),
-        seed=runtime.seed,
+    return build_provenance(
+        "detect",
+        sections_of(settings, ("detect",)),
+        runtime.seed,
+        detector.dtype,
         device=str(runtime.device),
-        dtype=str(detector.dtype).removeprefix("torch."),
         detector=ModelFacts(name=name, weights_hash=detector.weights_hash),
     )

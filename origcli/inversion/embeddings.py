@@ -3,6 +3,7 @@
 The files are described in `token_files`.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -85,6 +86,12 @@ def _initial(model: DiffusionModel, encoder: Encoder, start: str, m: int) -> Ten
             f"{start!r}: not words that {model.name} knows", f"start from other words, or {MEAN!r}"
         )
     return cycled(table[ids], m)
+
+
+def hash_vectors(vectors: Vectors) -> str:
+    """sha256 of vectors, one encoder's after the other's; fp32, on the CPU."""
+    data = (one.contiguous().numpy().tobytes() for one in vectors.values())
+    return hashlib.sha256(b"".join(data)).hexdigest()
 
 
 def start_facts(start: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from origcli.errors import InputError, NonFiniteError
+from origcli.images.contents import refuse_exchanged, refuse_other_images
 from origcli.images.inputs import Input
 from origcli.images.reading import read_image
 from origcli.inversion.embeddings import start_facts
@@ -25,6 +26,7 @@ from origcli.inversion.templates import read_templates
 from origcli.inversion.token_files import TokenFacts, write_tokens
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
+from origcli.reports.provenance import build_provenance, sections_of
 from origcli.reports.schema import (
     Estimate,
     Failure,
@@ -39,17 +41,18 @@ from origcli.reports.schema import (
 )
 from origcli.reports.spreadsheet import csv_text
 from origcli.reports.writers import ResultLog, write_report
-from origcli.runtime.atomic import make_directory, write_text
+from origcli.runtime.atomic import make_directory, read_json, write_text
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import path_text
-from origcli.runtime.plan import record_plan
-from origcli.runtime.provenance import hash_file, hash_value, package_versions
+from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes
+from origcli.runtime.provenance import hash_file, hash_value
 from origcli.settings import Settings
 from origcli.weights.registry import ModelEntry
 
 LOG, CHECKPOINTS = "results.jsonl", "checkpoints"
 HISTORY_COLUMNS = ("m", "step", "loss", "l_det")
 SECTIONS = ("runtime", "invert", "draw")
+_NOT_OF_THE_RESULT = {"micro_batch", "checkpoint_every", "templates", "initialization"}
 
 Outcome = InvertResult | Failure
 
@@ -97,15 +100,15 @@ def run(
     check_placeholders(model.words, [picture.name for picture in inputs], counts)
     check_words(model, counts, settings)
 
-    made_by = _provenance(entry, model, settings, runtime)
-    record_plan(runtime.out, _record(inputs, counts, settings, made_by))
-
+    provenance = _provenance(entry, model, settings, runtime)
+    plan = _plan(inputs, counts, settings, provenance)
+    _check_plan(runtime.out, plan)
     log = ResultLog(runtime.out / LOG, InvertResult)
-    done: set[str] = set()
+    done = _recall(log, inputs)
+    record_plan(runtime.out, plan)
+
     for result in log:
         listen(result)
-        done.add(result.id)
-
     failures: list[Failure] = []
     with runtime.progress.task("pictures", len(inputs), len(done)) as bar:
         for outcome in _invert_all(inputs, done, counts, model, settings, runtime):
@@ -119,14 +122,48 @@ def run(
 
     # A run that was killed between its last result and its tidying up left some.
     shutil.rmtree(runtime.out / CHECKPOINTS, ignore_errors=True)
+    if len(done) + len(failures) != len(inputs):
+        raise InputError(
+            f"{runtime.out}: {len(done) + len(failures)} of {len(inputs)} images have tokens or an error",
+            "resume the run: --resume",
+        )
     report = InvertReport(
         status=Status.complete if not failures else Status.partial if done else Status.failed,
-        provenance=made_by,
+        provenance=provenance,
         results=(),
         errors=tuple(failures),
     )
     write_report(runtime.out, report, log)
     return report
+
+
+def _check_plan(directory: Path, plan: dict[str, Any]) -> None:
+    """Makes sure that a directory holds no other run; one without any may take this.
+
+    Raises:
+        UsageError: it does; names the differences, or an image.
+    """
+    if (directory / PLAN_NAME).exists():
+        before = read_json(directory / PLAN_NAME)
+        images = {"images": plan["images"]}
+        refuse_changes(f"{directory}: holds a run with other settings", {**before, **images}, plan)
+        refuse_other_images(directory, before.get("images", {}), plan["images"])
+
+
+def _recall(log: ResultLog[InvertResult], inputs: Sequence[Input]) -> set[str]:
+    """The names of images whose tokens were learned before; results of moved images get the new paths.
+
+    Raises:
+        UsageError: an image was exchanged under its name.
+    """
+    measured = {result.id: (result.image.sha256, result.image.path) for result in log}
+    refuse_exchanged(inputs, {name: sha256 for name, (sha256, _) in measured.items()})
+    paths = {source.name: path_text(source.path) for source in inputs}
+    if any(path != paths.get(name, path) for name, (_, path) in measured.items()):
+        log.replace(
+            result.model_copy(update={"image": result.image.moved_to(paths[result.id])}) for result in log
+        )
+    return set(measured)
 
 
 def check_words(model: DiffusionModel, counts: Sequence[int], settings: Settings) -> tuple[str, ...]:
@@ -279,35 +316,34 @@ def history_points(inversion: Inversion, m: int, every: int) -> Iterator[LossPoi
         yield LossPoint(step=step, values=values)
 
 
-def _record(
-    inputs: Sequence[Input], counts: Sequence[int], settings: Settings, made_by: Provenance
+def _plan(
+    inputs: Sequence[Input], counts: Sequence[int], settings: Settings, provenance: Provenance
 ) -> dict[str, Any]:
-    """What the results depend on."""
+    """What the results depend on, by content and not by where it lies."""
+    learning = settings.invert.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
     return {
-        **made_by.makers(),
+        **provenance.makers(),
         "command": "invert",
-        "invert": settings.invert.model_dump(mode="json", exclude={"micro_batch", "checkpoint_every"}),
+        "invert": learning,
         "templates": hash_value(read_templates(settings.invert.templates)),
         "start": start_facts(settings.invert.initialization),
         "crop": settings.score.crop,
         "together": settings.score.together or 1,
         "seed": settings.runtime.seed,
         "tokens": list(counts),
-        "pictures": hash_value([[path_text(source.path), source.name] for source in inputs]),
+        "images": {source.name: place for place, source in enumerate(inputs)},
     }
 
 
 def _provenance(entry: ModelEntry, model: DiffusionModel, settings: Settings, runtime: Runtime) -> Provenance:
-    values = {section: getattr(settings, section).model_dump(mode="json") for section in SECTIONS}
+    values = sections_of(settings, SECTIONS)
     values["score"] = {"model": settings.score.model, "crop": settings.score.crop}
-    return Provenance(
-        command="invert",
-        versions=package_versions(),
-        settings=values,
-        settings_hash=hash_value(values),
-        seed=runtime.seed,
+    return build_provenance(
+        "invert",
+        values,
+        runtime.seed,
+        model.dtype,
         device=model.device.type,
-        dtype=str(model.dtype).removeprefix("torch."),
         model=ModelFacts(
             name=model.name,
             source=entry.source,

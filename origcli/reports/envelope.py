@@ -126,6 +126,10 @@ class ImageFacts(Record):
         """The path to open."""
         return path_of(self.path)
 
+    def moved_to(self, path: str) -> Self:
+        """The same image at another path."""
+        return self.model_copy(update={"path": path})
+
 
 class Failure(Record):
     """One input that could not be used; the others go on."""

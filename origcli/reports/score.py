@@ -285,6 +285,18 @@ class ScoreSummary(Record):
     correlations: tuple[RankCorrelation, ...] = ()
 
 
+class Parts(Record):
+    """Which parts of a list of images a report is of, where it was scored in parts (`--shard`)."""
+
+    of: int = Field(ge=1, description="number of parts of the whole list")
+    held: tuple[int, ...] = Field(description="those that are in this report, from 1")
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Those that are not."""
+        return tuple(part for part in range(1, self.of + 1) if part not in self.held)
+
+
 class ScoreReport(Report[ScoreResult]):
     """`origcli score`."""
 
@@ -299,3 +311,4 @@ class ScoreReport(Report[ScoreResult]):
     )
     schema_id: Literal["origcli/score/1"] = Field(default="origcli/score/1", alias="schema")
     summary: ScoreSummary | None = None
+    parts: Parts | None = Field(default=None, description="null where the report is of all parts")

@@ -142,11 +142,22 @@ class ResultLog(Generic[R]):
         Raises:
             StorageError: it cannot be written.
         """
-        line = json.dumps(record.to_json(), sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-        data = line.encode()
-        append_line(self.path, data, self._length)
-        self._length += len(data)
-        return line
+        line = _line(record)
+        append_line(self.path, line, self._length)
+        self._length += len(line)
+        return line.decode()
+
+    def replace(self, records: Iterable[R]) -> None:
+        """Writes the log again, whole or not at all; `records` may be made of its own.
+
+        Raises:
+            StorageError: it cannot be written; the old log is kept.
+        """
+        length = 0
+        with atomic_file(self.path) as file:
+            for record in records:
+                length += file.write(_line(record))
+        self._length = length
 
     def __iter__(self) -> Iterator[R]:
         """The records, one in memory at a time.
@@ -166,6 +177,11 @@ class ResultLog(Generic[R]):
                 except (ValueError, RecursionError) as error:
                     raise InputError(f"{self.path}: line {number}: not valid JSON: {error}") from error
                 yield _validated(self.kind, value, f"{self.path}: line {number}")
+
+
+def _line(record: Record) -> bytes:
+    text = json.dumps(record.to_json(), sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return text.encode() + b"\n"
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -13,6 +13,7 @@ from itertools import groupby
 from origcli.errors import UsageError
 from origcli.images.inputs import Input
 from origcli.inversion.templates import ART, AUTO, OBJECT
+from origcli.reports.score import Parts
 
 _DIGITS = re.compile("[0-9]{1,9}")
 
@@ -57,16 +58,23 @@ def make_batches(inputs: Sequence[Input], size: int, templates: str) -> list[Bat
     return [Batch(number, chunk, chosen) for number, (chosen, chunk) in enumerate(chunks)]
 
 
-def take_shard(batches: Sequence[Batch], shard: str | None) -> list[Batch]:
-    """The batches of shard `i/N`, i from 1 to N; all of them without one.
+def parts_of(shard: str | None) -> Parts | None:
+    """The part that a shard `i/N` is, i from 1 to N; `None` for a whole list.
 
     Raises:
         UsageError: it is not of this form.
     """
     if shard is None:
-        return list(batches)
+        return None
     index, _, count = shard.partition("/")
     digits = _DIGITS.fullmatch(index) and _DIGITS.fullmatch(count)
     if not (digits and 1 <= int(index) <= int(count)):
         raise UsageError(f"--shard {shard!r} is not i/N with i from 1 to N", "e.g. --shard 2/8")
-    return [batch for batch in batches if batch.number % int(count) == int(index) - 1]
+    return None if int(count) == 1 else Parts(of=int(count), held=(int(index),))
+
+
+def take_parts(batches: Sequence[Batch], parts: Parts | None) -> list[Batch]:
+    """The batches of some parts of a list; all of them for all of it. A part may be empty."""
+    if parts is None:
+        return list(batches)
+    return [batch for batch in batches if batch.number % parts.of + 1 in parts.held]

@@ -29,7 +29,7 @@ from origcli.scoring.measure import psnr
 from origcli.scoring.models import Models
 from origcli.scoring.query import round_trip
 from origcli.scoring.self_calibration import Budget, calibrate_self
-from origcli.scoring.setup import drawing_seeds, open_models, provenance
+from origcli.scoring.setup import drawing_seeds, open_models, provenance_of
 from origcli.scoring.statistics import quantile
 from origcli.scoring.store import Store
 from origcli.settings import Settings
@@ -93,8 +93,8 @@ def calibrate_model(
         draw_settings=drawing_facts(models.model, settings.draw),
         **constants,
     )
-    made_by = provenance("calibrate", models, settings)
-    report = CalibrateReport(status=Status.complete, provenance=made_by, results=(result,))
+    provenance = provenance_of("calibrate", models, settings)
+    report = CalibrateReport(status=Status.complete, provenance=provenance, results=(result,))
     write_report(runtime.out, report)
     if write:
         register(models, result)

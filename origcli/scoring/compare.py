@@ -26,11 +26,12 @@ from origcli.reports.compare import (
 )
 from origcli.reports.compare_page import compare_html
 from origcli.reports.envelope import Estimate, Provenance, Status
+from origcli.reports.provenance import build_provenance
 from origcli.reports.score import ScoreReport, ScoreResult, TokensNeeded
 from origcli.reports.verdict import tokens
 from origcli.reports.writers import read_report, write_report
 from origcli.runtime.atomic import write_text
-from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring import measure
 from origcli.scoring.measure import Array, Interval
@@ -397,15 +398,7 @@ def _group_words(base: str, run: str, images: int, lower: int, mean: float, p_va
 def _provenance(runs: Sequence[Run]) -> Provenance:
     """What made the comparison: the reports of the runs, whose settings are in them."""
     base = runs[0].report.provenance
-    values: dict[str, Any] = {
-        "compare": {"runs": [hash_value(run.report.provenance.to_json()) for run in runs]},
-    }
-    return Provenance(
-        command="compare",
-        versions=dict(sorted(package_versions().items())),
-        settings=values,
-        settings_hash=hash_value(values),
-        seed=base.seed,
-        metric=base.metric,
-        seeds=base.seeds,
+    made = [hash_value(run.report.provenance.to_json()) for run in runs]
+    return build_provenance(
+        "compare", {"compare": {"runs": made}}, base.seed, metric=base.metric, seeds=base.seeds
     )

@@ -27,7 +27,7 @@ def open_worker(
     """What a worker runs: opens everything, and gives the function that measures a batch."""
     from origcli.runtime.context import open_runtime
     from origcli.runtime.distributed import alone
-    from origcli.scoring.setup import open_models, open_scorer, provenance
+    from origcli.scoring.setup import open_models, open_scorer, provenance_of
     from origcli.scoring.store import Store
 
     stack = ExitStack()
@@ -36,7 +36,7 @@ def open_worker(
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="origcli-")))
     store = Store(cache or directory / ".work")
     models = open_models(settings, runtime)
-    made_by = provenance("score", models, settings)
+    provenance = provenance_of("score", models, settings)
     scorer = open_scorer(models, settings, runtime, store, given)
 
     def measure(batch: Batch) -> Sent:
@@ -47,7 +47,7 @@ def open_worker(
                 for path in sorted(Path(place).rglob("*"))
                 if path.is_file()
             }
-        return made_by, outcomes, files
+        return provenance, outcomes, files
 
     measure.keep = stack  # type: ignore[attr-defined]  # closed with the worker's process
     return measure
@@ -103,9 +103,9 @@ def _scored(
         gpus=gpus,
         cpus=cpus,
     )
-    for made_by, outcomes, files in sent:
+    for provenance, outcomes, files in sent:
         for name, data in files.items():
             make_directory((directory / name).parent)
             write_bytes(directory / name, data)
         for outcome in outcomes:
-            yield made_by, outcome
+            yield provenance, outcome

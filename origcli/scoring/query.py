@@ -1,6 +1,5 @@
 """One image under measurement: what it looks like to the model, and what has been found so far."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from PIL import Image
 
 from origcli.images.inputs import Input
 from origcli.images.reading import read_image
+from origcli.inversion.embeddings import hash_vectors
 from origcli.inversion.preparation import image_key
 from origcli.models.pipeline import DiffusionModel
 from origcli.models.vae import to_images, to_pixels
@@ -41,9 +41,8 @@ class Learned:
 
     @property
     def hash(self) -> str:
-        """sha256 of the vectors, one encoder's after the other's."""
-        data = (vectors.contiguous().numpy().tobytes() for vectors in self.vectors.values())
-        return hashlib.sha256(b"".join(data)).hexdigest()
+        """sha256 of the vectors."""
+        return hash_vectors(self.vectors)
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,33 @@
 """The measure of originality over any number of images: planned, resumable, streamed (supplement 5, 6)."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 from origcli.images.inputs import Input
 from origcli.models.words import Vectors
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
+from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import release
-from origcli.runtime.plan import check_plan
-from origcli.scoring.batches import Batch, make_batches, take_shard
+from origcli.scoring.batches import Batch, make_batches, parts_of, take_parts
 from origcli.scoring.gate import Gate, check_threshold
 from origcli.scoring.models import Models
 from origcli.scoring.on_cluster import score_on_cluster
-from origcli.scoring.run_archive import RESULTS, begin, finish, make_plan, with_page
+from origcli.scoring.run_archive import (
+    RESULTS,
+    add_page,
+    check_run,
+    recall,
+    record_run,
+    write_reports,
+)
+from origcli.scoring.run_plan import make_plan
 from origcli.scoring.scorer import Outcome
 from origcli.scoring.self_calibration import read_own_scale
-from origcli.scoring.setup import check_tokens, open_models, open_scorer, provenance
+from origcli.scoring.setup import check_tokens, open_models, open_scorer, provenance_of
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_was_lost
 from origcli.settings import Settings
@@ -59,8 +66,8 @@ def run(
 ) -> ScoreReport:
     """Scores images and writes report.json, report.csv, report.html and a page an image.
 
-    A run directory that holds a part of the same run is gone on with; the reports of a run that was
-    killed and gone on with are those of an unbroken one, byte for byte.
+    A run that was stopped is resumed, wherever its images are now; the reports of a run that was killed and
+    resumed are those of an unbroken one, byte for byte.
 
     Args:
         listen: called with each outcome, in the order of the images, those found before a stop included.
@@ -72,8 +79,36 @@ def run(
         UsageError: the run directory belongs to a run with other images, settings, models or packages;
             or a prompt, a start or a threshold will not do. Then nothing is written.
     """
-    batches, places = planned(request, settings, runtime)
+    whole, batches, parts = planned(request, settings, runtime)
     models = open_models(settings, runtime)
+    _check_words(request, batches, models, settings, runtime)
+    provenance = provenance_of("score", models, settings)
+    plan = make_plan(whole, batches, parts, settings, provenance, request.given)
+    check_run(runtime.out, plan)
+    log = ResultLog(runtime.out / RESULTS, ScoreResult)
+    inputs = [one for batch in batches for one in batch.inputs]
+    done = recall(runtime.out, log, inputs, provenance)
+    left = [batch for batch in batches if not all(one.name in done for one in batch.inputs)]
+    outcomes = _outcomes(left, models, request, settings, runtime)
+
+    record_run(runtime.out, plan)  # now that nothing is left that could be refused
+    del models
+    if request.ray is not None:
+        release()  # the workers open their own
+    failures = _keep_outcomes(outcomes, log, done, len(inputs), len(request.inputs) == 1, runtime, listen)
+    report = write_reports(runtime.out, log, failures, provenance, len(inputs), parts, request.in_print)
+    shutil.rmtree(runtime.out / WORK, ignore_errors=True)
+    return report
+
+
+def _check_words(
+    request: Request, batches: Sequence[Batch], models: Models, settings: Settings, runtime: Runtime
+) -> None:
+    """Makes sure that prompts, tokens, threshold and gates will do, and says what was lost of the threshold.
+
+    Raises:
+        UsageError, InputError: one will not.
+    """
     check_tokens(models, batches, settings, request.given)
     store = Store(request.cache or runtime.out / WORK)
     threshold = find_threshold(models, settings, read_own_scale(models, settings, store))
@@ -81,45 +116,49 @@ def run(
         check_threshold(request.gates, threshold)
     if lost := what_was_lost(models, settings, threshold):
         runtime.progress.say(lost)
-    made_by = provenance("score", models, settings)
-    plan = make_plan(batches, places, settings, made_by)
-    check_plan(runtime.out, plan.facts)
-    log = ResultLog(runtime.out / RESULTS, ScoreResult)
-    done = set()
+
+
+def _keep_outcomes(
+    outcomes: Iterable[tuple[Provenance, Outcome]],
+    log: ResultLog[ScoreResult],
+    done: Collection[str],
+    images: int,
+    is_alone: bool,
+    runtime: Runtime,
+    listen: Listen,
+) -> list[Failure]:
+    """Records the result of each image as it comes, with its page; gives the failures.
+
+    Args:
+        done: names of the images that had results before; `listen` hears of those first.
+        images: how many there are.
+        is_alone: there is a single image in the list, whose page is report.html itself.
+    """
     for result in log:
         listen(result)
-        done.add(result.id)
-    left = [batch for batch in batches if not all(one.name in done for one in batch.inputs)]
-    outcomes = _outcomes(left, models, request, settings, runtime)
-    begin(runtime.out, plan)  # now that nothing is left that could be refused
-    del models
-    if request.ray is not None:
-        release()  # the workers open their own
     failures: list[Failure] = []
-    with runtime.progress.task("images", sum(len(batch.inputs) for batch in batches), len(done)) as bar:
-        for made_by, outcome in outcomes:
+    with runtime.progress.task("images", images, len(done)) as bar:
+        for provenance, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures.append(outcome)
             elif outcome.id in done:
                 continue
             else:
-                # The page of a single image is report.html itself.
-                outcome = outcome if len(request.inputs) == 1 else with_page(runtime.out, outcome, made_by)
+                outcome = outcome if is_alone else add_page(runtime.out, outcome, provenance)
                 log.append(outcome)
             listen(outcome)
             bar.advance(1)
-    report = finish(runtime.out, log, failures, made_by, request.in_print)
-    shutil.rmtree(runtime.out / WORK, ignore_errors=True)
-    return report
+    return failures
 
 
-def planned(request: Request, settings: Settings, runtime: Runtime) -> tuple[list[Batch], list[int]]:
-    """The batches of this run, and the place of each of their images in the whole list."""
+def planned(
+    request: Request, settings: Settings, runtime: Runtime
+) -> tuple[list[Batch], list[Batch], Parts | None]:
+    """All batches of the list, those of this run, and which part of the list they are."""
     together = settings.score.together or (_TOGETHER_ON_GPU if runtime.device.type == "cuda" else 1)
-    batches = make_batches(request.inputs, together, settings.invert.templates)
-    starts = [0, *accumulate(len(batch.inputs) for batch in batches)]
-    chosen = take_shard(batches, request.shard)
-    return chosen, [starts[batch.number] + i for batch in chosen for i in range(len(batch.inputs))]
+    whole = make_batches(request.inputs, together, settings.invert.templates)
+    parts = parts_of(request.shard)
+    return whole, take_parts(whole, parts), parts
 
 
 def _outcomes(
@@ -142,7 +181,7 @@ def _outcomes(
             runtime.out,
             runtime.device.type == "cuda",
         )
-    made_by = provenance("score", models, settings)
+    provenance = provenance_of("score", models, settings)
     store = Store(request.cache or runtime.out / WORK)
     scorer = open_scorer(models, settings, runtime, store, request.given, runtime.out / WORK / "checkpoints")
-    return ((made_by, outcome) for batch in batches for outcome in scorer.score(batch, runtime.out))
+    return ((provenance, outcome) for batch in batches for outcome in scorer.score(batch, runtime.out))

@@ -1,144 +1,164 @@
 """The directory of a score run: what is recorded while it goes on, and the reports made of it.
 
-plan.json        which images in which batches, with which settings and models; written first
-provenance.json  what made the results; written once the models are open
+plan.json        what the results depend on, and which part of a list of images this is; written first
+images.json      the images: place in the whole list, name, path and group
+provenance.json  what made the results; written once all images are done
 results.jsonl    results as they come
 errors.jsonl     images that could not be used
-report.*         made of the above; `render` makes them anew, `merge` makes them of several runs
+report.*         made of the above; `render` makes them again, `merging.merge` makes them of several runs
 """
 
-import heapq
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from origcli.errors import InputError, UsageError
-from origcli.inversion.embeddings import start_facts
-from origcli.inversion.templates import read_templates
+from origcli.images.contents import refuse_exchanged, refuse_other_images
+from origcli.images.inputs import Input
 from origcli.reports.gallery import write_html, write_page
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
+from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog, write_report
-from origcli.runtime.atomic import (
-    make_directory,
-    read_json,
-    storage_error,
-    write_bytes,
-    write_json,
-    write_text,
-)
+from origcli.runtime.atomic import make_directory, read_json, write_bytes, write_json, write_text
 from origcli.runtime.paths import path_text
-from origcli.runtime.plan import first_difference, record_plan
-from origcli.runtime.provenance import hash_value
+from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes
+from origcli.runtime.run_record import read_run_record
 from origcli.runtime.seeding import derive_seed
-from origcli.scoring.batches import Batch
+from origcli.scoring.run_plan import Plan, Planned
 from origcli.scoring.summary import Tally
-from origcli.settings import Settings
 
 if TYPE_CHECKING:
     from origcli.reports.figures import Form
 
 IMAGES, PROVENANCE = "images.json", "provenance.json"
 RESULTS, ERRORS = "results.jsonl", "errors.jsonl"
-FOLDERS = ("pictures", "pages", "embeddings")
-_PLANNED = ("invert", "draw", "score", "detect")
-_LISTED = TypeAdapter(list[tuple[int, str, str, str]])  # place, name, path and group
+MISSING_PART = "part"  # code of the failure that stands for a part of the whole that is not there
+_LISTED = TypeAdapter(list[Planned])
 _ON_A_SHEET = 12  # images
 _MOST_REPLICATES = 1_000_000  # more than any run asks for; a report of others must not fill the memory
 _FORMS: "tuple[Form, ...]" = ("png", "pdf")
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is.
-
-    Attributes:
-        facts: all that its results depend on.
-        images: place in the whole list, name, path and group of each.
-    """
-
-    facts: dict[str, Any]
-    images: list[tuple[int, str, str, str]]
+R = TypeVar("R")
 
 
-def make_plan(
-    batches: Sequence[Batch], places: Sequence[int], settings: Settings, made_by: Provenance
-) -> Plan:
-    """The plan of measuring batches.
-
-    Args:
-        places: of the images, batch by batch, in the whole list that the batches are a part of.
-    """
-    inputs = [one for batch in batches for one in batch.inputs]
-    images = [
-        (place, one.name, path_text(one.path), one.group) for place, one in zip(places, inputs, strict=True)
-    ]
-    batching = [[batch.templates, len(batch.inputs)] for batch in batches]
-    lists = {batch.templates for batch in batches}
-    facts = {
-        **{section: getattr(settings, section).model_dump(mode="json") for section in _PLANNED},
-        **made_by.makers(),
-        "seed": settings.runtime.seed,
-        "start": start_facts(settings.invert.initialization),
-        "templates": {name: hash_value(read_templates(name)) for name in lists},
-        "hash of the images": hash_value([images, batching]),
-    }
-    return Plan(facts, images)
+# -- while a run goes on -------------------------------------------------------------------------
 
 
-def begin(directory: Path, plan: Plan) -> None:
-    """Writes down what a run is; in a directory that knows already, makes sure that it is the same.
+def check_run(directory: Path, plan: Plan) -> None:
+    """Makes sure that a directory holds no other run; one without any may take this.
 
     Raises:
-        UsageError: the directory is another run's; names the first difference.
+        UsageError: it does; names the differences, or an image.
     """
+    if not (directory / PLAN_NAME).exists():
+        return
+    before = read_json(directory / PLAN_NAME)
+    refuse_changes(f"{directory}: holds a run with other settings", before, plan.facts, frozenset({"list"}))
+    if (directory / IMAGES).exists():
+        before, now = (
+            {one.name: (one.place, one.group) for one in images}
+            for images in (_read_images(directory), plan.images)
+        )
+        refuse_other_images(directory, before, now)
+    if before.get("list") != plan.facts["list"]:
+        raise UsageError(
+            f"{directory}: holds a part of another list of images",
+            "give the same list, or start over with --force",
+        )
+
+
+def record_run(directory: Path, plan: Plan) -> None:
+    """Writes down what a run is; in a directory that knows already, where its images are now."""
     record_plan(directory, plan.facts)
     write_json(directory / IMAGES, plan.images)
+    if not (directory / RESULTS).exists():
+        write_text(directory / RESULTS, "")  # a part of a list may have no images
 
 
-def with_page(directory: Path, result: ScoreResult, made_by: Provenance) -> ScoreResult:
-    """The result with its page written."""
+def recall(
+    directory: Path, log: ResultLog[ScoreResult], inputs: Sequence[Input], provenance: Provenance
+) -> set[str]:
+    """The names of images that have results from an earlier run; results of moved images get the new paths.
+
+    Raises:
+        UsageError: an image was exchanged under its name.
+    """
+    measured = {result.id: (result.image.sha256, result.image.path) for result in log}
+    refuse_exchanged(inputs, {name: sha256 for name, (sha256, _) in measured.items()})
+    paths = {one.name: path_text(one.path) for one in inputs}
+    if any(path != paths.get(name, path) for name, (_, path) in measured.items()):
+        log.replace(_moved(directory, result, paths[result.id], provenance) for result in log)
+    return set(measured)
+
+
+def _moved(directory: Path, result: ScoreResult, path: str, provenance: Provenance) -> ScoreResult:
+    result = result.model_copy(update={"image": result.image.moved_to(path)})
+    if result.page is not None:
+        write_page(directory, result, provenance)
+    return result
+
+
+def add_page(directory: Path, result: ScoreResult, provenance: Provenance) -> ScoreResult:
+    """Writes the page of a result, and names it there."""
     named = result.model_copy(update={"page": f"pages/{result.id}.html"})
-    write_page(directory, named, made_by)
+    write_page(directory, named, provenance)
     return named
 
 
-def finish(
+# -- at its end ----------------------------------------------------------------------------------
+
+
+def write_reports(
     directory: Path,
     results: Iterable[ScoreResult],
     failures: Sequence[Failure],
-    made_by: Provenance,
+    provenance: Provenance,
+    images: int,
+    parts: Parts | None = None,
     in_print: bool = False,
 ) -> ScoreReport:
     """Sums up and writes the reports.
 
     Args:
         results: may be gone through more than once; one is held in memory at a time.
+        images: how many have to have a result or a failure.
+        parts: which part of a list the results are of.
         in_print: draw the figures of single images, too.
 
     Returns:
         The report; its results are left out where there are more than one.
+
+    Raises:
+        InputError: an image has neither a result nor a failure.
     """
-    write_json(directory / PROVENANCE, made_by.to_json())
-    write_text(directory / ERRORS, "")
-    errors = ResultLog(directory / ERRORS, Failure)
-    for failure in failures:
-        errors.append(failure)
-    tally = Tally(_replicates(made_by), derive_seed(made_by.seed, "summary"))
+    tally = Tally(_replicates(provenance), derive_seed(provenance.seed, "summary"))
     first: list[ScoreResult] = []
     for result in results:
         tally.add(result)
         first = first or [result]
+    found = tally.images + sum(failure.code != MISSING_PART for failure in failures)
+    if found != images:
+        raise InputError(
+            f"{directory}: {found} of {images} images have a result or an error",
+            "resume the run with --resume",
+        )
+
+    write_json(directory / PROVENANCE, provenance.to_json())
+    write_text(directory / ERRORS, "")
+    errors = ResultLog(directory / ERRORS, Failure)
+    for failure in failures:
+        errors.append(failure)
     report = ScoreReport(
         status=Status.complete if not failures else Status.partial if first else Status.failed,
-        provenance=made_by,
+        provenance=provenance,
         results=(),
         errors=tuple(failures),
         summary=tally.summary(),
+        parts=parts,
     )
     write_report(directory, report, results)
     write_html(directory, report, results)
@@ -146,13 +166,13 @@ def finish(
     return report.model_copy(update={"results": tuple(first)}) if tally.images == 1 else report
 
 
-def _replicates(made_by: Provenance) -> int:
+def _replicates(provenance: Provenance) -> int:
     """The setting `score.bootstrap`, which others may have damaged.
 
     Raises:
         InputError: it is not there, or is no number of replicates.
     """
-    section = made_by.settings.get("score")
+    section = provenance.settings.get("score")
     found = section.get("bootstrap") if isinstance(section, dict) else None
     if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= _MOST_REPLICATES:
         raise InputError(f"{PROVENANCE}: damaged: score.bootstrap is {found!r}", "score the images again")
@@ -186,124 +206,79 @@ def _write_figures(directory: Path, report: ScoreReport, shown: Iterable[ScoreRe
             write_bytes(folder / f"drawings-{result.id}.{form}", row)
 
 
+# -- afterwards ----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Saved:
-    """A run as its directory tells it."""
+    """A run as its directory tells it.
+
+    Attributes:
+        facts: all that its results depend on (`run_plan.Plan`).
+    """
 
     directory: Path
-    made_by: Provenance
+    facts: dict[str, Any]
+    provenance: Provenance
     results: ResultLog[ScoreResult]
     failures: list[Failure]
-    images: list[tuple[int, str, str, str]]  # place, name, path and group
+    images: list[Planned]
+    parts: Parts | None
 
     @property
     def places(self) -> dict[str, int]:
         """Places in the whole list, by name and by path."""
-        return {key: place for place, name, path, _ in self.images for key in (name, f"/{path}")}
+        return {key: one.place for one in self.images for key in (one.name, f"/{one.path}")}
 
 
 def read_saved(directory: Path) -> Saved:
     """Opens the directory of a score run that came to its end.
 
     Raises:
-        InputError: it is none, or it is damaged.
+        InputError: it is none, it is not finished, or it is damaged.
     """
-    if not (directory / PROVENANCE).is_file() or not (directory / RESULTS).is_file():
-        raise InputError(
-            f"{directory}: not the directory of a finished score run", "go on with it first: --resume"
-        )
-    try:
-        images = _LISTED.validate_python(read_json(directory / IMAGES))
-        made_by = Provenance.model_validate(read_json(directory / PROVENANCE))
-    except ValidationError as error:
-        raise InputError(f"{directory}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
-    _replicates(made_by)  # before anything is written
+    record = read_run_record(directory)
+    if record is None or not (directory / RESULTS).is_file() or not (directory / IMAGES).is_file():
+        raise InputError(f"{directory}: not the directory of a score run", "give what origcli score wrote")
+    if record["state"] != "finished" or not (directory / PROVENANCE).is_file():
+        raise InputError(f"{directory}: this run is not finished", "resume it first: --resume")
+    facts = read_json(directory / PLAN_NAME)
+    provenance = _read(directory / PROVENANCE, Provenance.model_validate)
+    _replicates(provenance)  # before anything is written
+    if not isinstance(facts, dict):
+        raise InputError(f"{directory / PLAN_NAME}: not as a score run leaves it")
     return Saved(
         directory,
-        made_by,
+        facts,
+        provenance,
         ResultLog(directory / RESULTS, ScoreResult),
         list(ResultLog(directory / ERRORS, Failure)),
-        images,
+        _read_images(directory),
+        None if facts.get("parts") is None else _read(directory / PLAN_NAME, _parts),
     )
 
 
+def _parts(facts: Any) -> Parts:
+    return Parts.model_validate(facts["parts"])
+
+
+def _read_images(directory: Path) -> list[Planned]:
+    return _read(directory / IMAGES, _LISTED.validate_python)
+
+
+def _read(path: Path, parse: Callable[[Any], R]) -> R:
+    try:
+        return parse(read_json(path))
+    except ValidationError as error:
+        raise InputError(f"{path}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
+
+
 def render(directory: Path, in_print: bool = False) -> ScoreReport:
-    """Makes the reports and pages of a run anew from what is recorded."""
+    """Makes the reports and pages of a run again from what is recorded."""
     saved = read_saved(directory)
     for result in saved.results:
         if result.page is not None:
-            write_page(directory, result, saved.made_by)
-    return finish(directory, saved.results, saved.failures, saved.made_by, in_print)
-
-
-def merge(sources: Sequence[Path], out: Path, in_print: bool = False) -> ScoreReport:
-    """Joins runs, such as the shards of one, into a directory: the same bytes that one run would give.
-
-    Raises:
-        UsageError: the runs were made by different models or settings.
-        InputError: two runs hold an image of the same name.
-    """
-    saved = [read_saved(source) for source in sources]
-    made_by = saved[0].made_by
-    for other in saved[1:]:
-        if other.made_by != made_by:
-            difference = first_difference(made_by.to_json(), other.made_by.to_json())
-            raise UsageError(f"{sources[0]} and {other.directory} cannot be joined: {difference}")
-    images = _distinct(saved)
-    write_json(make_directory(out) / IMAGES, images)
-    for source in sources:
-        _copy_files(source, out)
-    log = ResultLog(out / RESULTS, ScoreResult)
-    for result in _in_order(saved):
-        # Runs of one image each have no pages; what joins them has.
-        log.append(result if len(images) == 1 else with_page(out, result, made_by))
-    failures: list[tuple[int, Failure]] = []
-    for one in saved:
-        places = one.places
-        failures += [(places.get(f"/{failure.path}", 0), failure) for failure in one.failures]
-    failures.sort(key=lambda pair: pair[0])
-    return finish(out, log, [failure for _, failure in failures], made_by, in_print)
-
-
-def _distinct(saved: Sequence[Saved]) -> list[tuple[int, str, str, str]]:
-    """The images of all runs, in the order of the whole list.
-
-    Raises:
-        InputError: two runs hold an image of the same name.
-    """
-    taken: dict[str, Path] = {}
-    for one in saved:
-        for _, name, _, _ in one.images:
-            if name in taken:
-                raise InputError(
-                    f"{taken[name]} and {one.directory} both hold an image called {name!r}",
-                    "score the images in one list, in shards",
-                )
-            taken[name] = one.directory
-    return sorted(image for one in saved for image in one.images)
-
-
-def _in_order(saved: Sequence[Saved]) -> Iterator[ScoreResult]:
-    """All results by their places in the whole list, one of each run in memory at a time."""
-
-    def stream(one: Saved) -> Iterator[tuple[int, ScoreResult]]:
-        places = one.places
-        for result in one.results:
-            yield places.get(result.id, 0), result
-
-    for _, result in heapq.merge(*map(stream, saved), key=lambda item: item[0]):
-        yield result
-
-
-def _copy_files(source: Path, out: Path) -> None:
-    """The files that reports name. Runs have no links, and one of others could lead anywhere: they stay."""
-    for folder in FOLDERS:
-        if (source / folder).is_dir() and not (source / folder).is_symlink():
-            try:
-                shutil.copytree(source / folder, out / folder, dirs_exist_ok=True, ignore=_links)
-            except OSError as error:
-                raise storage_error(out / folder, error) from error
-
-
-def _links(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if Path(folder, name).is_symlink()]
+            write_page(directory, result, saved.provenance)
+    return write_reports(
+        directory, saved.results, saved.failures, saved.provenance, len(saved.images), saved.parts, in_print
+    )

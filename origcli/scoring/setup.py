@@ -13,10 +13,10 @@ from origcli.models.words import Vectors
 from origcli.perception.distance import EDIT, Distance
 from origcli.perception.editability import TextSimilarity, edit_words
 from origcli.perception.metrics import AUTO, find, open_metric
+from origcli.reports.provenance import build_provenance, sections_of
 from origcli.reports.schema import ModelFacts, Provenance
 from origcli.runtime.atomic import read_json
 from origcli.runtime.context import Runtime
-from origcli.runtime.provenance import hash_value, package_versions
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring.baseline import draw_undirected, drawing_facts
 from origcli.scoring.batches import Batch
@@ -157,25 +157,17 @@ def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[T
     return TextSimilarity(directory, runtime), words
 
 
-def provenance(command: str, models: Models, settings: Settings) -> Provenance:
+def provenance_of(command: str, models: Models, settings: Settings) -> Provenance:
     """What made a report of these models."""
     model, metric = models.model, models.metric
     drawing = drawing_facts(model, settings.draw)
     settings = settings.model_copy(update={"draw": model.family.settled(settings.draw)})
-    values = {
-        section: dict(
-            sorted(getattr(settings, section).model_dump(mode="json", exclude=_OF_THE_MACHINE).items())
-        )
-        for section in sorted(SECTIONS)  # sorted as in the file, so that a page drawn again has equal bytes
-    }
-    return Provenance(
-        command=command,
-        versions=dict(sorted(package_versions().items())),
-        settings=values,
-        settings_hash=hash_value(values),
-        seed=settings.runtime.seed,
+    return build_provenance(
+        command,
+        sections_of(settings, SECTIONS, _OF_THE_MACHINE),
+        settings.runtime.seed,
+        model.dtype,
         device=model.device.type,
-        dtype=str(model.dtype).removeprefix("torch."),
         model=ModelFacts(
             name=model.name,
             source=models.entry.source,

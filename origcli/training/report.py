@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from origcli.reports.envelope import Estimate, Provenance
+from origcli.reports.provenance import build_provenance, section_facts
 from origcli.reports.schema import LossPoint, Report, TrainResult
 from origcli.reports.sheets import sheet
 from origcli.reports.writers import read_report
 from origcli.runtime.atomic import write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
-from origcli.runtime.provenance import hash_value, package_versions
 from origcli.settings import Section
 
 R = TypeVar("R", bound=Report[Any])
@@ -31,15 +31,12 @@ def provenance(
     notes: Sequence[str] = (),
 ) -> Provenance:
     """What made a trained model."""
-    settings = {name: section.model_dump(mode="json") for name, section in sections.items()}
-    return Provenance(
-        command=command,
-        versions=package_versions(),
-        settings=settings,
-        settings_hash=hash_value(settings),
-        seed=runtime.seed,
+    return build_provenance(
+        command,
+        {name: section_facts(section) for name, section in sections.items()},
+        runtime.seed,
+        runtime.dtype,
         device=str(runtime.device),
-        dtype=str(runtime.dtype).removeprefix("torch."),
         dataset_hash=dataset_hash,
         notes=tuple(notes),
     )

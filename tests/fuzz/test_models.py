@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.atomic import write_json
 from origcli.runtime.context import Runtime
+from origcli.runtime.plan import PLAN_NAME
+from origcli.runtime.run_record import run_record
 from origcli.scoring.run_archive import IMAGES, PROVENANCE, RESULTS, read_saved
 from origcli.weights.registry import resolve
 from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
@@ -47,6 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         IMAGES: [[0, result.id, "pictures/photo.jpg", "group"]],
         PROVENANCE: samples.provenance().to_json(),
+        PLAN_NAME: {"list": "0", "parts": {"of": 3, "held": [1]}},
         RESULTS: result.to_json(),
     }
 
@@ -58,7 +61,8 @@ def test_any_run_is_answered(run: dict[str, Any], data: st.DataObject) -> None:
     text = json.dumps(run[name]).encode()
     changed = data.draw(st.one_of(json_bytes(run[name]), damaged(text)))
     with folder() as here:
-        for file in (IMAGES, PROVENANCE):
+        write_json(here / "run.json", run_record(1.0))
+        for file in (IMAGES, PROVENANCE, PLAN_NAME):
             write_json(here / file, run[file])
         (here / RESULTS).write_text(json.dumps(run[RESULTS]) + "\n")
         (here / name).write_bytes(changed + b"\n" if name == RESULTS else changed)

@@ -12,7 +12,7 @@ from origcli.images.inputs import slug
 from origcli.runtime.paths import path_of
 from origcli.scenes.captions import parse_caption
 from origcli.scenes.elements import Element, parse_description, select_elements
-from origcli.scoring.batches import take_shard
+from origcli.scoring.batches import parts_of
 from origcli.scoring.gate import parse_gate
 from origcli.settings import Settings, environment_values, fields_of, resolve, variables_of
 from origcli.weights.registry import hub_model
@@ -28,7 +28,7 @@ TEXTS = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(WORDS), max_siz
 READERS: dict[str, Callable[[str], Any]] = {
     "gate": parse_gate,
     "counts": parse_counts,
-    "shard": lambda text: take_shard([], text),
+    "shard": lambda text: parts_of(text),
     "description": parse_description,
     "element": Element.parse,
     "caption": parse_caption,

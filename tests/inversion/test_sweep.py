@@ -182,7 +182,7 @@ def test_a_directory_of_another_run_is_refused(
     run(tmp_path / "run", inputs[:1], settings_for(tiny_bert_pipeline_dir))
     with pytest.raises(UsageError, match=r"invert\.batch_size was 4, is 5"):
         run(tmp_path / "run", inputs[:1], settings_for(tiny_bert_pipeline_dir, batch_size=5))
-    with pytest.raises(UsageError, match="pictures"):
+    with pytest.raises(UsageError, match="'p0' was among them"):
         run(tmp_path / "run", inputs[2:], settings_for(tiny_bert_pipeline_dir))
 
 
@@ -196,7 +196,7 @@ def test_another_precision_model_or_start_is_refused(
     run(tmp_path / "run", inputs[:1], settings)
     with RunDirectory(tmp_path / "run") as owned:
         half = Runtime(directory=owned, dtype=torch.bfloat16)
-        with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
+        with pytest.raises(UsageError, match="dtype was 'float32', is 'bfloat16'"):
             sweep.run(inputs[:1], [1, 3], settings, half)
     write_tokens(start, "<x>", {"": torch.zeros(1, 16)})
     with pytest.raises(UsageError, match="start was"):
@@ -250,3 +250,20 @@ def test_clashes_are_found_before_any_picture_is_learned(
     with pytest.raises(UsageError, match="share the placeholder"):
         run(tmp_path / "run", same, settings_for(tiny_bert_pipeline_dir))
     assert not (tmp_path / "run" / "embeddings").exists()
+
+
+@pytest.mark.fault(65, "invert resumes over moved images, and names one that was exchanged")
+def test_images_are_known_by_their_content(
+    tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, images = settings_for(tiny_bert_pipeline_dir), [inputs[0], inputs[2]]
+    run(tmp_path / "run", images, settings)
+    (tmp_path / "there").mkdir()
+    there = [Input(Path(shutil.copy(one.path, tmp_path / "there")), one.name) for one in images]
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "invert", lambda *_, **__: pytest.fail("learned again"))
+        report = run(tmp_path / "run", there, settings)
+    assert [result.image.path for result in report.results] == [str(one.path) for one in there]
+    shutil.copy(images[1].path, there[0].path)
+    with pytest.raises(UsageError, match=r"p0\.png: not the image that this run measured as 'p0'"):
+        run(tmp_path / "run", there, settings)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from origcli.errors import UsageError
 from origcli.images.inputs import Input
-from origcli.scoring.batches import domain_of, make_batches, take_shard, templates_for
+from origcli.scoring.batches import domain_of, make_batches, parts_of, take_parts, templates_for
 
 GROUPS = st.lists(st.sampled_from(["", "art", "art/common", "houses/common"]), max_size=30)
 
@@ -30,16 +30,16 @@ def test_batches_hold_every_image_once_in_order(groups: Any, size: Any) -> None:
 @given(GROUPS, st.integers(1, 4), st.integers(1, 5))
 def test_shards_share_the_batches_out(groups: Any, size: Any, count: Any) -> None:
     batches = make_batches(inputs(groups), size, "auto")
-    shards = [take_shard(batches, f"{i}/{count}") for i in range(1, count + 1)]
+    shards = [take_parts(batches, parts_of(f"{i}/{count}")) for i in range(1, count + 1)]
     assert sorted((b for shard in shards for b in shard), key=lambda b: b.number) == batches
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
-    assert take_shard(batches, None) == batches
+    assert take_parts(batches, None) == batches
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "a/b", "1/2/3", "1.0/2", "²/3"])
 def test_other_shards_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageError, match="i/N"):
-        take_shard([], text)
+        parts_of(text)
 
 
 def test_domains_and_templates() -> None:

@@ -11,11 +11,11 @@ import pytest
 from origcli.errors import InputError, ModelError, OrigError, UsageError
 from origcli.images.inputs import Input
 from origcli.inversion.token_files import write_tokens
+from origcli.reports import provenance
 from origcli.runtime import machine
 from origcli.runtime.context import open_runtime
 from origcli.runtime.provenance import package_versions
 from origcli.scoring import run as originality
-from origcli.scoring import setup as opening
 from origcli.scoring import store
 from origcli.scoring.run import Request
 from origcli.settings import Settings
@@ -85,10 +85,10 @@ def test_another_precision_or_package_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     score(tiny_settings(), tmp_path / "out", pictures[:1])
-    with pytest.raises(UsageError, match="dtype was float32, is bfloat16"):
+    with pytest.raises(UsageError, match="dtype was 'float32', is 'bfloat16'"):
         score(tiny_settings(runtime={"dtype": "bf16"}), tmp_path / "out", pictures[:1])
     versions = package_versions()
-    monkeypatch.setattr(opening, "package_versions", lambda: {**versions, "diffusers": "0"})
+    monkeypatch.setattr(provenance, "package_versions", lambda: {**versions, "diffusers": "0"})
     with pytest.raises(UsageError, match=r"versions\.diffusers was .*, is 0"):
         score(tiny_settings(), tmp_path / "out", pictures[:1])
 

@@ -20,7 +20,6 @@ from origcli.reports.schema import ScoreReport
 from origcli.reports.writers import read_report
 from origcli.scoring import drawing, learning, query
 from origcli.scoring import run as originality
-from origcli.scoring import run_archive as archive
 from origcli.scoring import setup as opening
 from origcli.settings import Settings
 from tests.measuring import PixelDistance
@@ -275,21 +274,6 @@ def test_one_image_that_is_not_finite_costs_no_other(
     report = score(tiny_settings(score={"together": 3}), tmp_path / "out", pictures)
     assert [failure.code for failure in report.errors] == ["non-finite"]
     assert [result.id for result in read_report(tmp_path / "out").results] == ["a", "c"]
-
-
-@pytest.mark.fault(21, "links in a run of others are not followed when runs are joined")
-def test_joined_runs_bring_no_files_from_elsewhere(tmp_path: Path) -> None:
-    source, secret = tmp_path / "run", tmp_path / "secret.png"
-    secret.write_text("secret")
-    for name in ("pictures/deep", "embeddings"):
-        (source / name).mkdir(parents=True)
-    (source / "pictures/deep/a.png").write_text("a")
-    (source / "pictures/deep/b.png").symlink_to(secret)
-    (source / "embeddings/all").symlink_to(tmp_path)
-    (source / "pages").symlink_to(tmp_path)
-    archive._copy_files(source, tmp_path / "out")
-    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*")}
-    assert names == {"pictures", "pictures/deep", "pictures/deep/a.png", "embeddings"}
 
 
 def test_given_tokens_are_scored_without_learning_any(

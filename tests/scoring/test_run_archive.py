@@ -10,6 +10,8 @@ import pytest
 from origcli.errors import InputError, UsageError
 from origcli.images.inputs import Input
 from origcli.reports.writers import read_report
+from origcli.runtime.run_record import run_record
+from origcli.scoring import merging
 from origcli.scoring import run_archive as archive
 from origcli.settings import Settings
 from tests.reports.samples import provenance
@@ -29,16 +31,16 @@ def test_shards_join_to_the_bytes_of_one_run(
         score(tiny_settings(), tmp_path / shard[0], inputs, shard=shard)
     ids = [[result.id for result in read_report(tmp_path / name).results] for name in "12"]
     assert ids == [["a", "b"], ["c"]]
-    archive.merge([tmp_path / "2", tmp_path / "1"], tmp_path / "joined")
+    merging.merge([tmp_path / "2", tmp_path / "1"], tmp_path / "joined")
     assert bytes_of(tmp_path / "joined") == bytes_of(tmp_path / "whole")
     for folder in ("pictures", "embeddings"):
         names = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole" / folder).rglob("*.*")}
         assert names and all((tmp_path / "joined" / name).is_file() for name in names)
-    with pytest.raises(Exception, match="both hold an image called 'a'"):
-        archive.merge([tmp_path / "1", tmp_path / "whole"], tmp_path / "twice")
+    with pytest.raises(Exception, match="not parts of one list"):
+        merging.merge([tmp_path / "1", tmp_path / "whole"], tmp_path / "twice")
     score(tiny_settings(score={"images": 4}), tmp_path / "other", inputs[:1])
     with pytest.raises(UsageError, match="cannot be joined"):
-        archive.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
+        merging.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
 
 
 def test_runs_of_one_image_each_get_pages_when_they_are_joined(
@@ -47,11 +49,11 @@ def test_runs_of_one_image_each_get_pages_when_they_are_joined(
     for name, one in zip("12", pictures[:2], strict=True):
         score(tiny_settings(), tmp_path / name, [one])
         assert not (tmp_path / name / "pages").exists()
-    archive.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "joined")
+    merging.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "joined")
     overview = (tmp_path / "joined/report.html").read_text()
     for result in read_report(tmp_path / "joined").results:
         assert f'href="{result.page}"' in overview and (tmp_path / "joined" / result.page).is_file()
-    archive.merge([tmp_path / "1"], tmp_path / "alone")
+    merging.merge([tmp_path / "1"], tmp_path / "alone")
     assert bytes_of(tmp_path / "alone") == bytes_of(tmp_path / "1")
 
 
@@ -138,8 +140,10 @@ def test_a_damaged_run_is_named(tmp_path: Path, file: str, change: Callable[[Any
     change(files[file])
     for name, value in files.items():
         (run / name).write_text(json.dumps(value) + "\n")
-    (run / "images.json").write_text("[]")
+    (run / "images.json").write_text(json.dumps([[0, result.id, "a.png", "a"]]))
+    (run / "plan.json").write_text("{}")
+    (run / "run.json").write_text(json.dumps(run_record(1.0)))
     with pytest.raises(InputError, match=r"damaged|not a valid report"):
         archive.render(run)
     with pytest.raises(InputError, match=r"damaged|not a valid report"):
-        archive.merge([run], tmp_path / "joined")
+        merging.merge([run], tmp_path / "joined")

@@ -15,6 +15,7 @@ from origcli.errors import Interrupted, OrigError, UsageError
 from origcli.inversion.templates import read_templates
 from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.reports.gallery import write_generalize_html
+from origcli.reports.provenance import build_provenance, sections_of
 from origcli.reports.schema import (
     Estimate,
     Failure,
@@ -32,7 +33,7 @@ from origcli.runtime.atomic import make_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import from_here
 from origcli.runtime.plan import record_plan
-from origcli.runtime.provenance import hash_value, package_versions
+from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.elements import Element
 from origcli.settings import Settings
@@ -308,15 +309,12 @@ def provenance(settings: Settings, runtime: Runtime, detector: Detector) -> Prov
     """What made a report."""
     drawing = StableDiffusion.settled(settings.draw)
     settings = settings.model_copy(update={"draw": drawing})
-    values: dict[str, Any] = {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
-    return Provenance(
-        command="generalize",
-        versions=package_versions(),
-        settings=values,
-        settings_hash=hash_value(values),
-        seed=runtime.seed,
+    return build_provenance(
+        "generalize",
+        sections_of(settings, SECTIONS),
+        runtime.seed,
+        runtime.dtype,
         device=runtime.device.type,
-        dtype=str(runtime.dtype).removeprefix("torch."),
         detector=ModelFacts(name=settings.generalize.detector, weights_hash=detector.weights_hash),
         scheduler=drawing.scheduler,
         guidance=StableDiffusion.defaults.guidance if drawing.guidance is None else drawing.guidance,
