@@ -59,11 +59,11 @@ def check_run(directory: Path, plan: Plan) -> None:
     before = read_json(directory / PLAN_NAME)
     refuse_changes(f"{directory}: holds a run with other settings", before, plan.facts, frozenset({"list"}))
     if (directory / IMAGES).exists():
-        before, now = (
+        was, now = (
             {one.name: (one.place, one.group) for one in images}
             for images in (_read_images(directory), plan.images)
         )
-        refuse_other_images(directory, before, now)
+        refuse_other_images(directory, was, now)
     if before.get("list") != plan.facts["list"]:
         raise UsageError(
             f"{directory}: holds a part of another list of images",

@@ -89,7 +89,7 @@ def test_another_precision_or_package_is_refused(
         score(tiny_settings(runtime={"dtype": "bf16"}), tmp_path / "out", pictures[:1])
     versions = package_versions()
     monkeypatch.setattr(provenance, "package_versions", lambda: {**versions, "diffusers": "0"})
-    with pytest.raises(UsageError, match=r"versions\.diffusers was .*, is 0"):
+    with pytest.raises(UsageError, match=r"versions\.diffusers was .*, is '0'"):
         score(tiny_settings(), tmp_path / "out", pictures[:1])
 
 
