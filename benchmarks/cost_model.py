@@ -22,6 +22,8 @@ from origcli.inversion.cost import count_flops, count_footprint, decoding_flops,
 from origcli.inversion.templates import read_templates
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.runtime.context import Runtime
+from origcli.scoring.advice import own_flops
+from origcli.scoring.self_calibration import Budget, automatic_budget
 from origcli.settings import Settings, resolve
 from tests.stable_diffusion import stable_diffusion_without_weights
 
@@ -43,6 +45,13 @@ def petaflops(model: DiffusionModel, settings: Settings) -> dict[str, float]:
     }
 
 
+def own_budgets(settings: Settings) -> dict[str, Budget]:
+    """What a self-calibration takes: `score` by itself, and `origcli calibrate`."""
+    own = settings.calibrate
+    explicit = Budget(own.captions, own.samples, own.controls)
+    return {"automatic": automatic_budget(settings), "explicit": explicit}
+
+
 def on_paper(peak: float, utilisation: float) -> None:
     """Prints the tables."""
     model = stable_diffusion_without_weights()
@@ -55,13 +64,19 @@ def on_paper(peak: float, utilisation: float) -> None:
             f"{kind}: {one.fixed / 1e9:.2f} + {one.each / 1e9:.3f} GB each, 20: {one.bytes(20) / 1e9:.1f} GB"
         )
     for name, presets in (("paper", ("paper",)), ("fast", ("paper", "fast"))):
-        stages = petaflops(model, resolve({}, presets=presets, environment={})[0])
+        settings = resolve({}, presets=presets, environment={})[0]
+        stages = petaflops(model, settings)
         whole = sum(stages.values())
         seconds = whole * 1e3 / (peak * utilisation)
         shares = {k: f"{v:.2f} ({v / whole:.0%})" for k, v in stages.items()}
         print(
             f"{name}: {whole:.1f} PFLOP {shares}; {seconds:.0f} s an image at {peak} TFLOP/s × {utilisation}"
         )
+        for kind, budget in own_budgets(settings).items():
+            counted = own_flops(model, settings, budget) / 1e15
+            minutes = counted * 1e3 / (peak * utilisation) / 60
+            size = f"{budget.captions} × {budget.samples} samples + {budget.controls} controls"
+            print(f"  self-calibration, {kind}: {size}: {counted:.1f} PFLOP; {minutes:.1f} minutes")
         for count in (10**4, 10**5, 10**6, 10**7):
             hours = count * seconds / 3600
             print(f"  {count:>10,} images: {hours:>12,.0f} GPU hours, on 1,000 GPUs {hours / 1000:>9,.1f} h")

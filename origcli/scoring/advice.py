@@ -77,10 +77,13 @@ def own_flops(model: DiffusionModel, settings: Settings, budget: Budget) -> floa
     """Floating-point operations of calibrating a model on its own samples, at most."""
     flops, decoding = count_flops(model), decoding_flops(model)
     drawing = model.drawing(settings.draw)
-    samples = budget.captions * budget.samples + budget.controls * settings.score.images
+    own = budget.captions * budget.samples + budget.controls
+    samples = own + budget.controls * settings.score.images
     amount = work(settings.invert, 1, len(read_templates(settings.invert.templates)))
     learning = budget.controls * total_flops(flops, amount)
-    return learning + samples * (model.family.passes(drawing) * drawing.steps * flops.unet + decoding)
+    round_trips = own * (flops.vae + decoding)
+    sampling = samples * (model.family.passes(drawing) * drawing.steps * flops.unet + decoding)
+    return learning + round_trips + sampling
 
 
 def in_words(seconds: float) -> str:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cost_model import petaflops
+from benchmarks.cost_model import own_budgets, petaflops
 from origcli.inversion.cost import count_flops, decoding_flops
 from origcli.models.pipeline import DiffusionModel
+from origcli.scoring.advice import own_flops
 from origcli.settings import resolve
 from tests.stable_diffusion import stable_diffusion_without_weights
 
@@ -49,3 +50,16 @@ def test_operations_and_hours_of_an_image(model: DiffusionModel) -> None:
         assert f"({seconds:.0f} s)" in rows["hours on one GPU"][column]
         hours = rows["10⁶"][2 * column].replace(",", "")
         assert float(hours) == pytest.approx(1e6 * seconds / 3600, rel=0.005)
+
+
+def test_operations_of_a_self_calibration(model: DiffusionModel) -> None:
+    rows = [line for line in PAGE.open(encoding="utf-8") if line.startswith("|")]
+    for column, presets in enumerate([("paper",), ("paper", "fast")]):
+        settings = resolve({}, presets=presets, environment={})[0]
+        for kind, budget in own_budgets(settings).items():
+            size = f"{budget.captions} captions × {budget.samples} samples, {budget.controls} controls"
+            (row,) = (line for line in rows if size in line)
+            counted = own_flops(model, settings, budget) / 1e15
+            minutes = counted * 1e3 / RATE / 60
+            cell = f"{counted:.1f} PFLOP ({minutes:.1f} minutes)"
+            assert row.split("|")[2 + column].strip() == cell, kind
