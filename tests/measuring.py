@@ -42,7 +42,7 @@ class PixelDistance:
     def between(self, a: np.ndarray, b: np.ndarray) -> float:
         return float(np.abs(a - b).mean())
 
-    def kept(self, features: Sequence[np.ndarray]) -> dict[str, Any]:
+    def facts_of(self, features: Sequence[np.ndarray]) -> dict[str, Any]:
         return {}
 
 

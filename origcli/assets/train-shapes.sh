@@ -40,7 +40,7 @@ origcli train-unet data/shapes --vae runs/shapes-vae-6 --init-from runs/shapes-u
   --ema-decay 0.999 --dtype bf16 --out runs/shapes-unet-7 --resume
 
 # The model, in half precision; then its detector, and its constants.
-python -m origcli.models.half runs/shapes-unet-7/pipeline runs/shapes
+python -m origcli.models.half_precision runs/shapes-unet-7/pipeline runs/shapes
 origcli synth data/uniform --count 60000 --resolution 64 --seed 11 --resume
 origcli train-detector data/uniform --epochs 4 --out runs/shapes-detector --resume
 cp -r runs/shapes-detector/detector runs/shapes/

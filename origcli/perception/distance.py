@@ -38,5 +38,5 @@ class Distance(Protocol):
             unprompted: gives features of samples of the empty prompt, which show what a model knows.
         """
 
-    def kept(self, features: Sequence[Any]) -> Mapping[str, Any]:
+    def facts_of(self, features: Sequence[Any]) -> Mapping[str, Any]:
         """What of the features of drawings is kept with their distances, as JSON values by name."""

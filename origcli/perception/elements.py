@@ -75,7 +75,7 @@ class ElementsDistance:
         order = np.random.default_rng(0).permutation(len(pairs))
         return [element.phrase for element in elements] + [pairs[i] for i in order]
 
-    def kept(self, features: Sequence[Layout]) -> dict[str, Any]:
+    def facts_of(self, features: Sequence[Layout]) -> dict[str, Any]:
         """The layouts, for the test of placement; `layouts_of` is the inverse."""
         return {"layouts": [_as_numbers(layout) for layout in features]}
 
@@ -94,7 +94,7 @@ def _as_numbers(layout: Layout) -> list[list[float]]:
 
 
 def layouts_of(facts: Mapping[str, Any]) -> list[Layout]:
-    """The layouts that `ElementsDistance.kept` kept."""
+    """The layouts that `ElementsDistance.facts_of` gave."""
     return [
         Layout(tuple((ALL_ELEMENTS[index], (x, y)) for index, x, y in layout)) for layout in facts["layouts"]
     ]

@@ -71,7 +71,7 @@ class EmbeddingDistance(ABC):
         """Any plain caption serves."""
         return None
 
-    def kept(self, features: Sequence[Any]) -> dict[str, Any]:
+    def facts_of(self, features: Sequence[Any]) -> dict[str, Any]:
         """Nothing: an embedding tells no one anything but its distance."""
         return {}
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from origcli.reports.envelope import Estimate
 from origcli.reports.numerals import number
-from origcli.reports.pictures import read_picture
+from origcli.reports.saved_images import read_saved_image
 from origcli.reports.schema import ConfusionMatrix, GeneralizeSummary
 from origcli.reports.score import CurvePoint, GroupSummary, ScoreResult
 from origcli.reports.verdict import tokens
@@ -298,7 +298,7 @@ def print_figure(directory: Path, results: Sequence[ScoreResult], form: Form = "
         if _edits(result):
             names[len(columns) - 1] = _edits(result)[0]
         for column, name in names.items():
-            picture = read_picture(directory, name)
+            picture = read_saved_image(directory, name)
             if picture:
                 pictures[row, column] = picture
     rows = [result.id if len(results) > 1 else "" for result in results]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from origcli.reports import numerals, views
 from origcli.reports.envelope import Provenance
-from origcli.reports.pictures import encoded
+from origcli.reports.saved_images import encoded
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
 from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS

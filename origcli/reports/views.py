@@ -13,7 +13,7 @@ from PIL import Image
 from origcli.reports import charts
 from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
 from origcli.reports.numerals import number
-from origcli.reports.pictures import FORMATS, SUFFIXES, contained
+from origcli.reports.saved_images import FORMATS, SUFFIXES, contained
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import (
     GIVEN,

@@ -12,7 +12,7 @@ from PIL import Image
 from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import DiffusionModel
 from origcli.perception.distance import Distance
-from origcli.reports.pictures import encoded
+from origcli.reports.saved_images import encoded
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import package_versions
 from origcli.scoring.measure import mean_over_pairs

@@ -14,7 +14,7 @@ from origcli.models.pipeline import DiffusionModel
 from origcli.models.words import Vectors
 from origcli.perception.distance import Distance
 from origcli.perception.editability import TextSimilarity
-from origcli.reports.pictures import encoded
+from origcli.reports.saved_images import encoded
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import slices
 from origcli.scoring.baseline import drawing_key
@@ -85,7 +85,7 @@ class Drawer:
     def _measure(self, query: Query, images: Sequence[Image.Image]) -> Drawn:
         features = self.metric.features(images)
         distances = [self.metric.between(query.feature, feature) for feature in features]
-        facts: dict[str, Any] = {"distances": distances, **self.metric.kept(features)}
+        facts: dict[str, Any] = {"distances": distances, **self.metric.facts_of(features)}
         if self.similarity is not None:
             facts["similarity"] = self.similarity.of(images, self.words)
         pictures = [encoded(image, None)[1] if self.keep else preview(image) for image in images]

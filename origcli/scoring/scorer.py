@@ -12,7 +12,7 @@ from origcli.inversion.placeholders import placeholder
 from origcli.inversion.token_files import TokenFacts, write_tokens
 from origcli.perception.distance import PLACEMENT
 from origcli.perception.elements import layouts_of
-from origcli.reports.pictures import SavedPictures, save_pictures
+from origcli.reports.saved_images import SavedImages, save_images
 from origcli.reports.schema import (
     Estimate,
     Failure,
@@ -136,7 +136,7 @@ class Scorer:
         assessed = self._assessed(query, random)
         test, edits = self._in_distribution(query, assessed, random) if query.trials else (None, [])
 
-        saved = self._save_pictures(query, edits, directory)
+        saved = self._save_images(query, edits, directory)
         embeddings = self._save_tokens(query, directory)
 
         # The files are named where their numbers stand.
@@ -148,10 +148,10 @@ class Scorer:
         measured = replace(assessed, curve=curve)
         return self._record(query, measured, test, saved.files, embeddings)
 
-    def _save_pictures(self, query: Query, edits: Sequence[Image.Image], directory: Path) -> SavedPictures:
+    def _save_images(self, query: Query, edits: Sequence[Image.Image], directory: Path) -> SavedImages:
         """Writes what the page of a query shows; drawings are those of the first repeat."""
         trials = query.trials
-        return save_pictures(
+        return save_images(
             directory,
             query.source.name,
             query=query.image,

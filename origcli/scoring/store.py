@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from origcli.reports.pictures import DRAWING, encoded
+from origcli.reports.saved_images import DRAWING, encoded
 from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.provenance import hash_value
 
@@ -41,7 +41,7 @@ class Entry:
     Attributes:
         facts: JSON values.
         arrays: by name.
-        pictures: encoded picture files, as `reports.pictures.encoded` makes them.
+        pictures: encoded picture files, as `reports.saved_images.encoded` makes them.
     """
 
     facts: Mapping[str, Any]

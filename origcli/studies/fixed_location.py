@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from origcli.perception.elements import NEAR, Layout
 from origcli.reports.figures import picture_grid
-from origcli.reports.pictures import read_picture
+from origcli.reports.saved_images import read_saved_image
 from origcli.reports.schema import Estimate, ScoreResult
 from origcli.reports.studies import FixedLocationReport, FixedLocationResult, FixedLocationSummary
 from origcli.reports.study_page import write_study_html
@@ -192,7 +192,7 @@ def look_again(
     for result, record in _pairs(measured, data):
         if not result.curve:
             continue  # out of the model's domain
-        pictures = [read_picture(runtime.out / SCORE, name) for name in result.curve[0].drawings]
+        pictures = [read_saved_image(runtime.out / SCORE, name) for name in result.curve[0].drawings]
         layouts = metric.features([picture for picture in pictures if picture is not None])
         scene = scene_of(record)
         query = Layout(tuple((one.element, (one.x, one.y)) for one in scene.placed))
@@ -377,7 +377,7 @@ def _write_figure(directory: Path, measured: ScoredQueries) -> tuple[str, ...]:
     for row, one in enumerate(shown):
         assert one.pictures is not None
         for column, name in enumerate([one.pictures.query, *one.curve[0].drawings]):
-            picture = read_picture(directory / SCORE, name)
+            picture = read_saved_image(directory / SCORE, name)
             if picture is not None:
                 pictures[row, column] = picture
     columns = ["query", *(f"seed {number + 1}" for number in range(drawings))]

@@ -51,7 +51,7 @@ def test_features_are_elements_with_centres_as_fractions() -> None:
 
 def test_what_is_kept_of_layouts_survives_json() -> None:
     layouts = [Layout(((RED, (0.25, 0.5)), (BLUE, (0.75, 0.1)))), Layout(())]
-    kept = json.loads(json.dumps(ElementsDistance(Said()).kept(layouts)))
+    kept = json.loads(json.dumps(ElementsDistance(Said()).facts_of(layouts)))
     assert layouts_of(kept) == layouts
 
 

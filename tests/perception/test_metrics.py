@@ -149,7 +149,7 @@ def test_distances_are_cosines_of_the_networks_embeddings(
         cosine = torch.nn.functional.cosine_similarity(a, expected, dim=0)
         assert metric.between(features[0], other) == pytest.approx(1 - float(cosine), abs=1e-5)
     assert metric.between(features[0], features[0]) == pytest.approx(0, abs=1e-12)
-    assert (metric.name, metric.test, metric.kept(features)) == (name, EDIT, {})
+    assert (metric.name, metric.test, metric.facts_of(features)) == (name, EDIT, {})
     alone = open_by_name(name, Runtime(offline=True))  # all is here now
     assert alone.version == metric.version
     assert np.allclose(alone.features(images[:1])[0], features[0], atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from origcli.errors import InputError
-from origcli.reports.pictures import save_pictures
+from origcli.reports.saved_images import save_images
 from origcli.reports.schema import (
     CurvePoint,
     DomainCheck,
@@ -112,7 +112,7 @@ def result(
         m: np.clip(level + 0.35 * math.exp(-m / 1.5) + random.normal(0, 0.06, drawings), 0, 1) for m in counts
     }
     zero = tuple(np.clip(0.8 + random.normal(0, 0.06, drawings), 0, 1).tolist())
-    saved = directory and save_pictures(
+    saved = directory and save_images(
         directory,
         name,
         query=picture(seed, size),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from origcli.models.half import store_half
+from origcli.models.half_precision import store_half
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
 

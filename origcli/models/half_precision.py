@@ -1,6 +1,6 @@
 """Stores a pipeline at half its size, as the bundled model is stored:
 
-    python -m origcli.models.half PIPELINE DIRECTORY
+    python -m origcli.models.half_precision PIPELINE DIRECTORY
 
 Weights become fp16; they are fp32 again where they are loaded on a CPU. What else lies in the directory
 (card, detector, example) stays, but for its registry.json: that holds constants of other weights, and

@@ -14,7 +14,7 @@ from PIL import Image
 from origcli.reports.score import PictureFiles
 from origcli.runtime.atomic import claim_directory, write_unsynced
 
-Picture = Image.Image | bytes  # bytes: of a PNG or WebP file, kept as they are
+ImageOrBytes = Image.Image | bytes  # bytes: of a PNG or WebP file, kept as they are
 
 THUMBNAIL = 96
 DRAWING = 256
@@ -26,7 +26,7 @@ _LOSSLESS = 128  # up to this width a picture is kept as PNG: small anyway, and 
 
 
 @dataclass(frozen=True)
-class SavedPictures:
+class SavedImages:
     """Names of files relative to the report's directory.
 
     Attributes:
@@ -40,17 +40,17 @@ class SavedPictures:
     edits: tuple[str, ...]
 
 
-def save_pictures(
+def save_images(
     directory: Path,
     name: str,
     *,
     query: Image.Image,
     round_trip: Image.Image | None = None,
-    drawings: Mapping[int, Sequence[Picture]] | None = None,
-    without_tokens: Sequence[Picture] = (),
-    edits: Sequence[Picture] = (),
+    drawings: Mapping[int, Sequence[ImageOrBytes]] | None = None,
+    without_tokens: Sequence[ImageOrBytes] = (),
+    edits: Sequence[ImageOrBytes] = (),
     full: bool = False,
-) -> SavedPictures:
+) -> SavedImages:
     """Saves the pictures of one image's score under `directory/pictures/NAME/`.
 
     Args:
@@ -71,7 +71,7 @@ def save_pictures(
     folder = f"pictures/{name}"
     claim_directory(directory / folder)
 
-    def save(image: Picture, stem: str, size: int) -> str:
+    def save(image: ImageOrBytes, stem: str, size: int) -> str:
         if isinstance(image, bytes):
             suffix, data = ("png" if image.startswith(b"\x89PNG") else "webp"), image
         else:
@@ -79,12 +79,12 @@ def save_pictures(
         write_unsynced(directory / f"{folder}/{stem}.{suffix}", data)
         return f"{folder}/{stem}.{suffix}"
 
-    def save_all(images: Sequence[Picture], stem: str) -> tuple[str, ...]:
+    def save_all(images: Sequence[ImageOrBytes], stem: str) -> tuple[str, ...]:
         return tuple(save(image, f"{stem}-{i:02d}", DRAWING) for i, image in enumerate(images))
 
     thumbnail = f"{folder}/thumbnail.webp"
     write_unsynced(directory / thumbnail, _webp(_shrunk(query, THUMBNAIL), 80))
-    return SavedPictures(
+    return SavedImages(
         files=PictureFiles(
             query=save(query, "query", QUERY),
             round_trip=None if round_trip is None else save(round_trip, "round-trip", QUERY),
@@ -135,7 +135,7 @@ def contained(directory: Path, name: str | None) -> Path | None:
         return None
 
 
-def read_picture(directory: Path, name: str | None) -> Image.Image | None:
+def read_saved_image(directory: Path, name: str | None) -> Image.Image | None:
     """A picture file under `directory`; `None` where there is none (see `contained`) or it is damaged."""
     path = contained(directory, name)
     if path is None:
