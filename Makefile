@@ -40,10 +40,10 @@ format: $(DEVELOPED) ## formats the code
 model: $(INSTALLED) ## trains the bundled model again into runs/shapes (hours); a stopped run resumes
 	PATH="$(abspath $(BIN)):$$PATH" sh origcli/assets/train-shapes.sh
 
-docs: $(DEVELOPED) ## pictures and outputs in README and docs/ anew, from real runs (minutes; needs Chromium)
+docs: $(DEVELOPED) ## images and outputs in README and docs/, from real runs (minutes; needs Chromium)
 	$(BIN)/python -m tests.docs.remake
 
-shipped: $(INSTALLED) ## writes completions/ and man/ anew
+shipped: $(INSTALLED) ## write completions/, man/ and docs/commands.md
 	$(BIN)/python -m origcli.cli.shipped --update
 
 build: $(DEVELOPED) ## wheel and sdist in dist/, checked

@@ -9,7 +9,7 @@
 - exact: `invert` for m = 1…5 together, as `--preset paper` sets it;
 - plain: one loop a token count as the public example does it (plain_inversion.py).
 
-It does so on the bundled model (or `--model`) and on a randomly initialised pipeline of Stable Diffusion
+It does so on the bundled model (or `--model`) and on a randomly initialized pipeline of Stable Diffusion
 1.5's proportions at reduced width. On the former it then learns the picture once with the whole budget
 `fast`, and holds that against all the steps that `paper` asks of the plain loops. Both wall and CPU seconds
 are reported: on a machine that does other work too, CPU seconds on one thread are the ones to compare.

@@ -1,10 +1,10 @@
-"""At which noise a model of the shapes world tells a right caption from one with a wrong colour.
+"""At which noise a model of the shapes world tells a right caption from one with a wrong color.
 
     python benchmarks/timesteps.py [MODEL] [--pictures 4] [--noises 640] [--threads N]
 
 Pictures of common pairs (circle, square) are noised and denoised with their own caption, and with the four
-captions that have another colour for one of the two. For each tenth of the schedule: the mean error, by how
-much a wrong colour raises it, and that rise over the standard deviation of the error from noise to noise.
+captions that have another color for one of the two. For each tenth of the schedule: the mean error, by how
+much a wrong color raises it, and that rise over the standard deviation of the error from noise to noise.
 The last is what a step of textual inversion has to go by, so it says which timesteps teach a token most.
 """
 
@@ -37,8 +37,8 @@ TENTHS = 10
 BATCH = 64
 
 
-def miscoloured(text: str) -> list[str]:
-    """The captions that have another colour for one of the elements."""
+def miscolored(text: str) -> list[str]:
+    """The captions that have another color for one of the elements."""
     elements = parse_caption(text)
     return [
         caption([*elements[:i], replace(element, color=color), *elements[i + 1 :]])
@@ -86,7 +86,7 @@ def main() -> None:
         for record, query in zip(data.records, inputs, strict=True):
             text = record["text"]
             with Image.open(query.path) as image:
-                found = errors(model, image.convert("RGB"), [text, *miscoloured(text)], given.noises)
+                found = errors(model, image.convert("RGB"), [text, *miscolored(text)], given.noises)
             right.append(found[0])
             rises.append((found[1:] - found[0]).mean(0))
     error, rise = torch.stack(right).chunk(TENTHS, 1), torch.stack(rises).chunk(TENTHS, 1)

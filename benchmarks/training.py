@@ -5,16 +5,16 @@
 
 `loop` interleaves, step by step, with the same UNet (of the bundled size), data, batch and threads:
 
-- bare: UNet forward, backward and optimiser on tensors that are in memory already;
+- bare: UNet forward, backward and optimizer on tensors that are in memory already;
 - train-unet: the loop of the command (`origcli.training.loop.train`), data loading, random numbers, noise,
   clipping, average of the weights and history included;
 - plain: a loop that opens its pictures and encodes pictures and captions in each step, as the public
-  text-to-image example of diffusers does. It has our memory format and optimiser, no average of weights, no
+  text-to-image example of diffusers does. It has our memory format and optimizer, no average of weights, no
   accelerator and no data loader around it, which only helps it.
 
 It does so with the bundled text encoder, and for a few steps with a random one of bert-base's shape.
 
-`ways` compares ways of computing the bare step: memory formats, optimisers, compilation, precision. Run it
+`ways` compares ways of computing the bare step: memory formats, optimizers, compilation, precision. Run it
 with several --threads, and with other allocators by LD_PRELOAD. On one core (`ways --threads 1 --steps 3`)
 contiguous weights took 2.8 % longer, AdamW by foreach 2.9 %, tensor by tensor 0.6 %; compiled it took 5.3 %
 less after a minute of compilation, which is left to --compile.
@@ -85,12 +85,12 @@ def forward_flops(run: Step) -> int:
 
 
 def fused_adamw(unet: Any, rate: float) -> torch.optim.AdamW:
-    """The optimiser of the training loop."""
+    """The optimizer of the training loop."""
     return torch.optim.AdamW(unet.parameters(), lr=rate, weight_decay=0.0, fused=True)
 
 
 class Bare:
-    """UNet forward, backward and optimiser on one batch in memory."""
+    """UNet forward, backward and optimizer on one batch in memory."""
 
     def __init__(self, unet: Any, optimizer: torch.optim.Optimizer, batch: int, length: int) -> None:
         self.unet, self.optimizer = unet, optimizer

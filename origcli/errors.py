@@ -152,5 +152,5 @@ class Interrupted(OrigError):
 
     def __init__(self, signal_number: int) -> None:
         name = {2: "SIGINT", 15: "SIGTERM"}.get(signal_number, f"signal {signal_number}")
-        super().__init__(f"stopped by {name}", "what was finished is kept; go on with --resume")
+        super().__init__(f"stopped by {name}", "what was finished is kept; continue with --resume")
         self.exit_code = ExitCode(128 + signal_number)

@@ -54,8 +54,8 @@ class Run(TypedDict, total=False):
 
     Attributes:
         out: directory of the run; by default one under `runs/`.
-        resume: go on where a stopped run in `out` was.
-        force: start over in an `out` that is not empty.
+        resume: resume the run in `out`.
+        force: overwrite `out`.
         preset: names layered on the paper's numbers, as a list or as --preset takes them; by default
             ("small", "fast").
         config: a TOML file.
@@ -285,7 +285,7 @@ def detect(images: Paths, *, detector: AnyPath = "shapes", **run: Unpack[Run]) -
 
 
 def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -> "Dataset":
-    """Makes a data set of coloured shapes; `origcli synth`.
+    """Makes a data set of colored shapes; `origcli synth`.
 
     Args:
         directory: where it goes.
@@ -418,7 +418,7 @@ def _words(paths: Paths) -> list[str]:
 
 
 def _kind(value: object) -> str:
-    """What something that is no path is called in an error."""
+    """The name of something that is not a path, for an error."""
     return f"{type(value).__module__}.{type(value).__qualname__} is not accepted".removeprefix("builtins.")
 
 

@@ -145,9 +145,9 @@ def test_every_name_is_there_and_no_other() -> None:
     [
         ({"modle": "shapes"}, TypeError, "modle"),
         ({"setings": {}}, TypeError, "did you mean 'settings'"),
-        ({"settings": {"scor": {"images": 2}}}, UsageError, "no section is called 'scor'"),
+        ({"settings": {"scor": {"images": 2}}}, UsageError, "unknown section 'scor'"),
         ({"settings": {"score": {"imags": 2}}}, UsageError, "has no 'imags'"),
-        ({"preset": "papr"}, UsageError, "no preset is called 'papr'"),
+        ({"preset": "papr"}, UsageError, "unknown preset 'papr'"),
     ],
 )
 def test_a_misspelt_word_is_told(words: Any, error: type[Exception], message: str) -> None:

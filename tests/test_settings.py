@@ -95,7 +95,7 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
         ({"flags": {"runtime": {"dtype": "fp8"}}}, r"runtime\.dtype = 'fp8' \(flag\): .*'bf16'", ""),
         ({"flags": {"synth": {"mixture": "unifrm"}}}, r"synth\.mixture = 'unifrm'", "mean 'uniform'?"),
         ({"flags": {"score": {"imags": 2}}}, r"\[score\] has no 'imags'", "did you mean 'images'?"),
-        ({"flags": {"scor": {"images": 2}}}, r"no section is called 'scor'", "did you mean 'score'?"),
+        ({"flags": {"scor": {"images": 2}}}, r"unknown section 'scor'", "did you mean 'score'?"),
         ({"flags": {"vae": {"learning_rate": float("nan")}}}, r"vae\.learning_rate = nan", ""),
         ({"flags": {"vae": {"learning_rate": float("inf")}}}, r"vae\.learning_rate = inf", ""),
     ],
@@ -109,8 +109,8 @@ def test_mistakes_are_named(sources: dict[str, Any], message: str, hint: str) ->
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("[scor]\nimages = 1", r"no section is called \[scor\]", "did you mean 'score'?"),
-        ("score = 3", r"no section is called \[score\]", ""),
+        ("[scor]\nimages = 1", r"unknown section \[scor\]", "did you mean 'score'?"),
+        ("score = 3", r"unknown section \[score\]", ""),
         ("[score]\nimage = 1", r"\[score\] has no 'image'", "did you mean 'images'?"),
         ("[score]\nimages = 'many'", r"score\.images = 'many' \(--config .*origcli\.toml\)", ""),
     ],

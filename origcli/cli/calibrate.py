@@ -38,7 +38,7 @@ def calibrate(
     ] = None,
     controls: Annotated[
         int | None,
-        option("--controls", "N", "Samples that one token has to bring back (positive control).", OWN),
+        option("--controls", "N", "Samples that one token has to reconstruct (positive control).", OWN),
         Sets("calibrate.controls"),
     ] = None,
     captions_file: Annotated[

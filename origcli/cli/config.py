@@ -44,7 +44,7 @@ def show(
     values = settings.model_dump(mode="json")
     if section is not None:
         if section not in values:
-            raise UsageError(f"no section is called {section!r}", nearest(section, values))
+            raise UsageError(f"unknown section {section!r}", nearest(section, values))
         values = {section: values[section]}
     if toml:
         present.write(_toml(values))

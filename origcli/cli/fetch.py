@@ -41,11 +41,11 @@ def fetch(
     *,
     run: Run,
 ) -> None:
-    """Fetch models and metrics ahead, so that later runs need no network.
+    """Download models and metrics ahead of time, so that later runs need no network.
 
-    Models of the hub go into its own cache (HF_HOME), all else into ORIGCLI_CACHE. What broke off is gone
-    on with, every file is hashed, and only safetensors are taken of a model. With --offline nothing is
-    fetched: it fails with status 4 if something named is not here.
+    Models of the Hub go into its cache (HF_HOME), everything else into ORIGCLI_CACHE. Interrupted downloads
+    resume; every file is checked by hash; only safetensors are downloaded. With --offline nothing is
+    downloaded, and the exit status is 4 if something is missing.
 
     \b
     Examples:
@@ -59,9 +59,7 @@ def fetch(
     from origcli.scoring import fetching
 
     if variant not in (None, "fp16"):
-        raise UsageError(
-            f"no variant is called {variant!r}", "choose fp16, or leave it out for the full weights"
-        )
+        raise UsageError(f"unknown variant {variant!r}", "choose fp16, or leave it out for the full weights")
     if not names and not (show or verify):
         raise UsageError("nothing to fetch", "name what to fetch, or list it with: origcli fetch --list")
     stay = show or verify or run.settings.runtime.offline

@@ -119,7 +119,7 @@ def generalize(
     For each experiment: a data set without the held-out element, a VAE and a UNet trained on it, drawings
     from the empty prompt and from the element's, and how often a detector finds the element in them.
     Writes report.html (look at this), report.json, report.csv and figures to --out. What is done is not
-    done again: go on with --resume, also with more --levels, --repeats or --images.
+    done again: continue with --resume, also with more --levels, --repeats or --images.
 
     \b
     Examples:

@@ -29,7 +29,7 @@ def rarity(
     """Does the measure rank common < rare < unseen? Score pairs that a model saw often, seldom and never.
 
     For a model trained on `synth --mixture originality` (the bundled one is). Makes query pictures of the
-    three kinds from seeds of their own, scores them into OUT/score, and tests the order of originality,
+    three kinds from separate seeds, scores them into OUT/score, and tests the order of originality,
     tokens needed, distance and loss: Kendall's tau, ROC-AUC, permutation tests. Writes report.html,
     report.json, report.csv and the categories' curves to --out.
 

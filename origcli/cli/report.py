@@ -1,4 +1,4 @@
-"""`origcli report`: reports made anew, and joined, from what their runs recorded."""
+"""`origcli report`: reports rendered again, and merged, from what their runs recorded."""
 
 from pathlib import Path
 from typing import Annotated

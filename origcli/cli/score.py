@@ -174,7 +174,7 @@ def score(
     not-redrawn, undecided, measured, out-of-domain). More than M tokens count as infinitely many. A
     condition that can never hold is refused.
 
-    With --model given twice or more, each model has a run of its own, OUT/MODEL, and OUT/comparison holds
+    With --model given twice or more, each model has its own run, OUT/MODEL, and OUT/comparison holds
     the models against the first (origcli compare). What is printed is the comparison, in the form of
     --format; --fail-if judges the last model; --resume and --force hold for all runs; --dry-run shows the
     cost of each. --shard, --embeddings and --reference are for one model.

@@ -27,14 +27,14 @@ def annotate(image: Image.Image, detections: Sequence[Detection]) -> Image.Image
     font = ImageFont.load_default(max(11, max(canvas.size) // 45))
     for found in detections:
         x0, y0, x1, y1 = (side * scale for side in found.box)
-        colour = _INK[found.element.color]
-        draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=colour, width=max(1, max(canvas.size) // 300))
+        color = _INK[found.element.color]
+        draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=color, width=max(1, max(canvas.size) // 300))
         label = f"{found.element.phrase} {found.confidence:.2f}"
         left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
         x = min(max(0, x0), max(0, canvas.width - right))
         y = y0 - bottom - 3 if y0 > bottom + 3 else min(y1 + 2, canvas.height - bottom)
         draw.rectangle((x + left - 1, y + top - 1, x + right + 1, y + bottom + 1), fill=_PAPER)
-        draw.text((x, y), label, fill=colour, font=font)
+        draw.text((x, y), label, fill=color, font=font)
     return canvas
 
 
@@ -106,7 +106,7 @@ def _crop(image: Image.Image, found: Detection) -> Image.Image:
     x0, y0, x1, y1 = found.box
     side = max(x1 - x0, y1 - y0, 1.0) * (1 + 2 * _MARGIN)
     left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
-    # Grey beyond the picture's edge, so that the edge can be seen.
+    # Gray beyond the picture's edge, so that the edge can be seen.
     crop = Image.new("RGB", (_CELL, _CELL), ImageColor.getrgb("#c8c8c8"))
     seen = (max(0.0, left), max(0.0, top), min(image.width, left + side), min(image.height, top + side))
     scale = _CELL / side

@@ -2,7 +2,7 @@
 
 Its import replaces `PIL.Image.open` and `torch.save`, sets variables of the environment, thread counts,
 print options and warning filters, writes a settings file, and looks the network up; its functions log to
-stdout. Inside the quarantine there is no network, and it is told to stay silent and out of the home
+stdout. Inside the quarantine there is no network, and it is kept silent and out of the home
 directory; after it everything is as it was.
 """
 

@@ -78,7 +78,7 @@ def read_architecture(name: str, classes: int) -> dict[str, Any]:
         name: `yolov8-shapes` (ours), one of ultralytics' YOLOv8 such as `yolov8n`, or a path to a `.yaml`.
 
     Raises:
-        UsageError: no model file is called so.
+        UsageError: there is no such model file.
         ModelError: the file is not yaml.
     """
     if name == OURS:
@@ -96,15 +96,15 @@ def read_architecture(name: str, classes: int) -> dict[str, Any]:
 def _published_architecture(name: str) -> dict[str, Any]:
     wanted = "a name is yolov8-shapes, yolov8n, s, m, l or x, one of those with -p2 or -p6, or a .yaml file"
     if not name.startswith("yolov8") or not name.replace("-", "").isalnum():
-        raise UsageError(f"no architecture is called {name!r}", wanted)
+        raise UsageError(f"unknown architecture {name!r}", wanted)
     with _quarantine():
         try:
             whole = dict(_ultralytics().yaml_model_load(f"{name}.yaml"))
         except (OSError, ValueError) as error:
-            raise UsageError(f"no architecture is called {name!r}", wanted) from error
+            raise UsageError(f"unknown architecture {name!r}", wanted) from error
     scale = whole.pop("scale")
     if not scale:
-        raise UsageError(f"no architecture is called {name!r}", wanted)
+        raise UsageError(f"unknown architecture {name!r}", wanted)
     whole.pop("yaml_file")
     # One scale alone, so that a card says which it is, to ultralytics, too.
     return {**whole, "scales": {scale: whole["scales"][scale]}, "scale": scale}
@@ -146,7 +146,7 @@ def published_weights(path: Path) -> dict[str, Tensor]:
             state = model.float().state_dict()
         except Exception as error:  # the unpickler of a hostile file raises anything
             raise ModelError(
-                f"{path}: not a checkpoint that can be loaded without running code of its own",
+                f"{path}: not a checkpoint that can be loaded without running its code",
                 "use the weights that ultralytics publishes, or start from nothing",
             ) from error
     return dict(state)
@@ -356,7 +356,7 @@ def load_model(directory: Path, card: DetectorCard) -> nn.Module:
 
 
 def fuse(model: Any) -> None:
-    """Folds batch normalisation into the convolutions, and lets activations overwrite their input: the same
+    """Folds batch normalization into the convolutions, and lets activations overwrite their input: the same
     function in fewer passes over the memory.
     """
     with _quarantine():

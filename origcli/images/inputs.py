@@ -1,6 +1,6 @@
 """Which pictures a command works on: files, directories, globs, lists, data sets and stdin.
 
-Nothing is opened here but lists: that a picture cannot be read is told for that picture alone, later.
+Nothing is opened here but lists: an image that cannot be read is reported later, for itself.
 """
 
 import csv
@@ -275,12 +275,12 @@ def _from_text(text: str, base: Path, group_column: str | None, name: str) -> li
     column = next((column for column in PATH_COLUMNS if column in header), None)
     if column is None:
         if name != "stdin":
-            raise InputError(f"{name}: no column is called {PATH_COLUMNS[0]!r}", _header_hint(header))
+            raise InputError(f"{name}: no column {PATH_COLUMNS[0]!r}", _header_hint(header))
         # Not splitlines: a name may hold what Unicode calls a line break, and spaces at its ends.
         lines = (line.removesuffix("\r") for line in text.split("\n"))
         return [(base / _listed(line), "") for line in lines if line.strip()]
     if group_column is not None and group_column not in header:
-        raise InputError(f"{name}: no column is called {group_column!r}", f"it has {', '.join(header)}")
+        raise InputError(f"{name}: no column {group_column!r}", f"it has {', '.join(header)}")
     group = group_column or "group"
     found = [(base / _listed(row[column]), _text(row.get(group))) for row in rows if row[column]]
     if not found:

@@ -150,7 +150,7 @@ def _is_turned(image: Image.Image) -> bool:
 def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     """A loaded picture of any mode as 8-bit sRGB on white.
 
-    In this order: first frame; EXIF turn; palette to colours; 16-bit grey to 8 bits by v·255/65535 rounded
+    In this order: first frame; EXIF turn; palette to colors; 16-bit gray to 8 bits by v·255/65535 rounded
     (Pillow itself reads other 16-bit pictures by their high bytes); the embedded ICC profile to sRGB, in
     relative colorimetric intent with black point compensation (no profile: taken as sRGB, CMYK by Pillow's
     formula); transparency onto white.
@@ -227,7 +227,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
         case "RGBA" | "RGBX":
             return image.convert("RGB")
         case "RGBa":
-            return image.convert("RGBA").convert("RGB")  # the colours are stored multiplied by their alpha
+            return image.convert("RGBA").convert("RGB")  # the colors are stored multiplied by their alpha
         case "LA" | "1":
             return image.convert("L")
         case "La":

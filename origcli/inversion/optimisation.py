@@ -1,4 +1,4 @@
-"""Learning the tokens of pictures: all token counts, and several pictures, in one optimisation.
+"""Learning the tokens of pictures: all token counts, and several pictures, in one optimization.
 
 The loss is the sum over lanes (picture, m) of each lane's mean squared error, with an Adam state per
 lane and text encoder: what a lane learns is what it would learn alone (supplement 6.1: batch 20, learning
@@ -112,14 +112,14 @@ def invert(
         images: RGB pictures of the model's resolution.
         names: one a picture; they name placeholders and messages.
         token_counts: the values of m.
-        checkpoint: a directory for this optimisation's checkpoints, a few kilobytes each. If it holds
+        checkpoint: a directory for this optimization's checkpoints, a few kilobytes each. If it holds
             one, learning goes on from there, and ends as if it had never stopped.
         watch: called every `settings.preview_every` steps with the current vectors; again for a step
             that is made again, because it was stopped before its checkpoint.
 
     Raises:
         UsageError: a placeholder clashes, a template with the most tokens is too long, initial words are
-            unknown, or the checkpoint is of another optimisation.
+            unknown, or the checkpoint is of another optimization.
         NonFiniteError: a loss became NaN or infinite; names picture, m and step.
         DeviceError: memory ran out with one sample at a time.
         Interrupted: a signal came; the checkpoint is saved.
@@ -349,7 +349,7 @@ class _Optimisation:
         """Takes up the latest checkpoint, if there is one.
 
         Raises:
-            UsageError: it is of another optimisation; says what differs.
+            UsageError: it is of another optimization; says what differs.
         """
         found = checkpoints(directory)
         if not found:

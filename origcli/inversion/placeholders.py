@@ -44,7 +44,7 @@ def check_placeholders(words: Words, names: Sequence[str], token_counts: Sequenc
             if taken := [word for word in vector_tokens(token, m) if word in vocabulary]:
                 raise UsageError(
                     f"the model's vocabulary has {taken[0]} already",
-                    "use a model without embeddings of its own",
+                    "use a model without such tokens",
                 )
 
 

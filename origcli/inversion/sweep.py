@@ -79,7 +79,7 @@ def run(
     runtime: Runtime,
     listen: Callable[[Outcome], None] = lambda outcome: None,
 ) -> InvertReport:
-    """Learns the tokens of all pictures; goes on where an earlier run in the same directory stopped.
+    """Learns the tokens of all pictures; resumes an earlier run in the same directory.
 
     Writes report.json and report.csv, `embeddings/`, `history/` and, if asked for, `previews/`.
 

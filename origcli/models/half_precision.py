@@ -4,7 +4,7 @@
 
 Weights become fp16; they are fp32 again where they are loaded on a CPU. What else lies in the directory
 (card, detector, example) stays, but for its registry.json: that holds constants of other weights, and
-`origcli calibrate --write` makes it anew.
+`origcli calibrate --write` writes it again.
 """
 
 import shutil

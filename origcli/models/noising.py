@@ -129,7 +129,7 @@ def prediction_target(kind: str, latents: Tensor, noise: Tensor, signal: Tensor,
         return noise
     if kind == V_PREDICTION:
         return signal * noise - sigma * latents
-    raise ValueError(f"no prediction is called {kind!r}")
+    raise ValueError(f"unknown prediction {kind!r}")
 
 
 def min_snr_weight(kind: str, signal: Tensor, sigma: Tensor, gamma: float) -> Tensor:

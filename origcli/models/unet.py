@@ -19,7 +19,7 @@ _SCHEDULE = {
 
 
 def build_unet(settings: UNetSettings, latent_shape: tuple[int, int, int], text_width: int) -> Any:
-    """A randomly initialised UNet2DConditionModel.
+    """A randomly initialized UNet2DConditionModel.
 
     Cross-attention at every level but the lowest where there are four levels, as Stable Diffusion
     has it; at every level where there are fewer.

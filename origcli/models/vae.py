@@ -18,7 +18,7 @@ from origcli.settings import VaeSettings
 
 
 def build_vae(settings: VaeSettings, resolution: int) -> Any:
-    """A randomly initialised AutoencoderKL; each level after the first halves the resolution."""
+    """A randomly initialized AutoencoderKL; each level after the first halves the resolution."""
     from diffusers import AutoencoderKL
 
     levels = len(settings.channels)

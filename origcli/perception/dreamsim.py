@@ -44,16 +44,16 @@ class DreamSim(EmbeddingDistance):
 
 def _class_embedding(tokens: Sequence[Tensor]) -> Tensor:
     """The class tokens of all towers side by side, centred and of unit length: (n, Σ d)."""
-    return _normalised(torch.cat([part[:, 0] for part in tokens], dim=-1))
+    return _normalized(torch.cat([part[:, 0] for part in tokens], dim=-1))
 
 
 def _patch_embedding(tokens: Tensor) -> Tensor:
     """The class token and the mean patch token, of tokens centred and of unit length: (n, 2 d)."""
-    unit = _normalised(tokens)
+    unit = _normalized(tokens)
     return torch.cat([unit[:, 0], unit[:, 1:].mean(dim=1)], dim=-1)
 
 
-def _normalised(x: Tensor) -> Tensor:
+def _normalized(x: Tensor) -> Tensor:
     x = x - x.mean(dim=-1, keepdim=True)
     return x / x.norm(dim=-1, keepdim=True)
 

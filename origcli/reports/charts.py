@@ -74,7 +74,7 @@ def distance_chart(result: ScoreResult, metric: str) -> Chart:
             y_label=f"{metric} distance",
             levels=levels,
             description=f"Average distance: {shown}",
-            same_colour=True,
+            same_color=True,
         )
 
     return Chart(drawn(WIDE, TALL), drawn(NARROW, LOW))
@@ -99,7 +99,7 @@ def loss_chart(result: ScoreResult) -> Chart | None:
             y_label="denoising loss",
             description="Denoising loss: " + ", ".join(f"{m.y:.4f} at {tokens(int(m.x))}" for m in marks),
             from_zero=False,
-            same_colour=True,
+            same_color=True,
             margin=16,
         )
 

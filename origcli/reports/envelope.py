@@ -118,7 +118,7 @@ class ImageFacts(Record):
     )
     crop: str | None = Field(default=None, description="how it was made square: center, squash or pad")
     format: str | None = Field(default=None, description="of the file: PNG, JPEG …")
-    mode: str | None = Field(default=None, description="colour mode of the file: RGB, RGBA, CMYK …")
+    mode: str | None = Field(default=None, description="color mode of the file: RGB, RGBA, CMYK …")
     conversions: tuple[str, ...] = Field(default=(), description="conversions made while reading, in order")
 
     @property
@@ -189,7 +189,7 @@ class Provenance(Record):
     notes: tuple[str, ...] = Field((), description="choices made by the program, e.g. what `auto` took")
 
     def makers(self) -> dict[str, Any]:
-        """What no setting names and yet changes digits: a run can go on with the same alone."""
+        """What no setting names and yet changes digits: a run resumes with the same alone."""
         return {
             "device": self.device,
             "dtype": self.dtype,

@@ -23,7 +23,7 @@ from origcli.reports.verdict import tokens
 
 Form = Literal["png", "pdf"]
 
-COLOURS = ("#1d5a8a", "#b85c00", "#00795c", "#a8467f", "#5f4bb6", "#7a6a00", "#0089a8", "#55606b")
+COLORS = ("#1d5a8a", "#b85c00", "#00795c", "#a8467f", "#5f4bb6", "#7a6a00", "#0089a8", "#55606b")
 MARKS = "osD^vPX*"
 _INK, _SOFT, _RULE, _LIMIT = "#1b1d1f", "#5b6168", "#dfe1e3", "#b3441c"
 _WIDTH = 5.4  # inches: the text width of a paper
@@ -68,11 +68,11 @@ def _series(
     known = [(x, e.value, e.low, e.high) for x, e in zip(xs, estimates, strict=True) if e.value is not None]
     if not known:
         return
-    colour, mark = COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]
+    color, mark = COLORS[index % len(COLORS)], MARKS[index % len(MARKS)]
     x, y = [k[0] for k in known], [k[1] for k in known]
     below = [0.0 if k[2] is None else max(0.0, k[1] - k[2]) for k in known]
     above = [0.0 if k[3] is None else max(0.0, k[3] - k[1]) for k in known]
-    options = {"color": colour, "marker": mark, "markersize": 4, "linewidth": 1.3, "capsize": 2.5, **style}
+    options = {"color": color, "marker": mark, "markersize": 4, "linewidth": 1.3, "capsize": 2.5, **style}
     axes.errorbar(x, y, yerr=(below, above), label=_plain(name), elinewidth=1, **options)
 
 
@@ -83,23 +83,23 @@ def distance_curve(result: ScoreResult, metric: str, form: Form = "png") -> byte
     for point in result.curve:
         readings = [d for repeat in point.distances for d in repeat]
         offsets = ((np.arange(len(readings)) * 0.618) % 1 - 0.5) * 0.25
-        axes.scatter(point.m + offsets, readings, s=5, color=COLOURS[0], alpha=0.3, linewidths=0)
+        axes.scatter(point.m + offsets, readings, s=5, color=COLORS[0], alpha=0.3, linewidths=0)
     _series(axes, [p.m for p in result.curve], [p.distance for p in result.curve], 0, "d(m)")
     _series(axes, [0], [result.distance_0], 0, "d(0)", markerfacecolor="white")
-    for name, value, colour in (
+    for name, value, color in (
         ("ceiling", result.ceiling.value, _SOFT),
         ("threshold", result.threshold.value, _LIMIT),
         ("floor", result.floor.value, _SOFT),
     ):
         if value is not None:
             style = "--" if name == "threshold" else ":"
-            axes.axhline(value, color=colour, linewidth=0.9, linestyle=style)
+            axes.axhline(value, color=color, linewidth=0.9, linestyle=style)
             axes.annotate(
                 name,
                 (1.01, value),
                 xycoords=axes.get_yaxis_transform(),
                 fontsize=8,
-                color=colour,
+                color=color,
                 va="center",
             )
     axes.set_xticks([0, *(point.m for point in result.curve)])
@@ -150,9 +150,9 @@ def loss_curves(
     axes = _styled(figure.subplots(), "step", "loss" if len(names) != 1 else names[0])
     for index, name in enumerate(names):
         points = [(row["step"], row[name]) for row in history if name in row]
-        colour = COLOURS[index % len(COLOURS)]
+        color = COLORS[index % len(COLORS)]
         axes.plot(
-            [x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.2, label=_plain(name)
+            [x for x, _ in points], [y for _, y in points], color=color, linewidth=1.2, label=_plain(name)
         )
     if log:
         axes.set_yscale("log")

@@ -426,7 +426,7 @@ def schema_text(name: str) -> str:
 
 def _report_type(name: str) -> type[Report[Any]]:
     if name not in SCHEMAS:
-        raise UsageError(f"no report is called {name!r}", f"choose from {', '.join(SCHEMAS)}")
+        raise UsageError(f"unknown report {name!r}", f"choose from {', '.join(SCHEMAS)}")
     return SCHEMAS[name]
 
 

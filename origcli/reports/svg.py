@@ -1,4 +1,4 @@
-"""Small charts as SVG text for the HTML reports. Colours are CSS classes, so they follow light and dark.
+"""Small charts as SVG text for the HTML reports. Colors are CSS classes, so they follow light and dark.
 
 A chart's size is in CSS pixels and it is shown at that size: text stays legible on a phone because a
 narrow chart is drawn for it, not because a wide one is shrunk.
@@ -14,7 +14,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _LABEL_GAP = 14.0
 _LONGEST_LABEL = 22  # characters
 _STEPS = 5  # about as many between the ticks of an axis
-_COLOURS = 8  # classes s0 … s7 in the style sheet
+_COLORS = 8  # classes s0 … s7 in the style sheet
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def line_chart(
     levels: Sequence[Level] = (),
     from_zero: bool = True,
     margin: int = 84,
-    same_colour: bool = False,
+    same_color: bool = False,
     top: float | None = None,
 ) -> Markup:
     """Lines over whole numbers on x, with intervals, readings and horizontal levels.
@@ -123,7 +123,7 @@ def line_chart(
         levels: named horizontal lines.
         from_zero: whether y starts at zero.
         margin: pixels on the right for the names of lines and levels.
-        same_colour: all lines are of one thing.
+        same_color: all lines are of one thing.
         top: a value that y reaches at least, for charts on one scale.
     """
     marks = [mark for line in lines for mark in line.marks]
@@ -143,9 +143,9 @@ def line_chart(
     x_ticks = sorted({round(x) for x in xs})
     parts = [_axes(frame, x_ticks, y_ticks, x_label, y_label)]
     parts += [_level(frame, level) for level in levels]
-    shift = 0.0 if same_colour else 0.2 / len(lines)
+    shift = 0.0 if same_color else 0.2 / len(lines)
     parts += [
-        _line(frame, line, 0 if same_colour else i, (i - (len(lines) - 1) / 2) * shift)
+        _line(frame, line, 0 if same_color else i, (i - (len(lines) - 1) / 2) * shift)
         for i, line in enumerate(lines)
     ]
     parts.append(_names(frame, lines, levels))
@@ -201,7 +201,7 @@ def _line(frame: _Frame, line: Line, index: int, shift: float) -> Markup:
                 .format(x, low, high, x - 4)
             )  # fmt: skip
         parts.append(Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(x, y))
-    kind = f"s{index % _COLOURS}{' hollow' if line.hollow else ''}{' dashed' if index >= _COLOURS else ''}"
+    kind = f"s{index % _COLORS}{' hollow' if line.hollow else ''}{' dashed' if index >= _COLORS else ''}"
     kind = "plain" if line.plain else kind
     return Markup('<g class="{}">{}</g>').format(kind, Markup("").join(parts))
 
@@ -210,7 +210,7 @@ def _names(frame: _Frame, lines: Sequence[Line], levels: Sequence[Level]) -> Mar
     labels = [(level.name, frame.y(level.y), f"name {level.kind}") for level in levels]
     if len(lines) > 1:
         labels += [
-            (line.name, frame.y(line.marks[-1].y), "name" if line.plain else f"name s{i % _COLOURS}")
+            (line.name, frame.y(line.marks[-1].y), "name" if line.plain else f"name s{i % _COLORS}")
             for i, line in enumerate(lines)
             if line.name and line.marks
         ]

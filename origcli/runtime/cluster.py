@@ -63,7 +63,7 @@ def ray_map(
 ) -> Iterator[Result]:
     """What a worker makes of each unit, in the order of the units; a free worker takes the next in any case.
 
-    Each worker is a process that opens its models once. If it dies, or is told to stop, Ray starts it anew
+    Each worker is a process that opens its models once. If it dies or is stopped, Ray starts it again
     and gives it the unit again, up to `RETRIES` times.
 
     Args:
@@ -77,7 +77,7 @@ def ray_map(
     Raises:
         OrigError: as the worker raised it.
         DeviceError: a unit's worker died again and again.
-        Interrupted: a signal came; what the workers were at is gone on with by the next run.
+        Interrupted: a signal came; the next run resumes what the workers were doing.
     """
 
     class Worker:

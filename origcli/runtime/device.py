@@ -39,7 +39,7 @@ def select_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"no device is called {name!r}", _DEVICES) from error
+        raise UsageError(f"unknown device {name!r}", _DEVICES) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(
@@ -53,7 +53,7 @@ def select_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("mps: this torch sees no Metal device", "use --device cpu")
     if device.type not in ("cpu", "mps"):
-        raise UsageError(f"no device is called {name!r}", _DEVICES)
+        raise UsageError(f"unknown device {name!r}", _DEVICES)
     return torch.device(device.type)
 
 
@@ -63,7 +63,7 @@ def select_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     `auto` follows `accelerate launch --mixed_precision`. Its `no` is also what a launch says that was told
     nothing, and changes nothing here.
 
-    Learned embeddings and optimiser states are fp32 whatever this says.
+    Learned embeddings and optimizer states are fp32 whatever this says.
 
     Raises:
         UsageError: the launch asks for a precision that there is not.
@@ -208,7 +208,7 @@ def backends(
         torch.set_deterministic_debug_mode("warn" if deterministic else "default")
         if compiled:
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
-        # Filling every new tensor costs time and only hides reads of uninitialised memory.
+        # Filling every new tensor costs time and only hides reads of uninitialized memory.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     if device.type == "cuda" and deterministic:

@@ -105,7 +105,7 @@ def usable_bytes(device: "torch.device") -> int:
 
     A GPU that is filled too far says so, and the batch is halved. Host memory gives no error but ends the
     process. It is counted whole, because the size of a batch changes last digits: equal runs on one machine,
-    and a run that is gone on with, compute in equal batches however much is free at the time. What is
+    and a resumed run, compute in equal batches however much is free at the time. What is
     promised is equal bytes there, and on CUDA, where others may take memory, equality to rounding.
     """
     if device.type != "cuda":

@@ -36,7 +36,7 @@ class RunDirectory:
 
     Args:
         path: it is made where it is missing, with its parents. A `RunPlace` says the rest itself.
-        existing: what to do with a directory that holds something. "use" goes on with a run of ours,
+        existing: what to do with a directory that holds something. "use" resumes a run of ours,
             "refuse" is for a command that starts a run, "replace" first removes what a run of ours wrote.
         record: keep `run.json`: begun now, finished when the context is left without an error.
 
@@ -90,7 +90,7 @@ class RunDirectory:
             if kind is None and self._began is not None:
                 write_json(self / RUN_NAME, run_record(time.monotonic() - self._began, self._place.request))
             elif kind is not None and self._names() == {RUN_NAME}:
-                # Nothing came of it: once the fault is mended, the same words work.
+                # Nothing came of it: once the fault is fixed, the same command works.
                 remove_written(self._handle)
             with contextlib.suppress(OSError):
                 settle_written(self._handle)
@@ -126,7 +126,7 @@ class RunDirectory:
             return
         if self._place.existing == "refuse":
             raise UsageError(
-                f"{self.path}: not empty", "--resume goes on with a stopped run, --force starts over"
+                f"{self.path}: not empty", "--resume resumes a stopped run, --force overwrites it"
             )
         if self._place.existing == "replace":
             try:

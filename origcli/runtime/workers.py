@@ -84,7 +84,7 @@ def run_units(work: Callable[..., int], jobs: Sequence[tuple[Any, ...]], workers
     except BrokenProcessPool as error:
         interrupts.check()  # a signal to the whole group ends the workers too
         raise DeviceError(
-            "a worker process was killed", "go on with --resume, with fewer workers if memory ran out"
+            "a worker process was killed", "resume with --resume, with fewer workers if memory ran out"
         ) from error
     finally:
         stopping.set()

@@ -1,6 +1,6 @@
 """Captions: one phrase an element, joined by "and", never a count and never a group (supplement 2.1, note 1).
 
-The supplement's own example, "big red full circle and small empty blue square", puts texture before colour
+The supplement's own example, "big red full circle and small empty blue square", puts texture before color
 in one phrase and after it in the other. Here the order of words is always size, color, texture, shape:
 "big red full circle and small blue empty square". A picture without elements has the empty caption.
 

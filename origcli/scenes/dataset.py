@@ -2,7 +2,7 @@
 
 A directory: `images/00012/012345.png`, `labels/00012/012345.txt`, `metadata.jsonl`, `data.yaml`,
 `dataset.json`. A thousand pictures a folder are one unit of work: a worker writes them, and the parent
-keeps their metadata under `.parts` until all are there, so a killed run goes on with the missing ones.
+keeps their metadata under `.parts` until all are there, so a killed run resumes with the missing ones.
 With shards, a unit is one tar (see `shards`).
 """
 

@@ -1,4 +1,4 @@
-"""The elements of the shapes world: size × colour × texture × shape, 60 in all (supplement 2.1)."""
+"""The elements of the shapes world: size × color × texture × shape, 60 in all (supplement 2.1)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def select_elements(
         for value in values:
             if value not in FEATURES[feature]:
                 raise UsageError(
-                    f"no {feature} is called {value!r}", f"choose from {', '.join(FEATURES[feature])}"
+                    f"unknown {feature} {value!r}", f"choose from {', '.join(FEATURES[feature])}"
                 )
     span = [e for e in ALL_ELEMENTS if all(getattr(e, f) in values for f, values in chosen.items())]
     kept = span

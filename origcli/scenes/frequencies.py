@@ -30,7 +30,7 @@ def category_shares(recipe: Recipe) -> dict[str, float]:
 
 
 def frequency_facts(recipe: Recipe, counts: Tally) -> dict[str, Any]:
-    """The realised frequencies for `dataset.json`, and the shares of kinds that the mixture has."""
+    """The realized frequencies for `dataset.json`, and the shares of kinds that the mixture has."""
     total = sum(counts[key] for key in counts if key.startswith("category/"))
     kinds = {
         kind: {

@@ -42,7 +42,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        _ = self.elements  # unknown words are told at once
+        _ = self.elements  # unknown words are reported at once
         if settings.mixture == "originality":
             self._check_originality()
         elif settings.category is not None or settings.fixed_location:

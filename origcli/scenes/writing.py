@@ -156,7 +156,7 @@ def write_dataset(
 
     Args:
         workers: processes; the files are the same for any number of them.
-        existing: what to do with a directory that holds something; "use" goes on with what an earlier
+        existing: what to do with a directory that holds something; "use" resumes what an earlier
             run of the same recipe left.
 
     Raises:

@@ -97,7 +97,7 @@ def thing(name: str) -> Fetchable:
         metrics.find(name)  # raises for a variant that does not exist
     if base not in HUB_MODELS and "/" not in base:
         raise UsageError(
-            f"nothing that can be fetched is called {name!r}",
+            f"unknown model or metric {name!r}",
             f"{nearest(base, names())}, or give a hub id (OWNER/NAME)",
         )
     return HubFetchable(name, hub_model(base, revision))

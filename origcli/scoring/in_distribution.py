@@ -70,10 +70,7 @@ def _untested(m: int, reason: str) -> InDistribution:
 def _placement_words(holds: bool | None) -> str:
     match holds:
         case True:
-            return (
-                "In distribution: the drawings put the image's elements in places of their own. "
-                "They do not copy its layout."
-            )
+            return "The model rearranges the image's parts freely: it does not copy the layout."
         case False:
             return (
                 "Copied: the drawings put elements where the image has them, "

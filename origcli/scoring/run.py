@@ -77,7 +77,7 @@ def run(
 
     Raises:
         UsageError: the run directory belongs to a run with other images, settings, models or packages;
-            or a prompt, a start or a threshold will not do. Then nothing is written.
+            or a prompt, a start or a threshold is unsuitable. Then nothing is written.
     """
     whole, batches, parts = planned(request, settings, runtime)
     models = open_models(settings, runtime)
@@ -167,7 +167,7 @@ def _outcomes(
     """The outcome of each image in order, and what made it; computed here or on a cluster.
 
     Raises:
-        UsageError, InputError: at once, where the reference or the threshold will not do.
+        UsageError, InputError: at once, where the reference or the threshold is unsuitable.
     """
     if not batches:
         return iter(())

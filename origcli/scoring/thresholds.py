@@ -67,7 +67,7 @@ def _settled(
 def calibrates_itself(models: Models, settings: Settings) -> bool:
     """Whether `score` calibrates a model where no threshold is found.
 
-    Not where the model has one for other settings: then these are what is to be mended (`what_was_lost`).
+    Not where the model has one for other settings: then these are what has to change (`what_was_lost`).
     """
     return settings.score.calibrate and not _calibrated_otherwise(models)
 
@@ -98,7 +98,7 @@ def find_threshold(models: Models, settings: Settings, own: OwnScale | None = No
         own: what the model's own samples gave, if it was calibrated on them.
 
     Raises:
-        InputError, UsageError: the reference set will not do (`read_reference`).
+        InputError, UsageError: the reference set is unsuitable (`read_reference`).
         UsageError: `until_reached` is set, there is no threshold, and none may be calibrated.
     """
     _, limit = _from_reference(models, settings)

@@ -45,7 +45,7 @@ def preset_names(text: str | None) -> tuple[str, ...] | None:
 def preset_values(name: str) -> dict[str, dict[str, Any]]:
     """The tables of one preset file."""
     if name not in PRESETS:
-        raise UsageError(f"no preset is called {name!r}", nearest(name, PRESETS))
+        raise UsageError(f"unknown preset {name!r}", nearest(name, PRESETS))
     text = resources.files("origcli.presets").joinpath(f"{name}.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -64,9 +64,7 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"{path}: not valid TOML: {error}") from error
     for section, table in values.items():
         if section not in Settings.model_fields or not isinstance(table, dict):
-            raise UsageError(
-                f"{path}: no section is called [{section}]", nearest(section, Settings.model_fields)
-            )
+            raise UsageError(f"{path}: unknown section [{section}]", nearest(section, Settings.model_fields))
         for field in table:
             if field not in fields_of(section):
                 raise UsageError(f"{path}: [{section}] has no {field!r}", nearest(field, fields_of(section)))
@@ -150,7 +148,7 @@ def resolve(
     for origin, tables in layers:
         for section, table in tables.items():
             if section not in merged:
-                raise UsageError(f"no section is called {section!r}", nearest(section, merged))
+                raise UsageError(f"unknown section {section!r}", nearest(section, merged))
             for field, value in table.items():
                 merged[section][field] = expanded(value) if isinstance(value, str) else value
                 origins[f"{section}.{field}"] = origin

@@ -14,7 +14,7 @@ def _divide(number: int, widths: Sequence[int], what: str) -> int:
 
 
 def _divide_channels(groups: int, others: ValidationInfo) -> int:
-    """Group normalisation shares the channels of each level out among its groups."""
+    """Group normalization shares the channels of each level out among its groups."""
     return _divide(groups, others.data.get("channels", ()), "all channels")
 
 
@@ -47,7 +47,7 @@ class RuntimeSettings(Section):
 
 
 class SynthSettings(Section):
-    """A data set of coloured shapes (supplement 2.1, 6.1)."""
+    """A data set of colored shapes (supplement 2.1, 6.1)."""
 
     count: int = Field(ge=0)
     resolution: int = Field(ge=32, le=1024)

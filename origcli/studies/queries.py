@@ -61,7 +61,7 @@ def make_queries(
 
 
 def distinct(inputs: Sequence[Input]) -> list[Input]:
-    """The first of each picture: of pairs in fixed places there are no more than combinations of colours."""
+    """The first of each picture: of pairs in fixed places there are no more than combinations of colors."""
     first: dict[str, Input] = {}
     for one in inputs:
         first.setdefault(hash_file(one.path), one)
@@ -125,7 +125,7 @@ def study_provenance(
 
 
 def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> ScoredQueries:
-    """Measures pictures in `score/`; goes on where a stopped run was."""
+    """Measures pictures in `score/`; resumes a stopped run."""
     with inner(runtime, runtime.out / SCORE) as own:
         report = measure(Request(inputs, cache=cache), settings, own)
         return ScoredQueries(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))

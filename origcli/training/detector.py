@@ -4,7 +4,7 @@ The loop is the one of all training here and not ultralytics' trainer, which res
 epoch and not to the bit, reads pickled label caches, and spends more time around the network than in it
 on pictures this small. Network, loss and metrics are ultralytics'.
 
-Nothing that makes a class what it is, is augmented: no change of colour, scale or texture, no mosaic. See
+Nothing that makes a class what it is, is augmented: no change of color, scale or texture, no mosaic. See
 `hardening` for what is.
 """
 
@@ -204,7 +204,7 @@ def run(
             "init": init and hash_file(init),
         },
         preview=report_quality,
-        # The loss and batch normalisation look at a whole micro-batch.
+        # The loss and batch normalization look at a whole micro-batch.
         free=frozenset({"checkpoint_every", "sample_every"}),
     )
     amount = Amount(steps_in(own.epochs, len(training), own.batch_size), own.batch_size, len(training))
@@ -263,7 +263,7 @@ def initial_model(architecture: Mapping[str, Any], seed: int) -> nn.Module:
 def average_statistics(
     objective: DetectionObjective, job: Job, settings: DetectorSettings, runtime: Runtime
 ) -> None:
-    """Takes the statistics of batch normalisation anew: those of training belong to weights that moved."""
+    """Recomputes the statistics of batch normalization: those of training belong to weights that moved."""
 
     def batches() -> Any:
         order = np.random.default_rng(derive_seed(runtime.seed, "statistics")).permutation(job.size)

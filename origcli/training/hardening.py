@@ -1,6 +1,6 @@
-"""Pictures like those that a model draws: a little deformed, soft, and off in colour (supplement 2.1).
+"""Pictures like those that a model draws: a little deformed, soft, and off in color (supplement 2.1).
 
-What is changed is never what a class is made of: colours keep their names, sizes move by less than a
+What is changed is never what a class is made of: colors keep their names, sizes move by less than a
 tenth of the way from small to big, strokes stay open. Every random number is drawn beforehand, one row
 a picture, so that batches and processes change nothing.
 """
@@ -25,8 +25,8 @@ def draw_randoms(generator: torch.Generator, count: int, share: float) -> dict[s
 
     Returns:
         `mirror` and `hard` (n,), 0 or 1; `blur` and `amount_…` (n,) in [0, 1]; normal knots of fields: `warp`
-        and `ripple` (n, 2, k, k) of shifts, `tint` (n, 3, k, k) of colours, `noise` (n, 4, k, k) of light and
-        of colours.
+        and `ripple` (n, 2, k, k) of shifts, `tint` (n, 3, k, k) of colors, `noise` (n, 4, k, k) of light and
+        of colors.
     """
 
     def uniform() -> Tensor:

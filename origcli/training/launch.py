@@ -68,14 +68,14 @@ def accumulation_steps() -> int:
 
 
 def require_tracker(name: str) -> None:
-    """Accelerate would go on without a tracker that is not there.
+    """Accelerate would continue without a tracker that is not there.
 
     Raises:
         UsageError: it knows none of this name, or its package is not installed.
     """
     known = [str(tracker) for tracker in LoggerType if tracker != LoggerType.ALL]
     if name not in known:
-        raise UsageError(f"no tracker is called {name!r}", f"choose from {', '.join(known)}")
+        raise UsageError(f"unknown tracker {name!r}", f"choose from {', '.join(known)}")
     if name not in map(str, get_available_trackers()):
         raise UsageError(
             f"the tracker {name} is not installed", "origcli[trackers] has tensorboard and wandb"

@@ -51,7 +51,7 @@ class Job:
 
     Attributes:
         name: for progress and messages.
-        objective: a module whose `forward(**batch)` gives named terms, each (n,); `loss` is minimised.
+        objective: a module whose `forward(**batch)` gives named terms, each (n,); `loss` is minimized.
         trained: the part of `objective` that learns and is averaged.
         samples: `samples[indices]`-style data set: `__getitems__(list of indices)` gives a batch.
         size: number of samples.
@@ -251,7 +251,7 @@ class _Trainer:
         return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One optimiser step on the global batch."""
+        """One optimizer step on the global batch."""
         seed, size = self.runtime.seed, self.settings.batch_size
         # Layers that draw random numbers themselves (dropout) take them from torch's own generator.
         torch.manual_seed(derive_seed(seed, self.job.name, "layers", step))

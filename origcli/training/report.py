@@ -47,7 +47,7 @@ class Amount:
     """How much was trained.
 
     Attributes:
-        steps: of the optimiser.
+        steps: of the optimizer.
         batch_size: samples a step.
         size: samples that there are to train on.
     """

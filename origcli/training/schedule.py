@@ -11,7 +11,7 @@ from origcli.settings import OptimizerSettings
 
 
 def steps_in(epochs: float, size: int, batch_size: int) -> int:
-    """Optimiser steps in a number of epochs; at least one."""
+    """Optimizer steps in a number of epochs; at least one."""
     return max(1, math.ceil(epochs * size / batch_size))
 
 

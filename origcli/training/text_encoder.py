@@ -6,7 +6,7 @@ It sees no picture, so what the diffusion model knows of pictures comes from its
 The words of a caption are independent, so filling gaps in captions alone teaches no word to know its
 neighbours: "circle" need not know that it is red. English does teach that to the paper's BERT. Here it comes
 from BERT's sentence pairs (Devlin et al. 2019): a caption, then the same elements in another order. A gap in
-the second is filled by looking up in the first which colour, size or texture went with which shape.
+the second is filled by looking up in the first which color, size or texture went with which shape.
 
 Words know their neighbours then, but no state knows the whole caption, as the end-of-text state of Stable
 Diffusion's CLIP does. Without one, a single learned token has but its own place to tell of two elements. With
@@ -200,7 +200,7 @@ def pretrain(
     Args:
         captions: one a picture. What is said often is read often (`TemplatedCaptions`).
         templates: prompt templates with the slot `{S}`.
-        resume: go on with a checkpoint; one that is finished is read.
+        resume: continue from a checkpoint; one that is finished is read.
 
     Raises:
         UsageError: `resume` with other settings or texts than before.

@@ -114,7 +114,7 @@ def run(
 
     Returns:
         The report: PSNR (dB) and SSIM on held-out pictures; mean and standard deviation of the latents
-        before they were normalised; the scaling factor.
+        before they were normalized; the scaling factor.
 
     Raises:
         InputError: the data set is missing or too small to hold pictures out.

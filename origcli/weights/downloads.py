@@ -1,4 +1,4 @@
-"""Files from the network into a cache: resumed where they broke off, hashed, and whole or not there at all.
+"""Files from the network into a cache: resumed where they stopped, hashed, and whole or not there at all.
 
 For release archives, single weight files, and the large files of Hugging Face's hub.
 """
@@ -118,7 +118,7 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
                 if attempt == ATTEMPTS:
                     raise ModelError(
                         f"{remote.source}: {failure} (tried {ATTEMPTS} times)",
-                        "run the same command again: it goes on with what arrived",
+                        "run the same command again: it resumes the download",
                     ) from failure
                 wait = min(
                     LONGEST_WAIT_S, failure.wait_s if failure.wait_s is not None else 2.0 ** (attempt - 1)
@@ -148,7 +148,7 @@ def _check_scheme(url: str) -> None:
 
 
 def _request(remote: RemoteFile, headers: dict[str, str], method: str = "GET") -> urllib.request.Request:
-    """A request to the file's server; who asks is told to that server alone, not where it leads on to.
+    """A request to the file's server; credentials go to that server alone, not to where it redirects.
 
     A user and a password in the address (`https://user:password@host`) are sent, not taken for a host.
     """

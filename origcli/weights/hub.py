@@ -2,7 +2,7 @@
 
 The files lie in the hub's own cache (HF_HOME), where other tools share them. What was fetched here is checked
 against the hashes that the hub publishes, and these are kept in our cache, so that `verify` needs no network.
-Large files are downloaded here: the hub's client begins one again that broke off, and does not hear Ctrl-C.
+Large files are downloaded here: the hub's client restarts an interrupted one, and does not hear Ctrl-C.
 """
 
 import fnmatch

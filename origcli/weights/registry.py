@@ -348,7 +348,7 @@ def hub_model(name: str, revision: str = "") -> HubModel:
             names = [AUTO, BUNDLED, *HUB_MODELS]
             near = difflib.get_close_matches(name, names, n=1)
             raise UsageError(
-                f"no model is called {name!r}",
+                f"unknown model {name!r}",
                 f"did you mean {near[0]}?"
                 if near
                 else f"give one of {', '.join(names)}, a directory or OWNER/NAME",

@@ -48,7 +48,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["--versoin"], "--versoin", "--version"),
         (["config", "sow"], "Did you mean 'show'?", "see origcli config --help"),
         (["config", "show", "--presett", "x"], "--preset", "see origcli config show --help"),
-        (["config", "show", "scor"], "no section is called 'scor'", "did you mean 'score'?"),
+        (["config", "show", "scor"], "unknown section 'scor'", "did you mean 'score'?"),
         (["config", "show", "--format", "jsn"], "--format = 'jsn': should be one of", "mean 'json'?"),
         (["config", "show", "--preset"], "'--preset' requires an argument", "see origcli config show --help"),
         (["synth", "x", "--count", "1e3"], "--count = '1e3': should be a valid integer", "see origcli synth"),

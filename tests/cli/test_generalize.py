@@ -40,7 +40,7 @@ def test_the_plan_names_and_hashes_every_experiment(tmp_path: Path) -> None:
         (("--levels", "four"), "not a list of numbers"),
         (("--levels", "7"), "span 7 elements"),
         (("--repeats", "17"), "there are 16"),
-        (("--only", "61-*", "--plan"), "no experiment is called so"),
+        (("--only", "61-*", "--plan"), "no such experiment"),
     ],
 )
 def test_wrong_words_are_usage_errors(words: tuple[str, ...], said: str, tmp_path: Path) -> None:

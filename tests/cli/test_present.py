@@ -85,8 +85,8 @@ def test_a_table_on_a_terminal_fits_it(width: int, no_color: bool, monkeypatch: 
     present.rows([{"image": "y" * 300, "tokens": 1}], ("image", "tokens"), Format.table, title="scores")
     text = terminal.getvalue()
     assert "scores" in text
-    colours = re.findall(r"\x1b\[(?:[0-9;]*;)?(?:3|4|9)[0-9]", text)
-    assert not (colours and no_color)
+    colors = re.findall(r"\x1b\[(?:[0-9;]*;)?(?:3|4|9)[0-9]", text)
+    assert not (colors and no_color)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert max(map(len, plain.splitlines())) <= width
 

@@ -76,8 +76,8 @@ def test_a_sheet_shows_the_most_confident_first_and_a_line_at_the_threshold() ->
     sheet.add(low, [found(0.3)])
     drawn = np.asarray(sheet.draw()).astype(int)
     rows = {
-        name: np.argwhere((drawn == colour).all(2))[:, 0]
-        for name, colour in (("high", (0, 200, 200)), ("low", (200, 200, 0)), ("line", (0xD0, 0x80, 0)))
+        name: np.argwhere((drawn == color).all(2))[:, 0]
+        for name, color in (("high", (0, 200, 200)), ("low", (200, 200, 0)), ("line", (0xD0, 0x80, 0)))
     }
     assert rows["high"].max() < rows["line"].min() <= rows["line"].max() < rows["low"].min()
 

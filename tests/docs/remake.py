@@ -1,4 +1,4 @@
-"""`make docs`: docs/images and the outputs that the pages show, made anew from real runs.
+"""`make docs`: docs/images and the outputs that the pages show, made from real runs.
 
     python -m tests.docs.remake [pictures] [outputs]
 
@@ -23,7 +23,7 @@ IMAGES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "origcli" / "assets" / "shapes" / "example.png"
 COLUMNS = 100
 WINDOW = (1200, 1960)  # down to the first drawings
-COLOURS = 128
+COLORS = 128
 CHROMIUM = [
     "--headless",
     "--no-sandbox",
@@ -52,7 +52,7 @@ def pictures(place: Path) -> None:
 
 
 def screenshot(page: Path, target: Path) -> None:
-    """A picture of the upper part of a page, in few colours."""
+    """A picture of the upper part of a page, in few colors."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("the picture of the report needs Chromium (Debian: apt-get install chromium)")
@@ -62,11 +62,11 @@ def screenshot(page: Path, target: Path) -> None:
         [browser, *CHROMIUM, size, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True
     )
     with Image.open(shot) as image:
-        image.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+        image.convert("RGB").quantize(COLORS).save(target, optimize=True)
 
 
 def outputs(place: Path) -> None:
-    """Runs the quick commands of the pages that show outputs, and writes these anew."""
+    """Runs the quick commands of the pages that show outputs, and writes these again."""
     for page in PAGES:
         found = [block for block in blocks(page) if block.need == ""]
         if not any(block.shown is not None for block in found):

@@ -45,7 +45,7 @@ def record(command: list[str], columns: int, directory: Path, environment: Mappi
 
 
 class Screen:
-    """Lines of text with their colours; a line is cleared as a whole, as Rich does it."""
+    """Lines of text with their colors; a line is cleared as a whole, as Rich does it."""
 
     def __init__(self) -> None:
         self.lines = [""]
@@ -77,14 +77,14 @@ class Screen:
             self.row = max(0, self.row - int(argument or 1))
 
     def shown(self) -> list[str]:
-        """The lines down to the last that says something, with their colours."""
+        """The lines down to the last that says something, with their colors."""
         lines = list(self.lines)
         while lines and not _ESCAPE.sub("", lines[-1]).strip():
             lines.pop()
         return lines
 
     def text(self) -> str:
-        """The same without colours."""
+        """The same without colors."""
         return "".join(f"{_ESCAPE.sub('', line).rstrip()}\n" for line in self.shown())
 
 

@@ -52,7 +52,7 @@ def exif() -> Image.Exif:
 
 
 _ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-_FRAMES = [Image.new("RGB", (10, 12), colour) for colour in ("red", "blue")]
+_FRAMES = [Image.new("RGB", (10, 12), color) for color in ("red", "blue")]
 PICTURES = [
     *(picture(form) for form in ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "TIFF")),
     *(picture(form, mode) for form, mode in [("GIF", "P"), ("PNG", "LA"), ("TIFF", "CMYK")]),

@@ -172,8 +172,8 @@ def test_transparency_lies_on_white(
 
 
 def test_half_transparent_black_is_grey(tmp_path: Path) -> None:
-    for mode, colour in (("RGBA", (0, 0, 0, 128)), ("LA", (0, 128))):
-        read, _ = read_image(saved(tmp_path / "a.png", Image.new(mode, (8, 8), colour)), 8)
+    for mode, color in (("RGBA", (0, 0, 0, 128)), ("LA", (0, 128))):
+        read, _ = read_image(saved(tmp_path / "a.png", Image.new(mode, (8, 8), color)), 8)
         assert pixel(read, 0, 0) == (127, 127, 127)
 
 
@@ -208,7 +208,7 @@ def test_32_bit_pixels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
 @pytest.mark.fault(4, "the first frame is taken, and that is said")
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tiff"])
 def test_the_first_frame_of_an_animation(tmp_path: Path, suffix: str) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, (0, 255, 0), (0, 0, 255))]
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, (0, 255, 0), (0, 0, 255))]
     path = tmp_path / f"a.{suffix}"
     options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)

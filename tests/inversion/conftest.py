@@ -33,7 +33,7 @@ def model(request: pytest.FixtureRequest) -> DiffusionModel:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Image.Image]:
-    """Three pictures of noise in different colours."""
+    """Three pictures of noise in different colors."""
     source = np.random.default_rng(0)
     levels = [source.integers(0, 128, (RESOLUTION, RESOLUTION, 3)) + 40 * i for i in range(3)]
     return [Image.fromarray(array.astype(np.uint8)) for array in levels]

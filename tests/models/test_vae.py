@@ -1,4 +1,4 @@
-"""The VAE's arithmetic: moments, normalisation folded into the weights, pixels."""
+"""The VAE's arithmetic: moments, normalization folded into the weights, pixels."""
 
 import numpy as np
 import pytest

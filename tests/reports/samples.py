@@ -33,7 +33,7 @@ from origcli.reports.schema import (
 )
 from origcli.reports.verdict import decide
 
-COLOURS = ("#d62728", "#2ca02c", "#1f3fd6")
+COLORS = ("#d62728", "#2ca02c", "#1f3fd6")
 THRESHOLD = Threshold(value=0.42, source="registry", how="90th percentile of distances to the own caption")
 
 
@@ -59,7 +59,7 @@ def provenance(**changes: Any) -> Provenance:
 
 
 def picture(seed: int, size: int = 64) -> Image.Image:
-    """Two or three coloured shapes on white; from 128 pixels on, a soft landscape-like gradient."""
+    """Two or three colored shapes on white; from 128 pixels on, a soft landscape-like gradient."""
     random = np.random.default_rng(seed)
     if size > 128:
         field = Image.fromarray(random.integers(0, 255, (6, 6, 3), dtype=np.uint8))
@@ -70,12 +70,12 @@ def picture(seed: int, size: int = 64) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for _ in range(random.integers(1, 4)):
         x, y = random.integers(size // 2, size * 3, 2)
-        side, colour = size * 4 * random.uniform(0.14, 0.3), COLOURS[random.integers(3)]
+        side, color = size * 4 * random.uniform(0.14, 0.3), COLORS[random.integers(3)]
         corners = int(random.integers(3, 7))
         if corners == 5:
-            draw.ellipse((x, y, x + side, y + side), fill=colour)
+            draw.ellipse((x, y, x + side, y + side), fill=color)
         else:
-            draw.regular_polygon((x + side / 2, y + side / 2, side / 2), corners, fill=colour)
+            draw.regular_polygon((x + side / 2, y + side / 2, side / 2), corners, fill=color)
     return image.resize((size, size), Image.Resampling.LANCZOS)
 
 

@@ -162,9 +162,9 @@ def test_text_stands_out_from_its_ground_in_light_and_dark(browser: Browser, one
 
 
 def _luminance(browser: Browser, element: str, property: str) -> float:
-    """Relative luminance of a colour (WCAG 2)."""
-    colour = str(browser.run(f"getComputedStyle({element}).{property}"))
-    channels = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    """Relative luminance of a color (WCAG 2)."""
+    color = str(browser.run(f"getComputedStyle({element}).{property}"))
+    channels = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

@@ -20,8 +20,8 @@ def _places(canvas: Image.Image, picture: Image.Image) -> list[tuple[int, int]]:
     ]  # fmt: skip
 
 
-def _solid(*colour: int) -> Image.Image:
-    return Image.new("RGB", (16, 16), colour)
+def _solid(*color: int) -> Image.Image:
+    return Image.new("RGB", (16, 16), color)
 
 
 def test_pictures_stand_in_rows_in_their_order() -> None:

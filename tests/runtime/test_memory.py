@@ -124,7 +124,7 @@ def test_what_the_failed_try_held_is_free_before_the_next() -> None:
 
 
 def test_accumulation_over_slices_keeps_the_effective_batch() -> None:
-    """The pattern of every training loop: one optimiser step over slices equals one over the whole."""
+    """The pattern of every training loop: one optimizer step over slices equals one over the whole."""
     x, y = torch.randn(12, 3), torch.randn(12, 1)
 
     def gradient(size: int) -> torch.Tensor:

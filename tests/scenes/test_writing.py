@@ -386,7 +386,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-@pytest.mark.fault(6, "a data set goes on where it was once there is room")
+@pytest.mark.fault(6, "a data set resumes once there is room")
 def test_a_full_disk_is_told_and_resumed(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

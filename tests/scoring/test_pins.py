@@ -107,7 +107,7 @@ def test_numbers_are_those_of_before(name: str, tmp_path: Path) -> None:
     model = load(name, tmp_path)
     assert model.weights_hash == pinned.pop("weights_hash")
     for key, value in measured(model):
-        # Samples in grey levels: another CPU rounds another way.
+        # Samples in gray levels: another CPU rounds another way.
         absolute, relative = (1.0, None) if key.startswith("samples") else (1e-5, 1e-3)
         assert flat(value) == pytest.approx(flat(pinned[key]), rel=relative, abs=absolute), key
     if name != "shapes":

@@ -126,7 +126,7 @@ def test_another_start_in_the_same_file_is_learned_anew(
     settings = tiny_settings(invert={"initialization": str(start)})
     curves: list[Any] = []
     for value in (0.0, 1.0, 0.0):
-        # Not one number in all places: layer normalisation takes that away.
+        # Not one number in all places: layer normalization takes that away.
         write_tokens(start, "<x>", {"": value * torch.linspace(-1, 1, 16)[None]})
         out = tmp_path / str(len(curves))
         curves.append(score(settings, out, pictures[:1], cache=tmp_path / "cache").results[0].curve)

@@ -325,7 +325,7 @@ def test_a_reference_places_images_and_gives_a_threshold(
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"score": {"metric": "dreamsom"}}, "no metric is called 'dreamsom'"),
+        ({"score": {"metric": "dreamsom"}}, "unknown metric 'dreamsom'"),
         ({"score": {"reference": "nowhere"}}, "nowhere: "),
         ({"invert": {"templates": "nowhere.txt"}}, "cannot read the templates: nowhere.txt: no such file"),
     ],

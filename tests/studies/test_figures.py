@@ -13,8 +13,8 @@ from origcli.studies.generalization.diversity import Experiment, plan
 from origcli.studies.generalization.figures import ShownImages, crop, held_out_sheet, samples_sheet
 
 
-def square(colour: str) -> Image.Image:
-    return Image.new("RGB", (16, 16), colour)
+def square(color: str) -> Image.Image:
+    return Image.new("RGB", (16, 16), color)
 
 
 def shown_images(one: Experiment, prompted: int, empty: int) -> ShownImages:
@@ -59,5 +59,5 @@ def test_from_thirty_elements_on_the_conditions_have_blocks_of_their_own(
 def test_the_empty_prompts_drawings_stand_left_of_the_elements() -> None:
     """Figure 5."""
     sheet = np.asarray(samples_sheet([shown_images(one, 8, 8) for one in plan([4], 1)]))
-    places = [np.nonzero((sheet == colour).all(-1))[1] for colour in ((255, 0, 0), (0, 0, 255))]
+    places = [np.nonzero((sheet == color).all(-1))[1] for color in ((255, 0, 0), (0, 0, 255))]
     assert places[0].size and places[1].size and places[0].max() < places[1].min()

@@ -111,8 +111,8 @@ def test_no_tint_and_no_noise_change_nothing() -> None:
     assert torch.equal(hardening.add_noise(pixels, torch.zeros(1), torch.randn(1, 4, 16, 16)), pixels)
 
 
-def test_a_hardened_colour_is_nearest_to_its_own_name() -> None:
-    for index in (0, 5, 10):  # big full circles are at 0, 10, 20: one of each colour is in reach below
+def test_a_hardened_color_is_nearest_to_its_own_name() -> None:
+    for index in (0, 5, 10):  # big full circles are at 0, 10, 20: one of each color is in reach below
         element = ALL_ELEMENTS[(index // 5) * 10]
         pixels, boxes = picture((element.index, 0.5, 0.5))
         for seed in range(20):

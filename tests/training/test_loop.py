@@ -442,7 +442,7 @@ class Damaged(Numbers):
         raise InputError("set/000003.png: damaged", "make the set again")
 
 
-@pytest.mark.fault(15, "what it found wrong with the data is told as the main process would")
+@pytest.mark.fault(15, "what it found wrong with the data is reported as by the main process")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_a_worker_finds_wrong_is_told_plainly(tmp_path: Path, workers: int) -> None:
     with RunDirectory(tmp_path) as owned, pytest.raises(InputError) as caught:

@@ -58,7 +58,7 @@ def test_a_stopped_vae_goes_on_to_the_same_bytes(
     assert all(whole[name].equal(resumed[name]) for name in whole)
 
 
-@pytest.mark.fault(12, "a VAE goes on with the same settings, steps and precision alone")
+@pytest.mark.fault(12, "a VAE resumes with the same settings, steps and precision alone")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -141,7 +141,7 @@ def go_on(data: Path, latents: Path, settings: Settings, out: Path) -> None:
         unet.run(data, latents, settings, runtime, resume=True)
 
 
-@pytest.mark.fault(12, "a UNet goes on with the same pictures, tokenizer and precision alone")
+@pytest.mark.fault(12, "a UNet resumes with the same pictures, tokenizer and precision alone")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

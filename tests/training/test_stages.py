@@ -223,7 +223,7 @@ def test_features_are_computed_once_and_stay_exact(
     assert not rows.flags.writeable
 
 
-@pytest.mark.fault(22, "features that are damaged in the cache are computed anew")
+@pytest.mark.fault(22, "features that are damaged in the cache are computed again")
 @pytest.mark.parametrize("left", [0, 40, 200])
 def test_damaged_features_are_computed_anew(tiny_dataset: Dataset, vae_run: Path, left: int) -> None:
     model = load_vae(vae_run)

@@ -54,7 +54,7 @@ def test_a_file_that_is_there_is_not_fetched_again(server: Files, tmp_path: Path
     assert (tmp_path / "weights.bin").read_bytes() == DATA
 
 
-@pytest.mark.fault(24, "goes on where it was cut")
+@pytest.mark.fault(24, "resumes where it was cut")
 def test_a_cut_connection_goes_on_where_it_stopped(server: Files, tmp_path: Path) -> None:
     server.faults = [("cut", 1_000_000), ("cut", 500_000)]
     assert fetch(server, tmp_path / "weights.bin", sha256=SHA256) == SHA256

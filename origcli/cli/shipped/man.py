@@ -29,7 +29,7 @@ EXIT_ORDER = "Where several of 3, 8, 9 and 10 apply to one run, the status is th
 ENVIRONMENT = {
     **VARIABLES,
     "HF_HOME": "directory of the Hugging Face hub, whose cache holds fetched models",
-    "NO_COLOR": "no colours",
+    "NO_COLOR": "no colors",
 }
 FILES = {
     "runs/": "where runs go unless --out says otherwise: reports, pictures, checkpoints, run.json",

@@ -134,7 +134,7 @@ class Family(ABC):
         return settings.model_copy(update={"steps": steps, "scheduler": scheduler})
 
     def shadow(self, *parts: str) -> Self:
-        """The family with some networks built anew from their configurations, in the context that is open.
+        """The family with some networks built again from their configurations, in the context that is open.
 
         For counting: on tensors without data.
         """

@@ -21,7 +21,7 @@ from origcli.models.noising import Noising
 
 
 class Flux(PipelineFamily):
-    """One pass a step: the denoiser is told the guidance, in learning the pipeline's default."""
+    """One pass a step: the denoiser receives the guidance, in learning the pipeline's default."""
 
     title = "FLUX.1"
     pipeline = "FluxPipeline"

@@ -12,7 +12,7 @@ from origcli.models.families.family import Drawing, PipelineFamily, Text, first_
 
 
 class PixArtAlpha(PipelineFamily):
-    """At 1024 pixels the denoiser is told resolution and aspect ratio, too."""
+    """At 1024 pixels the denoiser receives resolution and aspect ratio, too."""
 
     title = "PixArt-α"
     pipeline = "PixArtAlphaPipeline"
@@ -32,7 +32,7 @@ class PixArtAlpha(PipelineFamily):
         return Conditioning({"states": states, "mask": mask})
 
     def micro_conditions(self, count: int, device: torch.device) -> dict[str, Tensor | None]:
-        """What the denoiser is told beside the text."""
+        """What the denoiser receives beside the text."""
         if self.denoiser.config.sample_size != 128:
             return {"resolution": None, "aspect_ratio": None}
         size = float(self.resolution)

@@ -92,11 +92,11 @@ def find(name: str) -> tuple[Metric, str]:
         name: `NAME` or `NAME:VARIANT`.
 
     Raises:
-        UsageError: none is called so.
+        UsageError: it is unknown.
     """
     base, _, variant = name.partition(":")
     if base not in names():
-        raise UsageError(f"no metric is called {name!r}", nearest(name, (AUTO, *names())))
+        raise UsageError(f"unknown metric {name!r}", nearest(name, (AUTO, *names())))
     metric = _load(base)
     variant = "" if variant == metric.plain else variant
     if variant not in metric.variants:

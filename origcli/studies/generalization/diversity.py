@@ -165,7 +165,7 @@ def choose(experiments: Sequence[Experiment], only: Sequence[str]) -> list[Exper
     """
     for wanted in only:
         if not any(fnmatchcase(experiment.name, wanted) for experiment in experiments):
-            raise UsageError(f"--only {wanted}: no experiment is called so", "--plan lists them")
+            raise UsageError(f"--only {wanted}: no such experiment", "--plan lists them")
     return [e for e in experiments if not only or any(fnmatchcase(e.name, wanted) for wanted in only)]
 
 

@@ -1,7 +1,7 @@
 """Generalization experiments over a Ray cluster: each is trained and drawn from on one machine.
 
 An experiment is hours of work in many files, so machines share the run directory: what was done on one
-that died is gone on with on another.
+that died continues on another.
 """
 
 from collections.abc import Callable, Iterator, Sequence

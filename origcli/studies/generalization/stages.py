@@ -213,7 +213,7 @@ def drawing_facts(bench: Bench) -> dict[str, Any]:
 
 
 def draw_all(bench: Bench) -> None:
-    """Draws the pictures that are missing; all anew where they were drawn in another way before."""
+    """Draws the pictures that are missing; all of them where they were drawn in another way before."""
     directory, seeds = bench.directory, drawing_seeds(bench)
     facts, known = drawing_facts(bench), directory / "drawings" / "drawings.json"
     if known.parent.exists() and _kept(known) != facts:
