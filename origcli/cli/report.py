@@ -9,7 +9,7 @@ from origcli.cli import present
 from origcli.cli.binding import argument, flag, option
 from origcli.cli.help import Command, Group
 from origcli.cli.run import Run, command
-from origcli.errors import ExitCode, UsageError
+from origcli.errors import ExitCode, InputError, UsageError
 
 app = typer.Typer(name="report", cls=Group, help="Join the reports of score runs, or draw them again.")
 
@@ -69,8 +69,11 @@ def render(
     """
     from origcli.reports.study_page import render_study
     from origcli.runtime.run_directory import RunDirectory
+    from origcli.runtime.run_record import read_run_record
     from origcli.scoring import run_archive as archive
 
+    if read_run_record(run) is None:
+        raise InputError(f"{run}: not the directory of a finished run", "give one that has a run.json")
     with RunDirectory(run, record=False):
         if (run / archive.RESULTS).is_file():
             archive.render(run, figures)

@@ -301,7 +301,7 @@ def test_shards_are_joined_and_reports_drawn_again(
     assert run("report", "merge", "shard-1", "shard-2", "--out", "shard-1", "--force").status == 2
     assert Path("shard-1/results.jsonl").is_file()
     done = run("report", "render", "pictures")
-    assert done.status == 3 and "not the directory of a finished score run" in done.err
+    assert done.status == 3 and "not the directory of a finished run" in done.err
 
 
 def test_the_cache_is_shown_and_cleared(
