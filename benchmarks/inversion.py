@@ -343,8 +343,7 @@ def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namesp
     from origcli.reports.schema import ScoreResult
     from origcli.reports.writers import ResultLog, read_report
     from origcli.runtime.progress import open_progress
-    from origcli.scoring.run import Request
-    from origcli.scoring.run import run as score
+    from origcli.scoring.run import Request, score_images
     from origcli.scoring.run_archive import RESULTS
 
     part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
@@ -359,7 +358,7 @@ def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namesp
         find_inputs([str(path) for path in paths]), arguments.shard, cache=arguments.out / "cache"
     )
     with open_runtime(settings.runtime, directory, open_progress(), "use") as runtime:
-        score(request, settings, runtime)
+        score_images(request, settings, runtime)
     drawn = {
         result.id: {point.m: list(point.distances[0]) for point in result.curve}
         for result in ResultLog(directory / RESULTS, ScoreResult)

@@ -106,8 +106,7 @@ def score(
 
     from origcli.reports.writers import read_report
     from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring.run import Request
-    from origcli.scoring.run import run as measure
+    from origcli.scoring.run import Request, score_images
 
     words = {
         "model": model,
@@ -119,7 +118,7 @@ def score(
     settings = _settings(run, score=words)
     inputs = _inputs(images)
     with _opened(settings, run, "score", [one.name for one in inputs]) as runtime:
-        measure(Request(inputs, cache=find_cache(SCORES, runtime.progress.say)), settings, runtime)
+        score_images(Request(inputs, cache=find_cache(SCORES, runtime.progress.say)), settings, runtime)
         return read_report(runtime.out, "score")  # type: ignore[return-value]
 
 

@@ -25,15 +25,14 @@ def demo(verbose: options.VerboseOption = False, *, run: Run) -> int:
     """
     from origcli.cli.score_output import ScoreOutput
     from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring.run import Request
-    from origcli.scoring.run import run as measure
+    from origcli.scoring.run import Request, score_images
     from origcli.weights.registry import BUNDLED
 
     run = replace(run, flags={**run.flags, "score": {"model": BUNDLED}})
     output = ScoreOutput(run.form, (), run.progress.say, verbose=verbose)
     with run.open(run.settings, run.place("demo", [BUNDLED])) as runtime:
         request = Request(examples(), cache=find_cache(SCORES, run.progress.say))
-        report = measure(request, run.settings, runtime, output.see)
+        report = score_images(request, run.settings, runtime, output.see)
         output.end(report, runtime.given)
     return exit_code({failure.code for failure in report.errors})
 

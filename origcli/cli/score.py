@@ -212,8 +212,7 @@ def score(
 
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.advice import why_unmeasured
-    from origcli.scoring.run import Request
-    from origcli.scoring.run import run as measure
+    from origcli.scoring.run import Request, score_images
 
     given = _given(embeddings)
     check_gates(gates, settings.score, sorted(given) if given else None)
@@ -231,7 +230,7 @@ def score(
     place = run.place("score", [one.name for one in inputs], shard=shard, embeddings=learned)
     with run.open(settings, place) as runtime:
         request = replace(request, cache=find_cache(SCORES, run.progress.say) if cache else None)
-        report = measure(request, settings, runtime, output.see)
+        report = score_images(request, settings, runtime, output.see)
         output.end(report, runtime.given)
         output.check_caught(runtime.given)
         status = exit_code({failure.code for failure in report.errors})
@@ -252,7 +251,7 @@ def _score_each(
     from origcli.runtime.run_place import request_of
     from origcli.scoring.advice import why_unmeasured
     from origcli.scoring.compare import compare_runs, write_comparison
-    from origcli.scoring.run import run as measure
+    from origcli.scoring.run import score_images
     from origcli.scoring.several import COMPARISON, opened_inside, settings_of
 
     names = [one.name for one in request.inputs]
@@ -268,7 +267,7 @@ def _score_each(
             # A table is printed at its end, which is not asked for: stdout is the comparison's.
             output = ScoreOutput(options.Format.table, gates, run.progress.say)
             with opened_inside(runtime, name, run.existing, request_of("score", settings, names)) as inside:
-                report = measure(replace(request, gates=gates), settings, inside, output.see)
+                report = score_images(replace(request, gates=gates), settings, inside, output.see)
             output.tell_threshold()
             codes |= {failure.code for failure in report.errors}
             measured.append((output, report.provenance, settings))

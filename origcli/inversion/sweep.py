@@ -58,7 +58,7 @@ Outcome = InvertResult | Failure
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     """A picture that was read.
 
     Attributes:
@@ -204,10 +204,12 @@ def _invert_batch(
     if all(source.name in done for source in batch):
         return
 
-    pictures: list[Picture] = []
+    pictures: list[SourceImage] = []
     for source in batch:
         try:
-            pictures.append(Picture(source, *read_image(source.path, model.resolution, settings.score.crop)))
+            pictures.append(
+                SourceImage(source, *read_image(source.path, model.resolution, settings.score.crop))
+            )
         except InputError as problem:
             yield Failure.of(problem, source.path)
 
@@ -215,7 +217,7 @@ def _invert_batch(
 
 
 def _learn(
-    pictures: Sequence[Picture],
+    pictures: Sequence[SourceImage],
     done: Collection[str],
     counts: Sequence[int],
     model: DiffusionModel,
@@ -262,7 +264,7 @@ def _learn(
 
 
 def _write(
-    picture: Picture, inversion: Inversion, model: DiffusionModel, settings: Settings, directory: Path
+    picture: SourceImage, inversion: Inversion, model: DiffusionModel, settings: Settings, directory: Path
 ) -> InvertResult:
     """Writes a picture's embeddings and loss history."""
     for folder in ("embeddings", "history"):

@@ -61,7 +61,7 @@ class Request:
     gates: Sequence[Gate] = ()
 
 
-def run(
+def score_images(
     request: Request, settings: Settings, runtime: Runtime, listen: Listen = lambda outcome: None
 ) -> ScoreReport:
     """Scores images and writes report.json, report.csv, report.html and a page an image.

@@ -273,7 +273,7 @@ def _read(path: Path, parse: Callable[[Any], R]) -> R:
         raise InputError(f"{path}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
 
 
-def render(directory: Path, in_print: bool = False) -> ScoreReport:
+def render_run(directory: Path, in_print: bool = False) -> ScoreReport:
     """Makes the reports and pages of a run again from what is recorded."""
     saved = read_saved(directory)
     for result in saved.results:

@@ -15,8 +15,7 @@ from origcli.runtime.provenance import hash_file, hash_value
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset
-from origcli.scoring.run import Request
-from origcli.scoring.run import run as measure
+from origcli.scoring.run import Request, score_images
 from origcli.scoring.run_archive import RESULTS
 from origcli.settings import Settings, SynthSettings
 from origcli.studies.generalization.stages import inner
@@ -127,5 +126,5 @@ def study_provenance(
 def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> ScoredQueries:
     """Measures pictures in `score/`; resumes a stopped run."""
     with inner(runtime, runtime.out / SCORE) as own:
-        report = measure(Request(inputs, cache=cache), settings, own)
+        report = score_images(Request(inputs, cache=cache), settings, own)
         return ScoredQueries(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from origcli.images.inputs import Input
 from origcli.runtime.context import open_runtime
-from origcli.scoring.run import Request, run
+from origcli.scoring.run import Request, score_images
 from tests.measuring import pixel_metric, tiny_settings
 
 __all__ = ["pixel_metric", "tiny_settings"]
@@ -38,7 +38,7 @@ def test_many_scores_in_one_process(
     process, measured = psutil.Process(), []
     for number in range(SCORES):
         with open_runtime(settings.runtime, tmp_path / "out", existing="replace") as runtime:
-            report = run(Request([Input(tmp_path / "a.png", "a")]), settings, runtime)
+            report = score_images(Request([Input(tmp_path / "a.png", "a")]), settings, runtime)
         assert len(report.results) == 1 and not report.errors
         if number >= SCORES * _WARM:
             gc.collect()

@@ -393,8 +393,8 @@ def test_killed_runs_go_on_to_the_same_bytes(
     """SIGKILL in the middle, in a process of its own, before the second drawing of a batch of two images."""
     program = (
         "import os, signal, sys\nfrom tests.measuring import PixelDistance\n"
-        "from origcli.scoring import drawing, measure\nfrom origcli.scoring import setup as opening\n"
-        "opening.open_metric = lambda *_, **__: PixelDistance()\nmeasure.LEAST_RANGE = -10.0\n"
+        "from origcli.scoring import drawing, measure, setup\n"
+        "setup.open_metric = lambda *_, **__: PixelDistance()\nmeasure.LEAST_RANGE = -10.0\n"
         "draw, calls = drawing.draw, []\n"
         "def once(*a, **k):\n"
         "    calls.append(1)\n"

@@ -154,7 +154,7 @@ def test_a_group_that_is_broken_off_is_learned_as_a_group(
     run(tmp_path / "whole", inputs, settings)
     broken, plain_write, plain_remove = tmp_path / "broken", sweep._write, shutil.rmtree
 
-    def write(picture: sweep.Picture, *rest: Any) -> Any:
+    def write(picture: sweep.SourceImage, *rest: Any) -> Any:
         if picture.source.name == "p1":
             raise Killed
         return plain_write(picture, *rest)

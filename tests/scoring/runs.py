@@ -7,8 +7,7 @@ import pytest
 
 from origcli.reports.schema import ScoreReport
 from origcli.runtime.context import open_runtime
-from origcli.scoring import run as originality
-from origcli.scoring.run import Request
+from origcli.scoring.run import Request, score_images
 from origcli.settings import Settings
 
 REPORTS = ("report.json", "report.csv", "report.html", "results.jsonl")
@@ -22,7 +21,7 @@ def score(
     **request: Any,
 ) -> ScoreReport:
     with open_runtime(settings.runtime, out) as runtime:
-        return originality.run(Request(inputs, **request), settings, runtime, listen)
+        return score_images(Request(inputs, **request), settings, runtime, listen)
 
 
 def bytes_of(out: Path) -> dict[str, bytes]:

@@ -13,8 +13,7 @@ from origcli.images.inputs import Input
 from origcli.inversion.token_files import write_tokens
 from origcli.reports.writers import read_report
 from origcli.runtime.run_directory import RunDirectory
-from origcli.scoring import merging
-from origcli.scoring import run_archive as archive
+from origcli.scoring import merging, run_archive
 from origcli.settings import Settings
 from tests.chaos.processes import contents
 from tests.scoring.runs import bytes_of, score
@@ -137,7 +136,7 @@ def test_a_run_that_lost_results_is_not_complete(
     log = tmp_path / "out" / "results.jsonl"
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:2]))
     with pytest.raises(InputError, match="2 of 3 images"):
-        archive.render(tmp_path / "out")
+        run_archive.render_run(tmp_path / "out")
 
 
 # -- parts ---------------------------------------------------------------------------------------
@@ -156,7 +155,7 @@ def test_parts_that_are_missing_are_named(tmp_path: Path, pictures: list[Input],
     assert "part 2/3 is missing" in (tmp_path / "two" / "report.html").read_text()
 
     # What merge writes is a run like any other: it can be drawn again, joined, and overwritten.
-    archive.render(tmp_path / "two")
+    run_archive.render_run(tmp_path / "two")
     assert read_report(tmp_path / "two") == two
     all_of_it = joined([tmp_path / "2", tmp_path / "two"], tmp_path / "all")
     assert all_of_it.status == "complete" and all_of_it.parts is None
@@ -171,7 +170,7 @@ def test_an_empty_part_is_a_part(tmp_path: Path, pictures: list[Input], tiny_set
     score(tiny_settings(), tmp_path / "whole", pictures[:2])
     for i in (1, 2, 3):
         assert score(tiny_settings(), tmp_path / f"{i}", pictures[:2], shard=f"{i}/3").status == "complete"
-    assert not list(archive.read_saved(tmp_path / "3").results)
+    assert not list(run_archive.read_saved(tmp_path / "3").results)
     report = joined([tmp_path / f"{i}" for i in (1, 2, 3)], tmp_path / "joined")
     assert report.status == "complete" and bytes_of(tmp_path / "joined") == bytes_of(tmp_path / "whole")
 
@@ -203,12 +202,12 @@ def test_a_run_that_is_not_finished_is_not_joined(
 ) -> None:
     with pytest.raises(Killed):
         score(tiny_settings(), tmp_path / "1", pictures, stop_at("b"))
-    for work in (archive.render, lambda path: merging.merge([path], tmp_path / "out")):
+    for work in (run_archive.render_run, lambda path: merging.merge([path], tmp_path / "out")):
         with pytest.raises(InputError, match="not finished"):
             work(tmp_path / "1")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="not the directory of a score run"):
-        archive.read_saved(tmp_path / "nothing")
+        run_archive.read_saved(tmp_path / "nothing")
 
 
 @pytest.mark.fault(21, "runs that are joined bring samples and tokens, and no pages or links")

@@ -15,10 +15,9 @@ from origcli.images.inputs import find_inputs
 from origcli.reports.schema import ScoreResult
 from origcli.reports.writers import read_report
 from origcli.runtime.context import open_runtime
-from origcli.scoring import on_cluster as spread
-from origcli.scoring import run as originality
+from origcli.scoring import on_cluster
 from origcli.scoring.on_cluster import open_worker
-from origcli.scoring.run import Request
+from origcli.scoring.run import Request, score_images
 from origcli.settings import Settings, resolve
 from origcli.weights.registry import bundled_directory
 
@@ -76,7 +75,7 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
     inputs = find_inputs(queries)
     with open_runtime(settings.runtime, tmp_path / "plain") as runtime:
-        originality.run(Request(inputs), settings, runtime)
+        score_images(Request(inputs), settings, runtime)
     killed: list[int] = []
 
     def kill_a_worker(outcome: Any) -> None:
@@ -90,9 +89,9 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(
             killed.append(found[0])
             os.kill(killed[0], signal.SIGKILL)
 
-    monkeypatch.setattr(spread, "ray_cluster", _two_cores)
+    monkeypatch.setattr(on_cluster, "ray_cluster", _two_cores)
     with open_runtime(settings.runtime, tmp_path / "spread") as runtime:
-        originality.run(Request(inputs, ray="auto"), settings, runtime, kill_a_worker)
+        score_images(Request(inputs, ray="auto"), settings, runtime, kill_a_worker)
     assert killed
     for name in ("report.json", "report.csv", "report.html", "results.jsonl"):
         assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()

@@ -15,9 +15,8 @@ from origcli.reports import provenance
 from origcli.runtime import machine
 from origcli.runtime.context import open_runtime
 from origcli.runtime.provenance import package_versions
-from origcli.scoring import run as originality
 from origcli.scoring import store
-from origcli.scoring.run import Request
+from origcli.scoring.run import Request, score_images
 from origcli.settings import Settings
 from tests.chaos.processes import contents
 from tests.scoring.runs import score
@@ -155,7 +154,7 @@ def test_a_refused_run_leaves_nothing_in_the_way(
 
     def attempt(settings: Settings, **request: Any) -> Any:
         with open_runtime(settings.runtime, out, existing="refuse") as runtime:
-            return originality.run(Request(pictures[:1], **request), settings, runtime)
+            return score_images(Request(pictures[:1], **request), settings, runtime)
 
     for changes, request, kind, words in wrong:
         with pytest.raises(kind, match=words):

@@ -18,9 +18,7 @@ from origcli.inversion.optimisation import invert
 from origcli.perception.metrics import open_metric
 from origcli.reports.schema import ScoreReport
 from origcli.reports.writers import read_report
-from origcli.scoring import drawing, learning, query
-from origcli.scoring import run as originality
-from origcli.scoring import setup as opening
+from origcli.scoring import drawing, learning, query, setup
 from origcli.settings import Settings
 from tests.measuring import PixelDistance
 from tests.perception.towers import write_dinov2
@@ -113,7 +111,7 @@ def test_other_batch_sizes_change_nothing_beyond_rounding(
     tiny_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(opening, "open_metric", lambda *_, **__: EveryPixel())
+    monkeypatch.setattr(setup, "open_metric", lambda *_, **__: EveryPixel())
 
     def measured(together: Any, drawn: Any, micro: Any) -> Any:
         settings = tiny_settings(
@@ -338,7 +336,7 @@ def test_names_are_looked_up_before_models_are_opened(
     settings: Any,
     problem: str,
 ) -> None:
-    monkeypatch.setattr(opening, "open_model", lambda *args, **options: pytest.fail("opened a model"))
+    monkeypatch.setattr(setup, "open_model", lambda *args, **options: pytest.fail("opened a model"))
     with pytest.raises((UsageError, InputError), match=problem):
         score(tiny_settings(**settings), tmp_path / "out", pictures[:1])
 
@@ -386,8 +384,8 @@ def test_a_real_model_is_asked_for_an_edit(
     tiny_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(opening, "companion_directory", lambda model, runtime: tmp_path)
-    monkeypatch.setattr(opening, "TextSimilarity", Redness)
+    monkeypatch.setattr(setup, "companion_directory", lambda model, runtime: tmp_path)
+    monkeypatch.setattr(setup, "TextSimilarity", Redness)
     drawn = count_calls(monkeypatch, drawing, "condition_with")
     settings = tiny_settings(score={"edit_prompt": "cat with {S}", "edit_tokens": 1})
     (result,) = score(settings, tmp_path / "out", pictures[:1], in_print=True).results
@@ -415,7 +413,7 @@ def test_a_real_model_is_asked_for_an_edit(
     def nowhere(model: Any, runtime: Any) -> None:
         raise ModelError("no CLIP here")
 
-    monkeypatch.setattr(opening, "companion_directory", nowhere)
+    monkeypatch.setattr(setup, "companion_directory", nowhere)
     (result,) = score(settings, tmp_path / "without", pictures[:1]).results
     assert result.in_distribution is None and result.originality.value is not None
 
@@ -431,7 +429,7 @@ def test_the_art_list_is_for_groups_called_art(
     settings = tiny_settings(score={"together": 2, "max_tokens": 1}, invert={"templates": "auto"})
     monkeypatch.setattr(learning.Learner, "_invert", lambda *args: inverted.append(args) or stop())
     # The tiny text encoder is too short for the list.
-    monkeypatch.setattr(originality, "check_tokens", lambda *args: None)
+    monkeypatch.setattr("origcli.scoring.run.check_tokens", lambda *args: None)
 
     def stop() -> NoReturn:
         raise Stopped
@@ -468,7 +466,7 @@ def test_a_score_in_a_metric_of_the_hub(
     tiny_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(opening, "open_metric", open_metric)  # not the one that all tests here use
+    monkeypatch.setattr(setup, "open_metric", open_metric)  # not the one that all tests here use
     write_dinov2(tmp_path / "dinov2")
     monkeypatch.setattr("origcli.perception.embedding.companion_directory", lambda *_: tmp_path / "dinov2")
     report = score(tiny_settings(score={"metric": "dinov2"}), tmp_path / "out", pictures[:1])

@@ -11,8 +11,7 @@ from origcli.errors import InputError, UsageError
 from origcli.images.inputs import Input
 from origcli.reports.writers import read_report
 from origcli.runtime.run_record import run_record
-from origcli.scoring import merging
-from origcli.scoring import run_archive as archive
+from origcli.scoring import merging, run_archive
 from origcli.settings import Settings
 from tests.reports.samples import provenance
 from tests.scoring.results import score_result
@@ -64,7 +63,7 @@ def test_a_report_is_drawn_again_from_what_is_recorded(
     before = bytes_of(tmp_path / "out")
     for name in ("report.html", "report.json", "report.csv", "pages/a.html"):
         (tmp_path / "out" / name).unlink()
-    archive.render(tmp_path / "out", in_print=True)
+    run_archive.render_run(tmp_path / "out", in_print=True)
     assert bytes_of(tmp_path / "out") == before
     assert {path.name for path in (tmp_path / "out/figures").iterdir()} == {
         f"{name}.{form}"
@@ -81,8 +80,8 @@ def test_every_image_has_its_figures_and_the_first_share_a_sheet(
 ) -> None:
     from origcli.reports import figures
 
-    monkeypatch.setattr(archive, "_ON_A_SHEET", 2)
-    monkeypatch.setattr(archive, "_FORMS", ("png",))
+    monkeypatch.setattr(run_archive, "_ON_A_SHEET", 2)
+    monkeypatch.setattr(run_archive, "_FORMS", ("png",))
     rows = count_calls(monkeypatch, figures, "print_figure")
     named = Input(pictures[2].path, "images")  # an image may be called like the sheet
     score(tiny_settings(), tmp_path / "out", [*pictures[:2], named], in_print=True)
@@ -144,6 +143,6 @@ def test_a_damaged_run_is_named(tmp_path: Path, file: str, change: Callable[[Any
     (run / "plan.json").write_text("{}")
     (run / "run.json").write_text(json.dumps(run_record(1.0)))
     with pytest.raises(InputError, match=r"damaged|not a valid report"):
-        archive.render(run)
+        run_archive.render_run(run)
     with pytest.raises(InputError, match=r"damaged|not a valid report"):
         merging.merge([run], tmp_path / "joined")
