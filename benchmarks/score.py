@@ -36,7 +36,7 @@ STAGES = {
     "draw": ("origcli.scoring.drawing", "", "draw"),
     "measure drawings": ("origcli.scoring.drawing", "Drawer", "_measure"),
     "pictures, tokens, bootstrap": ("origcli.scoring.scorer", "Scorer", "_result"),
-    "reports": ("origcli.scoring.run", "", "finish"),
+    "reports": ("origcli.scoring.run", "", "write_reports"),
 }
 
 
