@@ -43,15 +43,16 @@ HELP = """How original is an image to a text-to-image diffusion model? Measured 
 
 \b
 First steps:
-  origcli score photo.jpg     how many tokens the model needs to redraw a picture
-  origcli score --help        what the measure can do, with examples
-  origcli doctor              what this machine has: devices, models, memory
+  origcli demo                score two bundled images; no GPU, no download
+  origcli doctor              check that this machine is ready
+  origcli score photo.jpg     how many tokens the model needs to redraw an image
 """
 EPILOG = "The manual: man origcli, man origcli-score …"
 
-MEASURE = "Measure pictures"
-SHAPES = "The shapes world: data, models, experiments"
-HOUSE = "Housekeeping"
+MEASURE = "Measure images"
+TRAINING = "Models of shapes: data, training, counting"
+STUDIES = "Reproduce the paper's study"
+SETUP = "Setup"
 
 app = typer.Typer(
     name="origcli",
@@ -63,35 +64,41 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": WIDEST},
 )
 
-_COMMANDS: dict[str, tuple[Callable[..., Any], ...]] = {
+# A function is a command, an application is a group of them; in the order of `--help`.
+_COMMANDS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     MEASURE: (
-        demo.demo,
         score.score,
+        demo.demo,
         compare.compare,
-        invert.invert,
         draw.draw,
-        detect.detect,
-        calibrate.calibrate,
+        invert.invert,
+        import_.import_,
+        fetch.fetch,
+        doctor.doctor,
+        report.app,
     ),
-    SHAPES: (
+    TRAINING: (
         synth.synth,
         train_vae.train_vae,
         train_unet.train_unet,
         train_detector.train_detector,
+        detect.detect,
+    ),
+    STUDIES: (
         generalize.generalize,
         rarity.rarity,
         fixed_location.fixed_location,
         popularity.popularity,
     ),
-    HOUSE: (fetch.fetch, import_.import_, doctor.doctor, schema.schema),
+    SETUP: (calibrate.calibrate, schema.schema, config.app, cache.app),
 }
-for _panel, _functions in _COMMANDS.items():
-    for _function in _functions:
-        name = _function.__name__.rstrip("_").replace("_", "-")  # `import` is a word of Python
-        app.command(name, cls=Command, rich_help_panel=_panel)(_function)
-app.add_typer(report.app, rich_help_panel=MEASURE)
-app.add_typer(config.app, rich_help_panel=HOUSE)
-app.add_typer(cache.app, rich_help_panel=HOUSE)
+for _panel, _entries in _COMMANDS.items():
+    for _entry in _entries:
+        if isinstance(_entry, typer.Typer):
+            app.add_typer(_entry, rich_help_panel=_panel)
+            continue
+        name = _entry.__name__.rstrip("_").replace("_", "-")  # `import` is a word of Python
+        app.command(name, cls=Command, rich_help_panel=_panel)(_entry)
 
 
 def _version(asked: bool) -> None:

@@ -10,7 +10,7 @@ from origcli.cli.binding import argument
 from origcli.cli.help import Command, Group
 from origcli.cli.run import Run, command
 
-app = typer.Typer(name="cache", cls=Group, help="See and clear what is kept between runs.")
+app = typer.Typer(name="cache", cls=Group, help="Show and clear the cache.")
 
 COLUMNS = ("section", "files", "megabytes", "holds", "path")
 

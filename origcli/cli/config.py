@@ -11,7 +11,7 @@ from origcli.cli.help import Command, Group
 from origcli.cli.run import Run, command
 from origcli.errors import UsageError, nearest
 
-app = typer.Typer(name="config", cls=Group, help="See the settings that presets, files and variables give.")
+app = typer.Typer(name="config", cls=Group, help="Show the settings that presets, files and variables give.")
 
 COLUMNS = ("setting", "value", "origin", "variable")
 

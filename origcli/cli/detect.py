@@ -71,7 +71,7 @@ def detect(
     *,
     run: Run,
 ) -> None:
-    """List the elements that pictures show.
+    """List the elements in images of shapes.
 
     A picture that cannot be read has a row that says so, and the exit status is 3; the others go on.
 

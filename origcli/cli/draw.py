@@ -31,7 +31,7 @@ def draw(
     *,
     run: Run,
 ) -> None:
-    """Draw pictures of prompts, one seed each.
+    """Generate images from prompts, one seed each.
 
     Writes OUT/NNNN.png, and OUT/report.html with all of them. Without a prompt it draws from the empty one.
 

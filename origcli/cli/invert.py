@@ -111,7 +111,7 @@ def invert(
     *,
     run: Run,
 ) -> int:
-    """Learn the tokens that make a model redraw pictures: multi-token textual inversion.
+    """Learn the tokens that make a model redraw images: multi-token textual inversion.
 
     Writes an embeddings file for each image and number of tokens, which diffusers, A1111 and ComfyUI
     load, with the course of the loss and a report.

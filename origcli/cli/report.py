@@ -11,7 +11,7 @@ from origcli.cli.help import Command, Group
 from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, InputError, UsageError
 
-app = typer.Typer(name="report", cls=Group, help="Join the reports of score runs, or draw them again.")
+app = typer.Typer(name="report", cls=Group, help="Merge sharded runs, or re-render a report.")
 
 FiguresOption = Annotated[bool, flag("--figures", "Draw figures for print of every image, too.")]
 
