@@ -130,13 +130,15 @@ def generalize(
       origcli generalize --preset paper --ray auto --out /shared/generalize
     """
     settings = run.settings
+    from origcli.runtime.run_directory import RunDirectory
     from origcli.studies.generalization.diversity import choose
     from origcli.studies.generalization.plan import plan_rows, planned, write_plan
 
     chosen = choose(planned(settings), only or ())
     if plan:
         if run.out is not None:
-            write_plan(run.out, settings)
+            with RunDirectory(run.out, "use"):
+                write_plan(run.out, settings)
         rows, title = plan_rows(chosen, settings), f"{len(chosen)} experiments"
         if run.form is options.Format.table:
             short = [{**row, "hash": row["hash"][:_HASH]} for row in rows]

@@ -70,12 +70,12 @@ def render(
     from origcli.reports.study_page import render_study
     from origcli.runtime.run_directory import RunDirectory
     from origcli.runtime.run_record import read_run_record
-    from origcli.scoring.run_archive import RESULTS, render_run
+    from origcli.scoring.run_archive import IMAGES, render_run
 
     if read_run_record(run) is None:
         raise InputError(f"{run}: not the directory of a finished run", "give one that has a run.json")
     with RunDirectory(run, record=False):
-        if (run / RESULTS).is_file():
+        if (run / IMAGES).is_file():
             render_run(run, figures)
         else:
             render_study(run)

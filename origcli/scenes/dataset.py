@@ -141,6 +141,16 @@ class Dataset:
             digest.update(hashlib.sha256(self._file(record)).digest())
         return digest.hexdigest()
 
+    @cached_property
+    def contents_hash(self) -> str:
+        """sha256 of all pictures and of what is said of them: captions, elements, boxes.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        told = hashlib.sha256(json.dumps(self.records, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(f"{self.pictures_hash} {told}".encode()).hexdigest()
+
     @property
     def recipe(self) -> dict[str, Any]:
         """The settings and the seed that made it."""

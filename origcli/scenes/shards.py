@@ -13,6 +13,11 @@ from origcli.scenes.records import record_line
 FOLDER = "shards"
 
 
+def shard_name(number: int) -> str:
+    """The file of a shard, relative to the data set."""
+    return f"{FOLDER}/{number:05d}.tar"
+
+
 @contextmanager
 def open_shard(directory: Path, number: int) -> Iterator[Callable[[SceneImage], str]]:
     """A tar that appears whole when the context ends.
@@ -21,7 +26,7 @@ def open_shard(directory: Path, number: int) -> Iterator[Callable[[SceneImage], 
         a function that adds a picture and gives its line of metadata, with the tar's name and the
         place of the PNG file in it.
     """
-    name = f"{FOLDER}/{number:05d}.tar"
+    name = shard_name(number)
     make_directory(directory / FOLDER)
     with (
         atomic_file(directory / name) as file,

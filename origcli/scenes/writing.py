@@ -205,13 +205,23 @@ def _is_finished(recipe: Recipe, directory: Path) -> bool:
 def _make(recipe: Recipe, directory: Path, workers: int, progress: Progress) -> None:
     claim_directory(directory / PARTS_NAME)
     units = units_of(recipe.settings.count, recipe.settings.shards)
-    missing = [unit for unit in units if not _part(directory, unit, "jsonl").exists()]
+    missing = [unit for unit in units if not _is_made(recipe, directory, unit)]
     done = recipe.settings.count - sum(map(len, missing))
     with progress.task("synth", recipe.settings.count, done) as task:
         jobs = [(recipe, directory, unit) for unit in missing]
         for made in run_units(make_unit, jobs, workers):
             task.advance(made)
     _finish(recipe, directory, units)
+
+
+def _is_made(recipe: Recipe, directory: Path, unit: Unit) -> bool:
+    """Whether a unit has its part of the metadata, and its files are still there."""
+    if not _part(directory, unit, "jsonl").exists():
+        return False
+    if recipe.settings.shards is not None:
+        return (directory / shards.shard_name(unit.number)).is_file()
+    folders = (directory / kind / f"{unit.number:05d}" for kind in ("images", "labels"))
+    return all(folder.is_dir() and sum(1 for _ in folder.iterdir()) >= len(unit) for folder in folders)
 
 
 def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:

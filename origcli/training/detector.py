@@ -201,6 +201,7 @@ def run(
             "settings": own.model_dump(mode="json"),
             "seed": runtime.seed,
             "data": hashes,
+            "contents": [data.contents_hash for data in training.sets],
             "init": init and hash_file(init),
         },
         preview=report_quality,

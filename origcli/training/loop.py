@@ -29,19 +29,21 @@ from origcli.models.checkpoints import (
     save_checkpoint,
 )
 from origcli.runtime import interrupts
-from origcli.runtime.atomic import sweep, write_text
+from origcli.runtime.atomic import claim_directory, sweep, write_text
 from origcli.runtime.context import Runtime
 from origcli.runtime.device import learning_kernels
 from origcli.runtime.distributed import is_main
 from origcli.runtime.memory import BatchSize, slices
+from origcli.runtime.plan import refuse_changes
 from origcli.runtime.seeding import derive_seed, generator
 from origcli.settings import OptimizerSettings
-from origcli.training.identity import computing, refuse_changes
+from origcli.training.identity import computing
 from origcli.training.launch import accumulation_steps, open_accelerator
 from origcli.training.schedule import Steps, learning_rate
 
 Batch = dict[str, Tensor]
 _READ_EVERY = 50  # steps between two reads of the losses from a GPU; each read waits for it
+_LENGTH = frozenset({"epochs", "steps"})  # names of the settings that say how long a training is
 _ROW_EVERY = 10  # steps that a row of the history averages over
 
 
@@ -99,7 +101,8 @@ def train(
         track: a tracker that accelerate knows, e.g. `tensorboard`.
 
     Raises:
-        UsageError: `resume` with other settings or data than the checkpoint's; the tracker is not there;
+        UsageError: `resume` with other settings or data than the checkpoint's, but for a greater number of
+            steps at a constant learning rate; the tracker is not there;
             the launch is configured in a way that is not supported.
         NonFiniteError: a loss or a gradient is NaN or infinite; the last checkpoint is from before it.
         DeviceError: memory ran out with one sample at a time, or a data worker died.
@@ -134,7 +137,7 @@ def train(
                 interrupts.check()
 
     trainer.finish()
-    return trainer.history
+    return trainer.whole_history
 
 
 def _batches(trainer: "_Trainer", start: int, workers: int) -> Iterator[Batch]:
@@ -221,7 +224,9 @@ class _Trainer:
         self.ema = EMAModel(job.trained.parameters(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
         if track:
-            self.accelerator.init_trackers(job.name.replace(" ", "-"), config={})
+            name = job.name.replace(" ", "-")
+            claim_directory(directory / name)
+            self.accelerator.init_trackers(name, config={})
 
         parts = self.accelerator.num_processes * accumulation_steps()
         micro = min(settings.micro_batch or math.ceil(settings.batch_size / parts), settings.batch_size)
@@ -306,14 +311,23 @@ class _Trainer:
                 self._refuse_no_number("norm of the gradients", float(norm), step)
 
             self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
-            over = (step + 1) % _ROW_EVERY or _ROW_EVERY
-            if over == _ROW_EVERY or step + 1 == self.steps:
-                means = {name: value / over for name, value in self.sums.items()}
-                rate = learning_rate(self.settings, step, self.steps)
-                self.history.append({"step": step + 1, "learning_rate": rate, **means})
+            if (step + 1) % _ROW_EVERY == 0:
+                self.history.append(self._row(step + 1))
                 self.sums = {}
                 self.accelerator.log(self.history[-1], step=step + 1)
         self.pending.clear()
+
+    def _row(self, done: int) -> dict[str, float]:
+        """The means since the last row of the history, after `done` steps."""
+        over = done % _ROW_EVERY or _ROW_EVERY
+        means = {name: value / over for name, value in self.sums.items()}
+        rate = learning_rate(self.settings, done - 1, self.steps)
+        return {"step": done, "learning_rate": rate, **means}
+
+    @property
+    def whole_history(self) -> list[dict[str, float]]:
+        """The history of all steps. Its last row may be of fewer steps; in a longer run it is not there."""
+        return [*self.history, self._row(self.steps)] if self.sums else self.history
 
     def _refuse_no_number(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
@@ -345,7 +359,9 @@ class _Trainer:
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
         tensors |= optimizer_tensors(self.optimizer)
         state = {"identity": self.identity, "history": self.history, "sums": self.sums}
-        write_history(self.directory / "history.csv", self.history)
+        write_history(
+            self.directory / "history.csv", self.whole_history if done == self.steps else self.history
+        )
         save_checkpoint(self.directory / "checkpoints", done, tensors, state)
 
     def restore(self) -> int:
@@ -354,7 +370,9 @@ class _Trainer:
         if not found:
             return 0
         tensors, state = load_checkpoint(found[-1])
-        refuse_changes(state["identity"], self.identity, self.job.free)
+        problem = f"{self.directory}: holds a training with other settings"
+        free = self.job.free | self._free_to_grow(state["identity"])
+        refuse_changes(problem, state["identity"], self.identity, free)
 
         with torch.no_grad():
             for name, value in _own_tensors(self.trained).items():
@@ -366,8 +384,15 @@ class _Trainer:
         self.history, self.sums = state["history"], state["sums"]
         return int(state["step"])
 
+    def _free_to_grow(self, before: Mapping[str, Any]) -> frozenset[str]:
+        """What may be more than before: the first steps are the same where the learning rate is constant."""
+        constant = self.settings.schedule == "constant"
+        return _LENGTH if constant and before["loop"]["steps"] < self.steps else frozenset()
+
     def finish(self) -> None:
         """Leaves the averaged weights in the job's network."""
+        if self.sums:
+            self.accelerator.log(self._row(self.steps), step=self.steps)
         self.ema.copy_to(self.trained.parameters())
         self.job.objective.to(self.accelerator.device).eval()
         if self.accelerator.trackers:

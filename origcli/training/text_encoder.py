@@ -31,11 +31,12 @@ from origcli.models.text_encoder import build_bert_config, build_tokenizer, load
 from origcli.runtime.atomic import atomic_directory, make_directory, read_json, write_json
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
+from origcli.runtime.plan import refuse_changes
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.captions import JOINT
 from origcli.settings import OptimizerSettings, TextEncoderSettings
-from origcli.training.identity import computing, refuse_changes
+from origcli.training.identity import computing
 from origcli.training.loop import Job, train
 
 
@@ -214,7 +215,8 @@ def pretrain(
     finished = directory / "report.json"
     if resume and finished.is_file():
         before = read_json(finished)
-        refuse_changes({name: before.get(name) for name in identity}, identity, frozenset())
+        made = {name: before.get(name) for name in identity}
+        refuse_changes(f"{directory}: holds a text encoder of other settings", made, identity)
         return _read(directory, settings)
 
     make_directory(directory)

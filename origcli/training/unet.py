@@ -166,6 +166,7 @@ def made_of(model: DiffusionModel, data: datasets.Dataset, held_out: range) -> d
     return {
         "data": data.hash,
         "pictures": data.pictures_hash,
+        "captions": hash_value(data.captions),
         "held_out": len(held_out),
         "vae": hash_module(model.vae),
         "text_encoder": hash_module(encoder.module),

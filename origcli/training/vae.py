@@ -209,6 +209,7 @@ def make_job(
             "settings": settings.model_dump(mode="json"),
             "seed": runtime.seed,
             "data": data.hash,
+            "pictures": data.pictures_hash,
             "init_from": start_hash(init_from),
         },
         called=("encoder", "decoder"),  # encode() and decode() are no calls of the whole

@@ -241,7 +241,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path) 
 @pytest.mark.fault(12, "refused, exit 2; each difference is named")
 def test_other_settings_are_refused_and_the_difference_said(tmp_path: Path) -> None:
     run(tmp_path, 5, 25)
-    with pytest.raises(UsageError, match=r"width: was 8, now 16") as caught:
+    with pytest.raises(UsageError, match=r"width was 8, is 16") as caught:
         run(tmp_path, resume=True, identity={"width": 16})
     assert "--force" in caught.value.hint
 
@@ -255,7 +255,7 @@ def test_settings_that_change_no_result_may_change(tmp_path: Path) -> None:
     free = {"checkpoint_every": 7, "sample_every": 4}
     resumed, _ = run(tmp_path / "parts", resume=True, identity=identity(**free, micro_batch=4), **free)
     assert equal(whole, resumed)
-    with pytest.raises(UsageError, match=r"settings\.learning_rate: was 0\.05, now 0\.01") as caught:
+    with pytest.raises(UsageError, match=r"settings\.learning_rate was 0\.05, is 0\.01") as caught:
         run(tmp_path / "parts", resume=True, identity=identity(learning_rate=0.01, checkpoint_every=7))
     assert "checkpoint_every" not in str(caught.value) and "batch_size" not in str(caught.value)
 
@@ -264,12 +264,15 @@ def test_another_number_of_steps_or_device_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path / "steps", 5, 25)
-    with pytest.raises(UsageError, match=r"loop\.steps: was 25, now 30"):
+    with pytest.raises(UsageError, match=r"loop\.steps was 25, is 30"):
         run(tmp_path / "steps", 30, 30, resume=True)
+    run(tmp_path / "fewer", 25, 25, schedule="constant")
+    with pytest.raises(UsageError, match=r"loop\.steps was 25, is 20"):
+        run(tmp_path / "fewer", 20, 20, resume=True, schedule="constant")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "computing", lambda runtime: {**computing(runtime), "device": "cuda"})
         run(tmp_path / "device", 5, 25)
-    with pytest.raises(UsageError, match=r"computing\.device: was 'cuda', now 'cpu'"):
+    with pytest.raises(UsageError, match=r"computing\.device was 'cuda', is 'cpu'"):
         run(tmp_path / "device", resume=True)
 
 
@@ -559,3 +562,14 @@ def test_a_rank_that_dies_ends_all_and_the_run_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     resumed = torch.load(out / "weights.pt", weights_only=True)
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-4) for name in whole)
+
+
+@pytest.mark.fault(11, "a finished training goes on for more steps, to the bits of one that was as long")
+@pytest.mark.parametrize("first", [13, 20, 25])
+def test_a_finished_training_can_be_made_longer(tmp_path: Path, first: int) -> None:
+    whole, _ = run(tmp_path / "whole", 33, 33, schedule="constant")
+    run(tmp_path / "parts", first, first, schedule="constant")
+    longer, _ = run(tmp_path / "parts", 33, 33, resume=True, schedule="constant")
+    assert equal(whole, longer)
+    histories = [(tmp_path / name / "history.csv").read_bytes() for name in ("whole", "parts")]
+    assert histories[0] == histories[1]

@@ -62,9 +62,9 @@ def test_a_stopped_vae_goes_on_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vae": {"held_out": 3}}, r"settings\.held_out: was 6, now 3"),
-        ({"vae": {"epochs": 1.0}}, r"loop\.steps: was 5, now 9"),
-        ({"runtime": {"dtype": "bf16"}}, r"computing\.dtype: was 'float32', now 'bfloat16'"),
+        ({"vae": {"held_out": 3}}, r"settings\.held_out was 6, is 3"),
+        ({"vae": {"epochs": 1.0}}, r"loop\.steps was 5, is 9"),
+        ({"runtime": {"dtype": "bf16"}}, r"computing\.dtype was 'float32', is 'bfloat16'"),
     ],
 )
 def test_a_vae_does_not_go_on_otherwise(
@@ -145,11 +145,11 @@ def go_on(data: Path, latents: Path, settings: Settings, out: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"unet": {"learning_rate": 0.5}}, r"settings\.learning_rate: was 0\.001, now 0\.5"),
-        ({"vae": {"held_out": 3}}, r"held_out: was 6, now 3"),
-        ({"runtime": {"dtype": "bf16"}}, r"computing\.dtype: was 'float32', now 'bfloat16'"),
-        ({"runtime": {"seed": 1}}, "seed: was 0, now 1"),
-        ({"text_encoder": {"max_length": 30}}, r"tokenizer\.max_length: was 40, now 30"),
+        ({"unet": {"learning_rate": 0.5}}, r"settings\.learning_rate was 0\.001, is 0\.5"),
+        ({"vae": {"held_out": 3}}, r"held_out was 6, is 3"),
+        ({"runtime": {"dtype": "bf16"}}, r"computing\.dtype was 'float32', is 'bfloat16'"),
+        ({"runtime": {"seed": 1}}, "seed was 0, is 1"),
+        ({"text_encoder": {"max_length": 30}}, r"tokenizer\.max_length was 40, is 30"),
     ],
 )
 def test_a_unet_does_not_go_on_otherwise(
@@ -188,9 +188,9 @@ def test_a_unet_does_not_go_on_with_other_files(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 32}, r"settings\.width: was 16, now 32"),
-        ({"steps": 7}, r"settings\.steps: was 6, now 7"),
-        ({"max_length": 50}, r"settings\.max_length: was 40, now 50"),
+        ({"width": 32}, r"settings\.width was 16, is 32"),
+        ({"steps": 7}, r"settings\.steps was 6, is 7"),
+        ({"max_length": 50}, r"settings\.max_length was 40, is 50"),
     ],
 )
 def test_a_finished_text_encoder_of_other_settings_is_refused(

@@ -6,7 +6,7 @@ from typing import Any
 
 from origcli.errors import UsageError
 from origcli.runtime.atomic import make_directory, read_json, write_json
-from origcli.runtime.provenance import hash_value
+from origcli.runtime.provenance import hash_files, hash_value
 from origcli.settings import Settings
 from origcli.studies.generalization.diversity import Experiment, plan
 
@@ -44,6 +44,9 @@ def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> d
         seed: the run's.
     """
     sections = {name: getattr(settings, name).model_dump(mode="json") for name in MODEL_SECTIONS}
+    source = Path(settings.text_encoder.source)
+    if source.is_dir():  # known by its weights, wherever it lies
+        sections["text_encoder"]["source"] = hash_files(source.rglob("*.safetensors"), source)
     scale = {name: getattr(settings.synth, name) for name in ("count", "resolution", "empty")}
     own = settings.generalize
     data = {**scale, "max_elements": own.max_elements, "caption_pool": own.caption_pool}

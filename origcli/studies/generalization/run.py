@@ -29,7 +29,7 @@ from origcli.reports.schema import (
     Trend,
 )
 from origcli.reports.writers import write_report
-from origcli.runtime.atomic import make_directory
+from origcli.runtime.atomic import claim_directory, make_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.paths import from_here
 from origcli.runtime.plan import record_plan
@@ -98,6 +98,7 @@ def run_generalization(
     directory = runtime.out / EXPERIMENTS
     check_study(runtime.out)
     due = [one for one in experiments if one in chosen or is_detected(directory / one.name)]
+    claim_directory(directory)  # on a cluster, other processes write there
     for one in due:
         facts = experiment_facts(one, settings, runtime.seed)
         record_plan(make_directory(directory / one.name), facts)
