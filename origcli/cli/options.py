@@ -138,8 +138,10 @@ FollowLinksOption = Annotated[
     flag("--follow-links", "Follow symbolic links that leave the directory.", PICTURES),
 ]
 StepsOption = Annotated[
-    int | None,
-    option("--steps", "N", "Denoising steps of a sample.", DRAWING),
+    str | None,
+    option(
+        "--steps", "N", "Denoising steps of a sample; auto: what suits the model.", DRAWING, words=("auto",)
+    ),
     Sets("draw.steps"),
 ]
 GuidanceOption = Annotated[
@@ -150,7 +152,11 @@ GuidanceOption = Annotated[
 SchedulerOption = Annotated[
     str | None,
     option(
-        "--scheduler", "NAME", "ddim, dpm, euler or pndm.", DRAWING, words=("ddim", "dpm", "euler", "pndm")
+        "--scheduler",
+        "NAME",
+        "ddim, dpm, euler, pndm, own (the model's), or auto: what suits the model.",
+        DRAWING,
+        words=("auto", "own", "ddim", "dpm", "euler", "pndm"),
     ),
     Sets("draw.scheduler"),
 ]
