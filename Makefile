@@ -11,7 +11,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help score model docs test test-all lint format build installed shipped clean
+.PHONY: help score model real docs test test-all lint format build installed shipped clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,10 @@ format: $(DEVELOPED) ## formats the code
 
 model: $(INSTALLED) ## trains the bundled model again into runs/shapes (hours); a stopped run resumes
 	PATH="$(abspath $(BIN)):$$PATH" sh origcli/assets/train-shapes.sh
+
+real: $(DEVELOPED) ## with a GPU and a network: download weights, run their tests, score photos into docs/results/real
+	$(PIP_INSTALL) 'scikit-image>=0.26,<0.27'
+	$(BIN)/python -m benchmarks.real $(if $(IMAGES),--images $(IMAGES))
 
 docs: $(DEVELOPED) ## images and outputs in README and docs/, from real runs (minutes; needs Chromium)
 	$(BIN)/python -m tests.docs.remake
