@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from origcli.detection.evaluation import LOWEST, Evaluation
-from origcli.detection.survey import detector_directory
+from origcli.detection.reporting import detector_directory
 from origcli.detection.yolo import load_yolo
 from origcli.models.vae import decode_latents, encode_moments, load_vae, to_images, to_pixels
 from origcli.runtime.context import open_runtime

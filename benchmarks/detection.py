@@ -25,7 +25,7 @@ import torch
 from origcli.detection.card import CARD, read_card, read_weights
 from origcli.detection.counting import multiset
 from origcli.detection.image_files import Seen, detect_files
-from origcli.detection.survey import detector_directory
+from origcli.detection.reporting import detector_directory
 from origcli.detection.yolo import load_yolo
 from origcli.images.inputs import find_inputs
 from origcli.runtime.context import Runtime

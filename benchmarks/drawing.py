@@ -22,7 +22,7 @@ from PIL import Image
 
 from origcli.detection.counting import f1, multiset
 from origcli.detection.detector import Detection, Detector
-from origcli.detection.survey import detector_directory
+from origcli.detection.reporting import detector_directory
 from origcli.detection.yolo import load_yolo
 from origcli.generation.sampling import draw_prompts
 from origcli.models.pipeline import DiffusionModel

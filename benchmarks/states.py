@@ -19,7 +19,7 @@ from drawing import captions_of
 from torch import Tensor
 
 from origcli.detection.counting import f1, multiset
-from origcli.detection.survey import detector_directory
+from origcli.detection.reporting import detector_directory
 from origcli.detection.yolo import load_yolo
 from origcli.generation.sampling import draw, prompt_conditions
 from origcli.inversion.templates import fill, without_slot

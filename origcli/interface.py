@@ -275,12 +275,12 @@ def detect(images: Paths, *, detector: AnyPath = "shapes", **run: Unpack[Run]) -
     Raises:
         OrigError: as the command would end with its exit status.
     """
-    from origcli.detection import survey
+    from origcli.detection import reporting
     from origcli.runtime.context import open_runtime
 
     settings = _settings(run)
     with alone(), open_runtime(settings.runtime, None, open_progress(run.get("quiet", False))) as runtime:
-        return survey.run(_inputs(images), str(detector), settings, runtime)
+        return reporting.detect_images(_inputs(images), str(detector), settings, runtime)
 
 
 def synth(directory: AnyPath, *, count: int | None = None, **run: Unpack[Run]) -> "Dataset":

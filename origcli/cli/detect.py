@@ -83,21 +83,23 @@ def detect(
       origcli detect drawings/ --annotate boxes/ --audit sheet.png
       origcli detect data/held-out --evaluate --detector runs/detector
     """
-    from origcli.detection import survey
+    from origcli.detection import reporting
     from origcli.images.inputs import find_inputs
 
     settings = run.settings
     with run.open(settings, None) as runtime:
         if evaluate:
-            report = survey.evaluate(images, detector, settings, runtime)
+            report = reporting.evaluate_detector(images, detector, settings, runtime)
         else:
             inputs = find_inputs(images, follow_links=follow_links, say=run.progress.say)
-            report = survey.run(inputs, detector, settings, runtime, annotated=annotate, audit=audit)
+            report = reporting.detect_images(
+                inputs, detector, settings, runtime, annotated=annotate, audit=audit
+            )
     if evaluate:
-        table = survey.metric_rows(report)
+        table = reporting.metric_rows(report)
         present.rows(table, METRIC_COLUMNS, run.form, whole=report.to_json())
     elif count:
-        present.rows(survey.count_rows(report), COUNT_COLUMNS, run.form, whole=report.to_json())
+        present.rows(reporting.count_rows(report), COUNT_COLUMNS, run.form, whole=report.to_json())
     else:
         present.report(report, run.form, COLUMNS)
     for failure in report.errors:

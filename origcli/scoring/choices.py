@@ -12,7 +12,7 @@ def chosen_detector(entry: ModelEntry, settings: Settings) -> Path | None:
     if settings.score.detector is None:
         return entry.detector
     # With it come torchvision's operators and two seconds, which the model's own detector can do without.
-    from origcli.detection.survey import detector_directory
+    from origcli.detection.reporting import detector_directory
 
     return detector_directory(settings.score.detector)
 

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from origcli.detection.card import DetectorCard, save_detector
 from origcli.detection.evaluation import LOWEST, Evaluation
 from origcli.detection.platt import fit_platt, fold
-from origcli.detection.survey import confusion_matrix
+from origcli.detection.reporting import confusion_matrix
 from origcli.detection.yolo import (
     YoloDetector,
     build,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from origcli.cli import app
-from origcli.detection import survey
+from origcli.detection import reporting
 from origcli.scenes.elements import Element
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.rendering import render
@@ -192,7 +192,7 @@ def test_a_place_that_cannot_be_written_is_found_first(
     detect: Any, pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(survey, "load_yolo", lambda *_: pytest.fail("the detector was opened"))
+    monkeypatch.setattr(reporting, "load_yolo", lambda *_: pytest.fail("the detector was opened"))
     for words in (
         ("--annotate", tmp_path / "file" / "boxes"),
         ("--audit", tmp_path / "file" / "x" / "a.png"),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.ops import box_iou
 
-from origcli.detection import survey, yolo
+from origcli.detection import reporting, yolo
 from origcli.detection.card import read_card
 from origcli.detection.detector import Detection
 from origcli.errors import InputError, ModelError, UsageError
@@ -40,7 +40,7 @@ def pictures(count: int, size: Any = (64, 64), seed: int = 0) -> Any:
 
 @pytest.fixture(scope="module")
 def detector() -> Any:
-    return yolo.load_yolo(survey.detector_directory("shapes"), Runtime(), SETTINGS)
+    return yolo.load_yolo(reporting.detector_directory("shapes"), Runtime(), SETTINGS)
 
 
 def near(found: Any, wanted: Any) -> Any:
@@ -153,7 +153,7 @@ def test_boxes_and_confidences_are_those_of_ultralytics(architecture: str) -> No
             class_bias(layer).data.normal_(0, 2)
         card = tiny_card()
     else:
-        directory = survey.detector_directory("shapes")
+        directory = reporting.detector_directory("shapes")
         card = read_card(directory)
         model = yolo.load_model(directory, card).eval()
     seen = [grainy(picture) for picture in pictures(4)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from origcli.detection import survey, yolo
+from origcli.detection import reporting, yolo
 from origcli.detection.card import read_card
 from origcli.errors import InputError, Interrupted, UsageError
 from origcli.runtime.context import open_runtime
@@ -259,7 +259,7 @@ def test_targets_are_one_row_an_element() -> None:
 def test_the_loss_is_least_for_the_true_labels(tmp_path: Path) -> None:
     """Of a detector that can see: labels that are mirrored, moved or renamed must cost more."""
     data = write_shapes(tmp_path / "shapes", 40, seed=5, resolution=64).path
-    directory = survey.detector_directory("shapes")
+    directory = reporting.detector_directory("shapes")
     objective = detector.DetectionObjective(yolo.load_model(directory, read_card(directory)), 64)
     batch = detector.Labelled(detector.pools([data], 10)[0]).__getitems__(list(range(24)))
     randoms = draw_randoms(generator(0), 24, 0.5)

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from origcli.detection.detector import Detection, Detector
-from origcli.detection.survey import detector_directory
+from origcli.detection.reporting import detector_directory
 from origcli.detection.yolo import load_yolo
 from origcli.errors import InputError
 from origcli.generation.sampling import draw_prompts

@@ -41,7 +41,7 @@ def detector_directory(name: str) -> Path:
     return path / DETECTOR if (path / DETECTOR / CARD).is_file() else path
 
 
-def run(
+def detect_images(
     inputs: Sequence[Input],
     name: str,
     settings: Settings,
@@ -98,7 +98,7 @@ def run(
     )
 
 
-def evaluate(paths: Sequence[str], name: str, settings: Settings, runtime: Runtime) -> DetectReport:
+def evaluate_detector(paths: Sequence[str], name: str, settings: Settings, runtime: Runtime) -> DetectReport:
     """How right a detector is on a data set.
 
     Raises:
