@@ -8,6 +8,7 @@ import pytest
 from origcli.cli.app import main
 from origcli.cli.demo import examples
 from origcli.images.inputs import find_inputs
+from tests.docs.strip import THEMES, strip
 
 TINY = {
     "ORIGCLI_SCORE_MODEL": "sd15",  # the demo takes the bundled model all the same
@@ -38,6 +39,10 @@ def test_both_images_are_in_one_report(
     assert all(result["originality"]["value"] is not None for result in report["results"])
     page = Path("runs/demo-shapes/report.html").read_text("utf-8")
     assert "common" in page and "unseen" in page
+
+    light, dark = (strip(Path("runs/demo-shapes"), theme) for theme in THEMES)
+    assert light.size == dark.size and light.getpixel((0, 0)) != dark.getpixel((0, 0))
+    assert light.crop((12, 36, 124, 260)).getcolors(1) is None, "the images are shown"
 
 
 def test_the_unseen_image_is_the_first_of_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

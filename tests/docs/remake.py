@@ -1,10 +1,11 @@
 """`make docs`: docs/images and the outputs that the pages show, made from real runs.
 
-    python -m tests.docs.remake [pictures] [outputs]
+    python -m tests.docs.remake [pictures] [outputs] [strip]
 
 `pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work, report.png
 the report in Chromium. `outputs` runs the commands of every page that shows some, at their full budgets, and
-writes what came out under each. Both take minutes on two CPU cores.
+writes what came out under each. `strip` runs the demo: strip-light.png and strip-dark.png explain the method. All take
+minutes on two CPU cores.
 """
 
 import os
@@ -18,6 +19,7 @@ from PIL import Image
 
 from tests.docs import terminal
 from tests.docs.pages import PAGES, ROOT, blocks, with_outputs
+from tests.docs.strip import THEMES, strip
 
 IMAGES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "origcli" / "assets" / "shapes" / "example.png"
@@ -49,6 +51,13 @@ def pictures(place: Path) -> None:
     drawn = terminal.svg(terminal.at_work(pieces), COLUMNS, " ".join(command))
     (IMAGES / "score.svg").write_text(drawn, "utf-8")
     screenshot(place / "runs" / "example" / "report.html", IMAGES / "report.png")
+
+
+def strips(place: Path) -> None:
+    """Runs the demo, and makes the picture that explains the method of it: docs/images/strip-*.png."""
+    subprocess.run(["origcli", "demo", "--out", "run"], cwd=place, env=environment(place), check=True)
+    for theme in THEMES:
+        strip(place / "run", theme).save(IMAGES / f"strip-{theme}.png", optimize=True)
 
 
 def screenshot(page: Path, target: Path) -> None:
@@ -86,6 +95,6 @@ def outputs(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    for work in sys.argv[1:] or ("pictures", "outputs"):
+    for work in sys.argv[1:] or ("pictures", "outputs", "strip"):
         with tempfile.TemporaryDirectory() as folder:
-            {"pictures": pictures, "outputs": outputs}[work](Path(folder))
+            {"pictures": pictures, "outputs": outputs, "strip": strips}[work](Path(folder))
