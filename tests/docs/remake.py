@@ -4,8 +4,8 @@
 
 `pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work, report.png
 the report in Chromium. `outputs` runs the commands of every page that shows some, at their full budgets, and
-writes what came out under each. `strip` runs the demo: strip-light.png and strip-dark.png explain the method. All take
-minutes on two CPU cores.
+writes what came out under each. `strip` runs the demo and makes
+strip-light.png and strip-dark.png of it, which explain the method. All take minutes on two CPU cores.
 """
 
 import os
