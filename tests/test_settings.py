@@ -126,6 +126,7 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str,
     ("section", "values", "message"),
     [
         ("vae", {"channels": ()}, r"vae\.channels = \(\) \(flag\): .*at least 1 item"),
+        ("draw", {"steps": "few"}, r"draw\.steps = 'few' \(flag\): should be a valid integer or 'auto'"),
         ("unet", {"channels": (96, 0)}, r"unet\.channels\.1 = 0 \(flag\): should be greater"),
         ("vae", {"channels": (8, 12), "norm_groups": 8}, "norm_groups = 8 .*does not divide 12"),
         ("unet", {"channels": (96, 160), "norm_groups": 48}, "norm_groups = 48 .*does not divide 160"),

@@ -165,7 +165,7 @@ def resolve(
 def _invalid(error: ValidationError, origins: Origins) -> UsageError:
     """The first of pydantic's complaints: which setting, where it was set, to what, and what it may be."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = _place(first["loc"])
     field = ".".join(str(part) for part in first["loc"][:2])
     if first["type"] == "missing":
         return UsageError(
@@ -176,6 +176,16 @@ def _invalid(error: ValidationError, origins: Origins) -> UsageError:
     section, _, name = field.partition(".")
     if first["type"] == "extra_forbidden":
         return UsageError(f"{given}: [{section}] has no {name!r}", nearest(name, fields_of(section)))
-    may_be = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    kinds = [_may_be(one["msg"]) for one in error.errors() if _place(one["loc"]) == where]
+    may_be = " or ".join([kinds[0], *(kind.removeprefix("should be ") for kind in kinds[1:])])
     known = re.findall("'(.*?)'", may_be) if first["type"] == "literal_error" else []
     return UsageError(f"{given}: {may_be}", nearest(str(first["input"]), known) if known else "")
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    """A setting and the place in its list; pydantic adds the names of the types that it tried."""
+    return ".".join(str(part) for i, part in enumerate(parts) if i < 2 or isinstance(part, int))
+
+
+def _may_be(message: str) -> str:
+    return message.removeprefix("Input ").removeprefix("Value error, ").partition(", unable")[0]

@@ -154,6 +154,7 @@ def test_the_default_that_help_tells_can_be_typed_and_changes_nothing(words: Seq
                 continue  # chosen when the command runs, said by Typer, or a flag that is simply not given
             typed = [f"--{text}"] if option.is_flag else [max(option.opts, key=len), text]
             given = command.make_context(words[-1], typed, resilient_parsing=True).params[option.name]
+            assert given not in (None, []), f"{option.name}: {text} cannot be typed"
             section, field = sets.path
             flags = {section: {field: sets.value(given)}}
             assert _setting(resolve(flags, presets=known, environment={})[0], sets) == value, option.name
