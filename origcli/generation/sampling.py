@@ -4,6 +4,7 @@ Each picture has its own seed and its own noise, so it is the same in any batch.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from PIL import Image
@@ -15,7 +16,7 @@ from origcli.models.vae import to_images
 from origcli.runtime import interrupts
 from origcli.runtime.context import Runtime
 from origcli.runtime.machine import usable_bytes
-from origcli.runtime.memory import BatchSize, slices
+from origcli.runtime.memory import BatchSize, release, slices
 from origcli.runtime.seeding import noise
 from origcli.settings import DrawSettings
 
@@ -55,9 +56,13 @@ def draw(
     """
     given = given.expanded(len(seeds))
     wanted = max(1, min(settings.batch_size, len(seeds)))
-    size = BatchSize(min(wanted, most_at_once(model, settings)), runtime.progress.say)
     images: list[Image.Image] = []
-    with runtime.progress.task(description, len(seeds)) as bar:
+    with ExitStack() as stack:
+        if model.device.type == "cuda" and most_at_once(model, settings) < wanted:
+            stack.enter_context(model.family.text_encoders_on(torch.device("cpu")))
+            release()
+        size = BatchSize(min(wanted, most_at_once(model, settings)), runtime.progress.say)
+        bar = stack.enter_context(runtime.progress.task(description, len(seeds)))
         while len(images) < len(seeds):
             first = len(images)
 

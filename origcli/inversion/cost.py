@@ -148,12 +148,14 @@ class Footprint:
     Attributes:
         weights: bytes of autoencoder, denoiser and text encoders.
         learning: of a sample forward and back through the denoiser.
-        drawing: of a picture in a denoising step, guided (two samples).
+        frugal: the same where layers are computed again on the way back (gradient checkpointing).
+        drawing: of a picture in a denoising step, guided (two samples where guidance takes two).
         decoding: of a picture through the VAE's decoder.
     """
 
     weights: int
     learning: Peak
+    frugal: Peak
     drawing: Peak
     decoding: Peak
 
@@ -192,10 +194,14 @@ def count_footprint(model: DiffusionModel) -> Footprint:
             with torch.no_grad():
                 shadow.decode(torch.zeros(batch, *model.latent_shape))
 
+        guided = 1 if family.unguided is None else 2
+        learning = _peak(lambda batch: denoise(batch, learn=True))
+        again = shadow.compute_again()
         return Footprint(
             weights=weights,
-            learning=_peak(lambda batch: denoise(batch, learn=True)),
-            drawing=_peak(lambda batch: denoise(2 * batch, learn=False)),
+            learning=learning,
+            frugal=_peak(lambda batch: denoise(batch, learn=True)) if again else learning,
+            drawing=_peak(lambda batch: denoise(guided * batch, learn=False)),
             decoding=_peak(decode),
         )
 

@@ -174,7 +174,7 @@ class _Optimisation:
             fused=model.device.type != "mps",
         )
         samples = settings.batch_size * len(lanes)
-        size = settings.micro_batch or first_micro_batch(model, self.fixed[0], samples)
+        size = settings.micro_batch or first_micro_batch(model, self.fixed[0], samples, runtime.progress.say)
         self.batch = BatchSize(size, runtime.progress.say)
 
         self.step = 0

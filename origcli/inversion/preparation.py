@@ -1,7 +1,7 @@
 """What inversion needs before its first step: latents of the pictures, prompts of the lanes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image, ImageOps
@@ -16,6 +16,7 @@ from origcli.inversion.templates import without_slot
 from origcli.models.pipeline import DiffusionModel
 from origcli.models.vae import to_pixels
 from origcli.runtime.machine import usable_bytes
+from origcli.runtime.memory import is_out_of_memory, release
 
 
 def image_key(image: Image.Image) -> str:
@@ -94,9 +95,30 @@ def fixed_samples(
     return make_samples(model, posterior, draws, prompt_rows)
 
 
-def first_micro_batch(model: DiffusionModel, samples: Samples, total: int) -> int:
-    """How many of `total` samples go through the denoiser at once, to begin with: what memory holds."""
-    return max(1, min(total, usable_bytes(model.device) // saved_bytes(model, samples)))
+def first_micro_batch(
+    model: DiffusionModel, samples: Samples, total: int, say: Callable[[str], None] = lambda message: None
+) -> int:
+    """How many of `total` samples go through the denoiser at once, to begin with: what memory holds.
+
+    Where it does not hold one, the denoiser is set to keep less and to compute the rest again.
+    """
+    free = usable_bytes(model.device)
+    needed = _saved_or_more(model, samples, free)
+    if needed > free and model.family.compute_again():
+        say("little memory: layers are computed again on the way back (gradient checkpointing)")
+        needed = _saved_or_more(model, samples, free)
+    return max(1, min(total, free // needed))
+
+
+def _saved_or_more(model: DiffusionModel, samples: Samples, free: int) -> int:
+    """`saved_bytes`, and more than is free where memory runs out while they are counted."""
+    try:
+        return max(1, saved_bytes(model, samples))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    release()
+    return free + 1
 
 
 def saved_bytes(model: DiffusionModel, samples: Samples) -> int:

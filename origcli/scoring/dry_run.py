@@ -91,7 +91,10 @@ def plan_score(
             "and L_det",
             operations / 1e12,
             operations / rate / 60,
-            *memory(footprint.learning, invert.micro_batch or invert.batch_size * tokens),
+            *memory(
+                footprint.learning if footprint.fitting(footprint.learning, room) else footprint.frugal,
+                invert.micro_batch or invert.batch_size * tokens,
+            ),
         )
 
     edited = f" + {edits} of the edit" if edits else ""

@@ -332,3 +332,41 @@ def test_names_of_encoders_are_those_of_embedding_files() -> None:
         "StableDiffusion3Pipeline": ["clip_l", "clip_g", "t5xxl"],
         "FluxPipeline": ["clip_l", "t5xxl"],
     }
+
+
+def test_layers_that_are_computed_again_give_equal_gradients(name_of: str) -> None:
+    """Gradient checkpointing, which little memory asks for, is exact to rounding."""
+    family = wrapped(name_of)
+    given = family.condition(OTHERS[:2]).learnable()
+    times = family.noising.times(torch.tensor([0.3, 0.7]))
+
+    def gradients() -> list[Tensor]:
+        numbers = [part for part in given.parts.values() if part.requires_grad]
+        loss = family.predict(noise_of(family, 2), times, given).square().mean()
+        return list(torch.autograd.grad(loss, numbers))
+
+    plain = gradients()
+    assert family.compute_again() and not family.compute_again()
+    for ours, expected in zip(gradients(), plain, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.fixture(params=["sdxl", "sd3", "flux", "pixart_sigma", "sana", "z_image", "qwen_image"])
+def name_of(request: pytest.FixtureRequest) -> str:
+    """One name of each class of denoiser."""
+    return str(request.param)
+
+
+def test_text_encoders_wait_elsewhere_and_come_back(made: Callable[[str], PipelineFamily]) -> None:
+    family = made("sd3")
+    before = family.condition([PROMPT]).parts["states"]
+    moved: list[tuple[str, str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for encoder in family.words.encoders:
+            name = encoder.key
+            patch.setattr(encoder.module, "to", lambda device, name=name: moved.append((name, str(device))))
+        with family.text_encoders_on(torch.device("meta")):
+            assert moved == [(key, "meta") for key in ("clip_l", "clip_g", "t5xxl")]
+            moved.clear()
+        assert moved == [(key, "cpu") for key in ("clip_l", "clip_g", "t5xxl")]
+    assert torch.equal(family.condition([PROMPT]).parts["states"], before)

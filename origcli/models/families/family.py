@@ -182,6 +182,33 @@ class Family(ABC):
         """
         return diffusion_of(self.scheduler)
 
+    # Memory
+
+    def compute_again(self) -> bool:
+        """Has the denoiser keep less for its way back and compute the rest again, with equal numbers.
+
+        Returns:
+            Whether that is new, and possible.
+        """
+        if not getattr(self.denoiser, "_supports_gradient_checkpointing", False):
+            return False
+        if self.denoiser.is_gradient_checkpointing:
+            return False
+        self.denoiser.enable_gradient_checkpointing()
+        return True
+
+    @contextmanager
+    def text_encoders_on(self, device: torch.device) -> Iterator[None]:
+        """While the context is open the text encoders wait elsewhere: no prompt can be read there."""
+        before = {encoder.key: encoder.device for encoder in self.words.encoders}
+        for encoder in self.words.encoders:
+            encoder.module.to(device)
+        try:
+            yield
+        finally:
+            for encoder in self.words.encoders:
+                encoder.module.to(before[encoder.key])
+
     # Text
 
     @abstractmethod

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 from origcli.models.conditioning import Conditioning, padded
 from origcli.models.families.family import Drawing, PipelineFamily, Text, flow_of, on_device
@@ -64,7 +65,9 @@ class ZImage(PipelineFamily):
 
 
 def _rows(given: Conditioning) -> list[Tensor]:
-    """The states of each prompt, (its length, d)."""
+    """The states of each prompt, (its length, d); all of them where tensors have no data to say which."""
+    if given.parts["mask"].is_meta or is_fake(given.parts["mask"]):
+        return list(given.parts["states"].unbind(0))
     return [
         states[mask] for states, mask in zip(given.parts["states"], given.parts["mask"].bool(), strict=True)
     ]
