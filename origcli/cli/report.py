@@ -33,6 +33,8 @@ def merge(
 ) -> int:
     """Join score runs, such as the shards of one, into one report: the bytes that one run would give.
 
+    Shards that are missing are named, and the exit status is 3; join them with the result later.
+
     \b
     Example:
       for i in 1 2 3 4; do origcli score list.csv --shard $i/4 --out shard-$i; done

@@ -41,7 +41,9 @@ class Run:
         ),
     ] = None
     resume: Annotated[bool, flag("--resume", "Resume the run in --out.", RUN)] = False
-    force: Annotated[bool, flag("--force", "Overwrite --out.", RUN)] = False
+    force: Annotated[bool, flag("--force", "Overwrite --out: remove what earlier runs wrote there.", RUN)] = (
+        False
+    )
     dry_run: Annotated[
         bool,
         flag("--dry-run", "Print the plan and its cost; compute nothing.", RUN),

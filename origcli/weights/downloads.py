@@ -21,7 +21,7 @@ from typing import IO
 
 from origcli.errors import ModelError, StorageError
 from origcli.runtime import interrupts
-from origcli.runtime.atomic import make_directory, storage_error
+from origcli.runtime.atomic import make_directory, storage_error, write_json
 from origcli.runtime.locks import locked
 from origcli.runtime.progress import Progress, Task
 from origcli.runtime.provenance import hash_file
@@ -173,6 +173,8 @@ def _pause(seconds: float) -> None:
 
 def _receive(remote: RemoteFile, partial: Path, meter: _Meter) -> None:
     """One attempt: appends to the partial file what is missing of it."""
+    if partial.is_symlink():  # in a cache that others write to, it could lead anywhere
+        partial.unlink()
     validator = _validator(partial)
     start = partial.stat().st_size if validator and partial.exists() else 0
     headers = {"User-Agent": "origcli", "Accept-Encoding": "identity"}
@@ -262,10 +264,7 @@ def _write_validator(partial: Path, headers: Message) -> None:
     etag = headers.get("ETag", "")
     strong = etag if not etag.startswith("W/") else ""  # a weak one does not promise equal bytes
     value = strong or headers.get("Last-Modified", "")
-    try:
-        _validator_path(partial).write_text(json.dumps({"validator": value}), "utf-8")
-    except OSError as error:
-        raise storage_error(partial, error) from error
+    write_json(_validator_path(partial), {"validator": value})
 
 
 def _forget(partial: Path) -> None:

@@ -214,3 +214,14 @@ def test_a_mirror_with_a_password(
     with pytest.raises(ModelError) as caught:
         download(remote, tmp_path / "other.bin", PlainProgress())
     assert "cret" not in caught.value.message + capsys.readouterr().err
+
+
+@pytest.mark.fault(21, "nor does a download write through a link in the cache")
+def test_a_link_in_the_place_of_a_part_is_replaced(server: Files, tmp_path: Path) -> None:
+    cache, victim = tmp_path / "cache", tmp_path / "victim"
+    cache.mkdir()
+    victim.write_text("theirs")
+    for name in (".weights.bin.download", ".weights.bin.download.json", "weights.bin"):
+        (cache / name).symlink_to(victim)
+    assert fetch(server, cache / "weights.bin", sha256=SHA256) == SHA256
+    assert victim.read_text() == "theirs" and not (cache / "weights.bin").is_symlink()
