@@ -34,6 +34,7 @@ from origcli.scenes.records import scene_of
 from origcli.scoring.measure import Array, interval
 from origcli.scoring.setup import open_models
 from origcli.settings import Settings, SynthSettings
+from origcli.studies.generalization.plan import model_facts
 from origcli.studies.generalization.stages import train_model
 from origcli.studies.queries import (
     QUERIES,
@@ -159,13 +160,11 @@ def fixed_recipe(settings: Settings) -> SynthSettings:
 def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) -> str:
     """The pipeline trained in the run directory, as far as it is not there."""
     directory = make_directory(runtime.out / MODEL)
-    names = ("vae", "text_encoder", "unet")
-    sections = {name: getattr(settings, name).model_dump(mode="json") for name in names}
     recipe = Recipe(fixed_recipe(settings), derive_seed(runtime.seed, "fixed location"))
     record_plan(
         directory,
         {
-            **sections,
+            **model_facts(settings),
             "synth": recipe.settings.model_dump(mode="json"),
             "seed": runtime.seed,
             "init_from": init_from and hash_files(init_from.rglob("*.safetensors"), init_from),

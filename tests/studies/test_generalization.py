@@ -22,7 +22,7 @@ from origcli.scenes.png import encode_png
 from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
 from origcli.studies.generalization import on_cluster, stages
-from origcli.studies.generalization.plan import planned
+from origcli.studies.generalization.plan import model_facts, planned
 from origcli.studies.generalization.run import count, run_generalization
 from origcli.training import unet, vae
 from tests.detection.tiny import write_tiny_detector
@@ -393,3 +393,13 @@ def test_the_small_studys_unet_has_at_most_two_million_weights() -> None:
     assert sum(weight.numel() for weight in unet.parameters()) <= 2_000_000
     assert settings.generalize.max_elements <= 2 and settings.synth.resolution == 64
     assert (settings.generalize.levels, settings.generalize.repeats) == ((4, 30, 60), 3)
+
+
+@pytest.mark.fault(65, "a study knows a text encoder by its weights: it may move, and not be exchanged")
+def test_a_text_encoder_is_known_by_its_weights(tmp_path: Path) -> None:
+    def facts(name: str, weights: bytes) -> dict[str, Any]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+        return model_facts(resolve({"text_encoder": {"source": str(tmp_path / name)}}, environment={})[0])
+
+    assert facts("here", b"1") == facts("there", b"1") != facts("elsewhere", b"2")

@@ -43,14 +43,19 @@ def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> d
         settings: as they were given; not with the path of a shared text encoder in them.
         seed: the run's.
     """
-    sections = {name: getattr(settings, name).model_dump(mode="json") for name in MODEL_SECTIONS}
-    source = Path(settings.text_encoder.source)
-    if source.is_dir():  # known by its weights, wherever it lies
-        sections["text_encoder"]["source"] = hash_files(source.rglob("*.safetensors"), source)
     scale = {name: getattr(settings.synth, name) for name in ("count", "resolution", "empty")}
     own = settings.generalize
     data = {**scale, "max_elements": own.max_elements, "caption_pool": own.caption_pool}
-    return experiment.facts({"data": data, **sections}, seed)
+    return experiment.facts({"data": data, **model_facts(settings)}, seed)
+
+
+def model_facts(settings: Settings) -> dict[str, Any]:
+    """The settings that a model is trained with; a text encoder is known by its weights, wherever it lies."""
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in MODEL_SECTIONS}
+    source = Path(settings.text_encoder.source)
+    if source.is_dir():
+        sections["text_encoder"]["source"] = hash_files(source.rglob("*.safetensors"), source)
+    return sections
 
 
 def check_study(directory: Path) -> None:
