@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cost_model import own_budgets, petaflops
+from benchmarks.families import row as memory_row
 from origcli.inversion.cost import count_flops, decoding_flops
 from origcli.models.pipeline import DiffusionModel
 from origcli.scoring.advice import own_flops
@@ -63,3 +64,8 @@ def test_operations_of_a_self_calibration(model: DiffusionModel) -> None:
             minutes = counted * 1e3 / RATE / 60
             cell = f"{counted:.1f} PFLOP ({minutes:.1f} minutes)"
             assert row.split("|")[2 + column].strip() == cell, kind
+
+
+def test_the_memory_of_another_family() -> None:
+    """The smallest: the others take minutes."""
+    assert memory_row("pixart-sigma") in PAGE.read_text("utf-8")
