@@ -261,7 +261,7 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path: Path) -> None:
     assert marker.exists()
     marker.unlink()
     for name in ("torch.pt", "pickle.pt"):
-        with pytest.raises(ModelError, match="without running code"):
+        with pytest.raises(ModelError, match="without running its code"):
             yolo.published_weights(tmp_path / name)
         assert not marker.exists()
 

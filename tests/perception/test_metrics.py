@@ -52,7 +52,7 @@ def test_auto_is_the_metric_that_fits() -> None:
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("dinov3", "no metric", "'dinov2'"),
+        ("dinov3", "unknown metric", "'dinov2'"),
         ("clip:big", "no variant", "none"),
         ("elements:x", "no variant", "none"),
         ("dreamsim:x", "no variant", "dino_vitb16"),

@@ -1,11 +1,6 @@
 """What is said about images that were not measured: in words for laymen, with the next step and its time."""
 
-from types import SimpleNamespace
-
 import pytest
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from origcli.inversion.cost import count_flops, decoding_flops
 from origcli.reports.schema import ModelFacts
@@ -13,7 +8,7 @@ from origcli.runtime.context import Runtime
 from origcli.scoring import advice
 from origcli.settings import resolve
 from tests.reports.samples import provenance
-from tests.stable_diffusion import TEXT, UNET, VAE
+from tests.stable_diffusion import stable_diffusion_without_weights
 
 SETTINGS = resolve({}, environment={})[0]
 
@@ -38,18 +33,9 @@ def test_a_model_of_photos_is_not_called_a_demo() -> None:
 
 
 def test_operations_of_stable_diffusion_are_those_of_its_architecture() -> None:
-    with torch.device("meta"):
-        model = SimpleNamespace(
-            unet=UNet2DConditionModel(**UNET),
-            vae=AutoencoderKL(**VAE),
-            text_encoder=CLIPTextModel(CLIPTextConfig(**TEXT)),
-            latent_shape=(4, 64, 64),
-            resolution=512,
-            max_length=77,
-            embedding_width=768,
-        )
-    assert count_flops(model) == advice.SD15  # type: ignore[arg-type]
-    assert decoding_flops(model) == advice.SD15_DECODING  # type: ignore[arg-type]
+    model = stable_diffusion_without_weights()
+    assert count_flops(model) == advice.SD15
+    assert decoding_flops(model) == advice.SD15_DECODING
 
 
 def test_the_work_grows_with_what_is_asked_for() -> None:
