@@ -38,7 +38,7 @@ def refuse_exchanged(inputs: Iterable[Input], measured: Mapping[str, str]) -> No
         if before is not None and (now := content_hash(one.path)) is not None and now != before:
             raise UsageError(
                 f"{one.path}: not the image that this run measured as {one.name!r}: its content is another",
-                "give the image another name, or measure it in another --out, or start over with --force",
+                "give the image another name or the run another --out, or overwrite the run with --force",
             )
 
 
@@ -63,5 +63,5 @@ def refuse_other_images(directory: Path, before: Mapping[str, object], now: Mapp
             continue
         raise UsageError(
             f"{directory}: holds a run of other images: {problem}",
-            "give the same images, or start over with --force",
+            "give the same images, or overwrite the run with --force",
         )

@@ -58,7 +58,7 @@ def refuse_changes(
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise UsageError(
             f"{problem}: {'; '.join(found[:_SHOWN])}{more}",
-            "repeat the first run's options, or start over with --force",
+            "repeat the first run's options, or overwrite the run with --force",
         )
 
 

@@ -193,11 +193,11 @@ def _is_finished(recipe: Recipe, directory: Path) -> bool:
     if found.name == FACTS_NAME and isinstance(held, dict):
         held = held.get("recipe")
     if not isinstance(held, dict) or "seed" not in held:
-        raise InputError(f"{found}: not as origcli synth writes it", "start over with --force")
+        raise InputError(f"{found}: not as origcli synth writes it", "overwrite it with --force")
     changed = [f"{key} {held.get(key)!r}, not {plan[key]!r}" for key in plan if held.get(key) != plan[key]]
     if changed:
         raise UsageError(
-            f"{directory}: begun with another recipe: {'; '.join(changed)}", "start over with --force"
+            f"{directory}: begun with another recipe: {'; '.join(changed)}", "overwrite it with --force"
         )
     return found.name == FACTS_NAME
 

@@ -20,7 +20,8 @@ from origcli.scoring.run_archive import (
     RESULTS,
     add_page,
     check_run,
-    recall,
+    follow_images,
+    measured_before,
     record_run,
     write_reports,
 )
@@ -87,11 +88,12 @@ def score_images(
     check_run(runtime.out, plan)
     log = ResultLog(runtime.out / RESULTS, ScoreResult)
     inputs = [one for batch in batches for one in batch.inputs]
-    done = recall(runtime.out, log, inputs, provenance)
+    done = measured_before(log, inputs)
     left = [batch for batch in batches if not all(one.name in done for one in batch.inputs)]
     outcomes = _outcomes(left, models, request, settings, runtime)
 
     record_run(runtime.out, plan)  # now that nothing is left that could be refused
+    follow_images(runtime.out, log, inputs, provenance)
     del models
     if request.ray is not None:
         release()  # the workers open their own

@@ -67,7 +67,7 @@ def check_run(directory: Path, plan: Plan) -> None:
     if before.get("list") != plan.facts["list"]:
         raise UsageError(
             f"{directory}: holds a part of another list of images",
-            "give the same list, or start over with --force",
+            "give the same list, or overwrite the run with --force",
         )
 
 
@@ -79,20 +79,24 @@ def record_run(directory: Path, plan: Plan) -> None:
         write_text(directory / RESULTS, "")  # a part of a list may have no images
 
 
-def recall(
-    directory: Path, log: ResultLog[ScoreResult], inputs: Sequence[Input], provenance: Provenance
-) -> set[str]:
-    """The names of images that have results from an earlier run; results of moved images get the new paths.
+def measured_before(log: ResultLog[ScoreResult], inputs: Sequence[Input]) -> set[str]:
+    """The names of images that have results from an earlier run.
 
     Raises:
         UsageError: an image was exchanged under its name.
     """
-    measured = {result.id: (result.image.sha256, result.image.path) for result in log}
-    refuse_exchanged(inputs, {name: sha256 for name, (sha256, _) in measured.items()})
-    paths = {one.name: path_text(one.path) for one in inputs}
-    if any(path != paths.get(name, path) for name, (_, path) in measured.items()):
-        log.replace(_moved(directory, result, paths[result.id], provenance) for result in log)
+    measured = {result.id: result.image.sha256 for result in log}
+    refuse_exchanged(inputs, measured)
     return set(measured)
+
+
+def follow_images(
+    directory: Path, log: ResultLog[ScoreResult], inputs: Sequence[Input], provenance: Provenance
+) -> None:
+    """Gives the results of images that have moved, and their pages, the new paths."""
+    paths = {one.name: path_text(one.path) for one in inputs}
+    if any(result.image.path != paths.get(result.id, result.image.path) for result in log):
+        log.replace(_moved(directory, result, paths[result.id], provenance) for result in log)
 
 
 def _moved(directory: Path, result: ScoreResult, path: str, provenance: Provenance) -> ScoreResult:
