@@ -70,9 +70,7 @@ class RunDirectory:
             try:
                 stack.enter_context(locked(self.path / _LOCK, timeout=0))
             except Timeout as error:
-                raise LockedError(
-                    f"{self.path}: in use by {self._owner()}", "wait for it, or choose another --out"
-                ) from error
+                raise LockedError(f"{self.path}: in use by {self._owner()}", self._remedy()) from error
             # The lock file goes while the lock is held: whoever opened it before that finds, with the
             # lock in hand, that it has no name any more, and starts over.
             stack.callback(self._remove_lock_files)
@@ -140,6 +138,14 @@ class RunDirectory:
             return (self.path / _OWNER).read_text("utf-8").strip() or "another process"
         except OSError:
             return "another process"
+
+    def _remedy(self) -> str:
+        """What to do about a lock. A marker file, which is not empty, may be of a dead process elsewhere."""
+        lock = self.path / _LOCK
+        is_marker = lock.is_file() and lock.stat().st_size > 0
+        return "wait for it, or choose another --out" + (
+            f"; if it no longer runs, remove {lock}" if is_marker else ""
+        )
 
     def _remove_lock_files(self) -> None:
         for name in (_OWNER, _LOCK):

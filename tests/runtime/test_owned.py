@@ -283,8 +283,9 @@ def test_locks_may_not_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with RunDirectory(tmp_path, record=False):
-        with pytest.raises(LockedError, match=f"process {os.getpid()}"), RunDirectory(tmp_path):
+        with pytest.raises(LockedError, match=f"process {os.getpid()}") as caught, RunDirectory(tmp_path):
             pass
+        assert f"remove {tmp_path / '.lock'}" in caught.value.hint
         killed = subprocess.Popen([sys.executable, "-c", ""])
         killed.wait()
     assert tree(tmp_path) == set()
