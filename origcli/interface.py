@@ -90,7 +90,7 @@ def score(
 
     Args:
         images: files, directories, globs or lists, as the command takes them.
-        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        model: a name (shapes, sd15, sdxl, flux-dev …), a pipeline directory or a hub id.
         max_tokens: M, the most tokens to learn.
         metric: a metric's name, as `--metric` takes it.
         threshold: distance that counts as redrawn.
@@ -167,7 +167,7 @@ def calibrate(
 
     Args:
         images: held-out images as the command takes them; none: the model's own samples.
-        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        model: a name (shapes, sd15, sdxl, flux-dev …), a pipeline directory or a hub id.
         metric: a metric's name, as `--metric` takes it.
         captions: number of captions (own samples).
         own_samples: samples of each caption (own samples).
@@ -214,7 +214,7 @@ def invert(
     Args:
         images: files, directories, globs or lists, as the command takes them.
         tokens: the numbers of tokens m to learn.
-        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        model: a name (shapes, sd15, sdxl, flux-dev …), a pipeline directory or a hub id.
 
     Raises:
         OrigError: as the command would end with its exit status.
@@ -242,7 +242,7 @@ def draw(
 
     Args:
         prompts: one or several; `{S}` stands for the learned tokens of `embeddings`.
-        model: shapes, sd15, sd14, a pipeline directory or a hub id.
+        model: a name (shapes, sd15, sdxl, flux-dev …), a pipeline directory or a hub id.
         images: how many of each prompt.
         embeddings: a file of learned tokens.
 

@@ -13,7 +13,9 @@ def draw(
     model: Annotated[
         str,
         argument(
-            "MODEL", "shapes, sd15, sd14, a pipeline directory or a hub id.", words=("shapes", "sd15", "sd14")
+            "MODEL",
+            "shapes, sd15, sdxl, flux-dev … (fetch --list), a pipeline directory or a hub id.",
+            words=options.MODELS,
         ),
     ],
     prompt: Annotated[

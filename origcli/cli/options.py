@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from origcli.cli.binding import Sets, flag, option
 from origcli.perception import metrics
+from origcli.weights.registry import BUNDLED, HUB_MODELS
 
 MEASURE = "The measure"
 DRAWING = "Drawing"
@@ -18,6 +19,8 @@ RUN = "Run"
 OUTPUT = "Output"
 
 TRAINED = ("stage", "metric", "value", "steps", "samples", "parameters")  # what a table shows of a training
+
+MODELS = (BUNDLED, *HUB_MODELS)  # by name, for completion
 
 
 class Format(StrEnum):
@@ -61,8 +64,9 @@ ModelOption = Annotated[
     option(
         "-m --model",
         "MODEL",
-        "shapes (bundled), sd15, sd14, a pipeline directory or a hub id. auto: sd15 on a GPU, else shapes.",
-        words=("auto", "shapes", "sd15", "sd14"),
+        "shapes (bundled), sd15, sdxl, flux-dev … (fetch --list), a pipeline directory or a hub id. "
+        "auto: sd15 on a GPU, else shapes.",
+        words=("auto", *MODELS),
     ),
     Sets("score.model"),
 ]
@@ -71,9 +75,10 @@ ModelsOption = Annotated[
     option(
         "-m --model",
         "MODEL",
-        "shapes (bundled), sd15, sd14, a pipeline directory or a hub id. auto: sd15 on a GPU, else shapes. "
+        "shapes (bundled), sd15, sdxl, flux-dev … (fetch --list), a pipeline directory or a hub id. "
+        "auto: sd15 on a GPU, else shapes. "
         "Repeat it to compare models: a run each, and the comparison.",
-        words=("auto", "shapes", "sd15", "sd14"),
+        words=("auto", *MODELS),
     ),
     Sets("score.model", lambda names: names[0]),
 ]

@@ -81,3 +81,44 @@ def test_an_image_is_scored(name: str, directories: Any, run: Any, tmp_path: Pat
     with safe_open(tmp_path / "run" / result["embeddings"][1], "pt") as file:
         found = set(file.keys())
     assert found == keys.get(name, found) and len(found) == len(keys.get(name, found))
+
+
+def test_what_was_learned_is_kept_drawn_from_and_given(directories: Any, run: Any, tmp_path: Path) -> None:
+    """Tokens of several encoders: from the cache in equal bytes, and from their file."""
+    model = directories("sdxl")
+    for out in ("one", "two"):
+        assert run("score", "photo.png", "--model", model, "--out", out, *QUICK)[0] == 0
+    assert (tmp_path / "one/report.json").read_bytes() == (tmp_path / "two/report.json").read_bytes()
+    assert (tmp_path / "cache").is_dir()
+
+    file = tmp_path / "one/embeddings/photo-m2.safetensors"
+    words = ("--embeddings", file, "--steps", "2", "-n", "1", "--device", "cpu", "--quiet", "--out", "drawn")
+    status, _, err = run("draw", model, "-p", "a photo of {S}", *words)
+    assert status == 0 and (tmp_path / "drawn/0000.png").is_file(), err
+
+    given = ("score", "photo.png", "--model", model, "--embeddings", file, "--out", "given", *QUICK)
+    status, out, err = run(*given)
+    assert status == 0, err
+    found = json.loads(out)["results"][0]["curve"][0]
+    before = json.loads((tmp_path / "one/report.json").read_text("utf-8"))["results"][0]["curve"][1]
+    assert found["m"] == before["m"] == 2 and found["distances"] == before["distances"]
+
+    status, _, err = run("score", "photo.png", "--model", directories("flux"), "--embeddings", file, *QUICK)
+    assert status == 2 and "clip_l, clip_g do not fit" in err
+
+
+def test_a_flow_model_keeps_its_scheduler(directories: Any, run: Any) -> None:
+    words = ("score", "photo.png", "--model", directories("flux"), "--scheduler", "ddim", *QUICK)
+    status, _, err = run(*words)
+    assert status == 2 and "FlowMatchEulerDiscreteScheduler" in err and "leave --scheduler out" in err
+
+
+def test_images_together_and_again_until_one_suffices(directories: Any, run: Any, tmp_path: Path) -> None:
+    Image.open("photo.png").rotate(90).save("other.png")
+    words = ("--together", "2", "--repeats", "2", "--until-reached", "--threshold", "0.9", *QUICK)
+    status, out, err = run("score", "photo.png", "other.png", "--model", directories("sd3"), *words)
+    assert status == 0, err
+    results = json.loads(out)["results"]
+    assert len(results) == 2
+    for result in results:
+        assert [point["m"] for point in result["curve"]] == [1] and len(result["curve"][0]["distances"]) == 2
