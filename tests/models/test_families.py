@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import EulerAncestralDiscreteScheduler
 from torch import Tensor
 
 from origcli.errors import UsageError
@@ -370,3 +371,20 @@ def test_text_encoders_wait_elsewhere_and_come_back(made: Callable[[str], Pipeli
             moved.clear()
         assert moved == [(key, "cpu") for key in ("clip_l", "clip_g", "t5xxl")]
     assert torch.equal(family.condition([PROMPT]).parts["states"], before)
+
+
+def test_a_scheduler_that_draws_noise_draws_each_samples_own() -> None:
+    pipe = build("sdxl")
+    parts = {
+        **pipe.components,
+        "scheduler": EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config),
+    }
+    family = FAMILIES[type(pipe).__name__](parts, {}, RESOLUTION)
+    given, empty = family.condition([PROMPT] * 2), family.unconditional()
+    noise, drawing = noise_of(family, 2), Drawing(3, 2.0, "own")
+    whole = family.draw(given, empty, noise, drawing)
+    torch.manual_seed(1)
+    again = family.draw(given, empty, noise, drawing)
+    alone = family.draw(given[1:], empty, noise[1:], drawing)
+    assert torch.equal(whole, again)
+    torch.testing.assert_close(alone, whole[1:], rtol=1e-3, atol=1e-3)

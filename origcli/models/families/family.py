@@ -6,6 +6,7 @@ pipeline lacks, because nobody trains with it: latents of an image, and one pred
 """
 
 import copy
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from origcli.errors import UsageError
 from origcli.models.conditioning import Conditioning
 from origcli.models.noising import Flow, Noising, diffusion_of
 from origcli.models.words import Encoder, Words
+from origcli.runtime.seeding import generator
 from origcli.settings import DrawSettings
 
 OWN = "own"  # the scheduler that the model was published with
@@ -376,6 +378,7 @@ class PipelineFamily(Family):
                 ),
                 **self.stepping(on_step),
                 latents=self.pack(noise.to(self.device, self.dtype)),
+                generator=[_generator_of(one) for one in noise],
                 num_inference_steps=drawing.steps,
                 height=self.resolution,
                 width=self.resolution,
@@ -422,6 +425,14 @@ def masked_call(given: Conditioning, empty: Conditioning) -> dict[str, Any]:
 def first_half(predicted: Tensor, channels: int) -> Tensor:
     """The prediction alone, where a denoiser gives its variance behind it."""
     return predicted.chunk(2, 1)[0] if predicted.shape[1] == 2 * channels else predicted
+
+
+def _generator_of(noise: Tensor) -> torch.Generator:
+    """The random numbers of a sample's steps, which some schedulers ask for; its starting noise decides them.
+
+    So they are a sample's own, in any batch.
+    """
+    return generator("steps", hashlib.sha256(noise.cpu().contiguous().numpy().tobytes()).hexdigest())
 
 
 def flow_of(scheduler: Any, places: int) -> Flow:

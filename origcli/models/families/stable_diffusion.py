@@ -1,6 +1,7 @@
 """Stable Diffusion 1 and 2 (Rombach et al. 2022), and the bundled model: the last states of one encoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,15 @@ class StableDiffusion(Family):
     texts = (Text("text_encoder", "tokenizer", "clip"),)
     defaults = Drawing(steps=50, guidance=7.5, scheduler="ddim")
 
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
+        resolution: int | None = None,
+    ) -> None:
+        super().__init__(parts, options, resolution)
+        self._known: dict[str, tuple[Tensor, Tensor]] = {}
+
     def key(self, text: Text) -> str:
         return "bert" if self.parts[text.part].config.model_type == "bert" else text.key
 
@@ -33,7 +43,7 @@ class StableDiffusion(Family):
     def _ids(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and mask (n, L), tokenized once: a step of learning waits for no tokenizer."""
         encoder = self.words.encoders[0]
-        known: dict[str, tuple[Tensor, Tensor]] = self.__dict__.setdefault("_known", {})
+        known = self._known
         if len(known) > _REMEMBERED:
             known.clear()
         if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]:
