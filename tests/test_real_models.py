@@ -59,7 +59,7 @@ def test_fetched_once_and_scored_without_a_network(
         monkeypatch.setenv(name, value)
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 4), dtype=np.uint8)
     Image.fromarray(photo).save("photo.png")
-    # --force: random weights can show nothing, so every picture is out of their domain.
+    # --measure-anyway: random weights can show nothing, so every picture is out of their domain.
     options = "--edit-prompt none --max-tokens 2 --images 2 --steps 3 --invert-steps 2 --device cpu"
     score = (
         "score",
@@ -70,7 +70,7 @@ def test_fetched_once_and_scored_without_a_network(
         METRIC,
         *options.split(),
         "--offline",
-        "--force",
+        "--measure-anyway",
         "-q",
     )
 

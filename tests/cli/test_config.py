@@ -60,7 +60,8 @@ def test_a_flag_goes_before_a_variable_before_the_file_before_the_preset(tmp_pat
 
 @pytest.mark.parametrize("preset", ["paper", "small,fast"])
 def test_the_file_it_prints_gives_the_same_settings(tmp_path: Path, preset: str) -> None:
-    done = origcli("config", "show", "--toml", "--preset", preset)
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("ORIGCLI_")}
+    done = origcli("config", "show", "--toml", "--preset", preset, env=bare)
     config = tmp_path / "origcli.toml"
     config.write_text(done.stdout)
     assert set(tomllib.loads(done.stdout)) == set(Settings.model_fields)

@@ -119,7 +119,7 @@ def test_what_a_gpu_would_need(run: Run) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"_class_name": "StableDiffusionXLPipeline"}, "StableDiffusionXLPipeline"),
+        ({"_class_name": "AudioLDM2Pipeline"}, "AudioLDM2Pipeline"),
         ({"_class_name": "FluxInpaintPipeline"}, "an inpainting model"),
         ({"scheduler": ["diffusers", "LCMScheduler"]}, "step-distilled model"),
     ],

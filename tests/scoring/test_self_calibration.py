@@ -134,7 +134,8 @@ def test_fewer_than_ten_captions_are_refused(opened: Any, tmp_path: Path) -> Non
 def test_captions_that_the_text_encoder_cannot_hold_are_refused(opened: Any, tmp_path: Path) -> None:
     models, settings, runtime = opened
     long = tmp_path / "long.txt"
-    long.write_text("".join(f"{'very ' * models.model.max_length} {i}\n" for i in range(20)))
+    longest = models.model.words.encoders[0].length
+    long.write_text("".join(f"{'very ' * longest} {i}\n" for i in range(20)))
     with pytest.raises(UsageError, match="enough for 0 of the captions"):
         own_captions(models, settings, runtime, 10, long)
 

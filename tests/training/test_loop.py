@@ -409,7 +409,7 @@ def test_tensorboard_gets_its_files(tmp_path: Path) -> None:
     assert logged == [(row["step"], pytest.approx(row["loss"])) for row in history]
 
 
-@pytest.mark.parametrize(("name", "message"), [("tensorbord", "no tracker"), ("wandb", "not installed")])
+@pytest.mark.parametrize(("name", "message"), [("tensorbord", "unknown tracker"), ("wandb", "not installed")])
 def test_a_tracker_that_is_not_there_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
