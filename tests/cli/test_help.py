@@ -201,3 +201,10 @@ def test_the_front_page_lists_every_command_in_one_line_each() -> None:
     text = origcli("--help").stdout
     for name in {words[0] for words in COMMANDS}:
         assert f"\n  {name} " in text
+
+
+def test_models_are_offered_by_the_names_of_the_registry() -> None:
+    from origcli.cli.options import MODELS
+    from origcli.weights.registry import BUNDLED, HUB_MODELS
+
+    assert (BUNDLED, *HUB_MODELS) == MODELS
