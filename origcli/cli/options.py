@@ -172,9 +172,10 @@ SchedulerOption = Annotated[
     option(
         "--scheduler",
         "NAME",
-        "ddim, dpm, euler, pndm, own (the model's), or auto: what suits the model.",
+        "ddim, dpm, euler, pndm, own (the model's), auto (what suits the model) or quick (20 steps of dpm "
+        "with Stable Diffusion 1 and 2, else as auto).",
         DRAWING,
-        words=("auto", "own", "ddim", "dpm", "euler", "pndm"),
+        words=("auto", "quick", "own", "ddim", "dpm", "euler", "pndm"),
     ),
     Sets("draw.scheduler"),
 ]

@@ -68,7 +68,8 @@ def photo_flops(settings: Settings) -> float:
         + 2 * score.images  # of the edit, and without tokens
         + score.ceiling_images
     )
-    steps = StableDiffusion.defaults.steps if settings.draw.steps == "auto" else settings.draw.steps
+    steps = StableDiffusion.settled(settings.draw).steps
+    assert steps != "auto"
     drawing = pictures * (2 * steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
     return score.repeats * total_flops(SD15, amount) + drawing
 

@@ -182,7 +182,7 @@ class DrawSettings(Section):
 
     steps: Annotated[int, Field(ge=1)] | Literal["auto"]
     guidance: float | None = Field(None, ge=0)
-    scheduler: Literal["auto", "own", "ddim", "dpm", "euler", "pndm"]
+    scheduler: Literal["auto", "quick", "own", "ddim", "dpm", "euler", "pndm"]
     batch_size: int = Field(ge=1)
 
 

@@ -11,6 +11,8 @@ from origcli.errors import DeviceError, NonFiniteError
 from origcli.generation import sampling
 from origcli.models.conditioning import Conditioning
 from origcli.models.families.family import Drawing
+from origcli.models.families.known import FAMILIES
+from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import noise
@@ -79,6 +81,27 @@ def test_the_models_own_guidance_is_the_default(model: DiffusionModel) -> None:
     assert model.drawing(settings(guidance=None)) == Drawing(STEPS, 7.5, "ddim")
     assert model.drawing(settings(guidance=0.0)).guidance == 0.0
     assert model.drawing(settings(steps="auto", scheduler="auto")) == Drawing(50, 3.0, "ddim")
+
+
+@pytest.mark.parametrize(
+    ("steps", "scheduler", "expected"),
+    [
+        ("auto", "quick", (20, "dpm")),
+        (30, "quick", (30, "dpm")),
+        ("auto", "ddim", (50, "ddim")),  # naming another solver takes back its steps, too
+    ],
+)
+def test_quick_is_fewer_steps_of_dpm(
+    model: DiffusionModel, steps: int | str, scheduler: str, expected: tuple[int, str]
+) -> None:
+    drawing = model.drawing(settings(steps=steps, scheduler=scheduler))
+    assert (drawing.steps, drawing.scheduler) == expected
+
+
+@pytest.mark.parametrize("family", [kind for kind in FAMILIES.values() if kind is not StableDiffusion])
+def test_families_without_a_quick_way_sample_as_ever(family: Any) -> None:
+    quick = family.settled(settings(steps="auto", scheduler="quick"))
+    assert quick == family.settled(settings(steps="auto", scheduler="auto"))
 
 
 @pytest.mark.fault(14, "drawing halves its batch")

@@ -22,6 +22,7 @@ class StableDiffusion(Family):
     denoiser_part = "unet"
     texts = (Text("text_encoder", "tokenizer", "clip"),)
     defaults = Drawing(steps=50, guidance=7.5, scheduler="ddim")
+    quick = Drawing(steps=20, guidance=7.5, scheduler="dpm")  # DPM-Solver++ 2M (Lu et al. 2022)
 
     def __init__(
         self,
