@@ -31,11 +31,11 @@ STAGES = {
     "open the models": ("origcli.scoring.setup", "", "open_models"),
     "ceiling": ("origcli.scoring.setup", "", "find_ceiling"),
     "drawings without tokens": ("origcli.scoring.setup", "", "draw_undirected"),
-    "read, round trip, domain": ("origcli.scoring.scorer", "", "read_query"),
+    "read, round trip, domain": ("origcli.scoring.measurer", "", "read_query"),
     "learn": ("origcli.scoring.learning", "", "invert"),
     "draw": ("origcli.scoring.drawing", "", "draw"),
     "measure drawings": ("origcli.scoring.drawing", "Drawer", "_measure"),
-    "pictures, tokens, bootstrap": ("origcli.scoring.scorer", "Scorer", "_result"),
+    "pictures, tokens, bootstrap": ("origcli.scoring.measurer", "Measurer", "_result"),
     "reports": ("origcli.scoring.run", "", "write_reports"),
 }
 

@@ -15,7 +15,7 @@ from origcli.reports.schema import Provenance
 from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.cluster import ray_cluster, ray_map
 from origcli.scoring.batches import Batch
-from origcli.scoring.scorer import Outcome
+from origcli.scoring.measurer import Outcome
 from origcli.settings import Settings
 
 Sent = tuple[Provenance, list[Outcome], dict[str, bytes]]
@@ -27,7 +27,7 @@ def open_worker(
     """What a worker runs: opens everything, and gives the function that measures a batch."""
     from origcli.runtime.context import open_runtime
     from origcli.runtime.distributed import alone
-    from origcli.scoring.setup import open_models, open_scorer, provenance_of
+    from origcli.scoring.setup import open_measurer, open_models, provenance_of
     from origcli.scoring.store import Store
 
     stack = ExitStack()
@@ -37,11 +37,11 @@ def open_worker(
     store = Store(cache or directory / ".work")
     models = open_models(settings, runtime)
     provenance = provenance_of("score", models, settings)
-    scorer = open_scorer(models, settings, runtime, store, given)
+    measurer = open_measurer(models, settings, runtime, store, given)
 
     def measure(batch: Batch) -> Sent:
         with TemporaryDirectory(dir=directory) as place:
-            outcomes = list(scorer.score(batch, Path(place)))
+            outcomes = list(measurer.score(batch, Path(place)))
             files = {
                 path.relative_to(place).as_posix(): path.read_bytes()
                 for path in sorted(Path(place).rglob("*"))

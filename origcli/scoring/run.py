@@ -14,6 +14,7 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.memory import release
 from origcli.scoring.batches import Batch, make_batches, parts_of, take_parts
 from origcli.scoring.gate import Gate, check_threshold
+from origcli.scoring.measurer import Outcome
 from origcli.scoring.models import Models
 from origcli.scoring.on_cluster import score_on_cluster
 from origcli.scoring.run_archive import (
@@ -26,9 +27,8 @@ from origcli.scoring.run_archive import (
     write_reports,
 )
 from origcli.scoring.run_plan import make_plan
-from origcli.scoring.scorer import Outcome
 from origcli.scoring.self_calibration import read_own_scale
-from origcli.scoring.setup import check_tokens, open_models, open_scorer, provenance_of
+from origcli.scoring.setup import check_tokens, open_measurer, open_models, provenance_of
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_was_lost
 from origcli.settings import Settings
@@ -185,5 +185,7 @@ def _outcomes(
         )
     provenance = provenance_of("score", models, settings)
     store = Store(request.cache or runtime.out / WORK)
-    scorer = open_scorer(models, settings, runtime, store, request.given, runtime.out / WORK / "checkpoints")
-    return ((provenance, outcome) for batch in batches for outcome in scorer.score(batch, runtime.out))
+    measurer = open_measurer(
+        models, settings, runtime, store, request.given, runtime.out / WORK / "checkpoints"
+    )
+    return ((provenance, outcome) for batch in batches for outcome in measurer.score(batch, runtime.out))

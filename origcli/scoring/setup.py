@@ -23,8 +23,8 @@ from origcli.scoring.batches import Batch
 from origcli.scoring.choices import chosen_detector, chosen_metric
 from origcli.scoring.drawing import Drawer
 from origcli.scoring.learning import Learner
+from origcli.scoring.measurer import Measurer
 from origcli.scoring.models import Models
-from origcli.scoring.scorer import Scorer
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import open_scale
 from origcli.settings import Settings
@@ -94,14 +94,14 @@ def check_tokens(
     check_placeholders(model.words, [one.name for batch in batches for one in batch.inputs], counts)
 
 
-def open_scorer(
+def open_measurer(
     models: Models,
     settings: Settings,
     runtime: Runtime,
     store: Store,
     given: Mapping[int, Vectors] | None,
     checkpoints: Path | None = None,
-) -> Scorer:
+) -> Measurer:
     """Makes what measures images, and draws what the scale is made of if it is not kept anywhere.
 
     Args:
@@ -112,7 +112,7 @@ def open_scorer(
     seeds = drawing_seeds(runtime.seed, score.images)
     prompt = without_slot(score.prompt)
     similarity, words = _similarity(models, settings, runtime)
-    return Scorer(
+    return Measurer(
         learner=Learner(
             model, runtime, store, score.repeats, dict(given) if given is not None else None, checkpoints
         ),

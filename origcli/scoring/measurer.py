@@ -43,7 +43,7 @@ Outcome = ScoreResult | Failure
 
 
 @dataclass(frozen=True)
-class Scorer:
+class Measurer:
     """Everything that measuring needs.
 
     Attributes:
