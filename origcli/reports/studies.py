@@ -61,6 +61,11 @@ class RaritySummary(Record):
     """What the categories say together."""
 
     tests: tuple[OrderTest, ...]
+    apart: tuple[OrderTest, ...] = Field(
+        default=(), description="the same tests without the images in which elements stand close together"
+    )
+    close: int = Field(default=0, ge=0, description="images in which elements are nearer than `gap`")
+    gap: float | None = Field(default=None, ge=0, description="in widths of the image, between boxes")
     score_report: str = Field(description="directory of the score run, relative to the report")
 
 

@@ -13,7 +13,13 @@ from origcli.reports.gallery import render, write_generalize_html
 from origcli.reports.numerals import interval, number
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import GroupSummary
-from origcli.reports.studies import FixedLocationReport, PopularityReport, RarityReport
+from origcli.reports.studies import (
+    FixedLocationReport,
+    OrderTest,
+    PopularityReport,
+    RarityReport,
+    RaritySummary,
+)
 from origcli.reports.views import Inlined, inlined, named
 from origcli.reports.writers import read_report, write_report
 from origcli.runtime.atomic import write_text
@@ -120,6 +126,46 @@ def rarity_view(directory: Path, report: RarityReport) -> dict[str, Any]:
         ],
         words=2,
     )
+    return {
+        "title": "Does the measure rank what the model saw often, seldom and never?",
+        "kicker": "Supplement 6.1: pairs of elements that are common, rare or unseen in the training data",
+        "words": _rarity_words(report),
+        "tally": _tally(report, sum(one.images for one in report.results), _outside(report.results)),
+        "parts": [
+            Part(
+                "The categories",
+                [categories],
+                charts.group_panels(groups, metric),
+                caption=f"Average {metric} distance between images and their samples, by category, with 95 % "
+                "intervals over images and seeds.",
+            ),
+            Part(
+                "Is the order as expected?",
+                _order_tables(tests),
+                note="Kendall's τ is 1 where every score rises from common over rare to unseen, 0 where "
+                "order and category have nothing to do with each other. ROC-AUC: the chance that an image of "
+                "the first category scores above one of the second; 0.5 is no difference."
+                + (f" p of the order: {tests[0].test}; of a pair: two-sided." if tests else ""),
+            ),
+            *_apart(report.summary),
+        ],
+    }
+
+
+def _apart(summary: RaritySummary | None) -> list[Part]:
+    """The tests without images whose elements stand close together, where there are such images."""
+    if summary is None or not summary.close or summary.gap is None:
+        return []
+    close = "1 image" if summary.close == 1 else f"{summary.close} images"
+    note = (
+        f"Without {close} in which two elements are nearer than {summary.gap:.1%} of the width: what nearly "
+        "touches is harder to draw and to count, however often it was seen."
+    )
+    return [Part("The same where elements stand apart", _order_tables(summary.apart), note=note)]
+
+
+def _order_tables(tests: Sequence[OrderTest]) -> list[Table]:
+    """Of the categories in order, and of each pair of them."""
     orders = Table(
         ("Score", "In order", "Images", "Common", "Rare", "Unseen", "Kendall's τ", "95 % interval", "p"),
         [
@@ -149,29 +195,7 @@ def rarity_view(directory: Path, report: RarityReport) -> dict[str, Any]:
         ],
         words=2,
     )
-    return {
-        "title": "Does the measure rank what the model saw often, seldom and never?",
-        "kicker": "Supplement 6.1: pairs of elements that are common, rare or unseen in the training data",
-        "words": _rarity_words(report),
-        "tally": _tally(report, sum(one.images for one in report.results), _outside(report.results)),
-        "parts": [
-            Part(
-                "The categories",
-                [categories],
-                charts.group_panels(groups, metric),
-                caption=f"Average {metric} distance between images and their samples, by category, with 95 % "
-                "intervals over images and seeds.",
-            ),
-            Part(
-                "Is the order as expected?",
-                [orders, pairs],
-                note="Kendall's τ is 1 where every score rises from common over rare to unseen, 0 where "
-                "order and category have nothing to do with each other. ROC-AUC: the chance that an image of "
-                "the first category scores above one of the second; 0.5 is no difference."
-                + (f" p of the order: {tests[0].test}; of a pair: two-sided." if tests else ""),
-            ),
-        ],
-    }
+    return [orders, pairs]
 
 
 def _rarity_words(report: RarityReport) -> str:

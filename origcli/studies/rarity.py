@@ -7,7 +7,7 @@ triangles never meet. Query pictures of the three kinds are made apart from all 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from scipy import stats
@@ -21,6 +21,7 @@ from origcli.reports.writers import write_report
 from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import derive_seed
+from origcli.scenes.scene import boxes_meet
 from origcli.scoring.measure import Interval
 from origcli.scoring.statistics import permutation_p_value, resampled, roc_auc
 from origcli.settings import Settings
@@ -38,6 +39,7 @@ from origcli.studies.queries import (
 )
 
 CATEGORIES: tuple[Category, ...] = get_args(Category)
+APART = 1 / 16  # of the width, between the boxes of elements that stand apart; ours
 
 Scores = Mapping[Category, Sequence[float]]
 
@@ -55,23 +57,26 @@ def run_rarity(settings: Settings, runtime: Runtime, cache: Path | None = None) 
     resolution = model_resolution(settings, runtime)
     inputs: list[Input] = []
     hashes: dict[Category, str] = {}
+    close: set[str] = set()
     for category in CATEGORIES:
         recipe = query_recipe(settings, category, own.queries, resolution)
         data, made = make_queries(runtime.out / QUERIES, category, recipe, own.seed, runtime)
         hashes[category] = data.hash
         inputs += made
+        close |= {one.name for one, record in zip(made, data.records, strict=True) if stands_close(record)}
     measured = score(inputs, settings, runtime, cache)
     random = np.random.default_rng(derive_seed(runtime.seed, "rarity"))
+    apart = [result for result in measured.results if result.id not in close]
     report = RarityReport(
         status=measured.report.status,
         provenance=study_provenance(measured, "rarity", settings, hashes),
         results=tuple(category_results(measured, hashes)),
         errors=measured.report.errors,
         summary=RaritySummary(
-            tests=tuple(
-                order_test(name, scores_of(measured.results, value), settings.score.bootstrap, random)
-                for name, value in SCORES.items()
-            ),
+            tests=order_tests(measured.results, settings.score.bootstrap, random),
+            apart=order_tests(apart, settings.score.bootstrap, random),
+            close=len(close),
+            gap=APART,
             score_report=SCORE,
         ),
         figures=tuple(_write_figures(runtime.out, measured)),
@@ -79,6 +84,24 @@ def run_rarity(settings: Settings, runtime: Runtime, cache: Path | None = None) 
     write_report(runtime.out, report)
     write_study_html(runtime.out, report)
     return report
+
+
+def stands_close(record: Mapping[str, Any]) -> bool:
+    """Whether two elements of a picture, as its data set's metadata has them, are nearer than `APART`.
+
+    What nearly touches is harder to draw and to detect, however often it was seen.
+    """
+    boxes = [tuple(element["box"]) for element in record["elements"]]
+    return any(boxes_meet(one, other, APART) for one, other in combinations(boxes, 2))
+
+
+def order_tests(
+    results: Sequence[ScoreResult], replicates: int, random: np.random.Generator
+) -> tuple[OrderTest, ...]:
+    """The test of each score."""
+    return tuple(
+        order_test(name, scores_of(results, value), replicates, random) for name, value in SCORES.items()
+    )
 
 
 def category_results(measured: ScoredQueries, hashes: Mapping[Category, str]) -> list[RarityResult]:

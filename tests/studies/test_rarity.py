@@ -75,6 +75,16 @@ def test_ties_and_empty_categories_are_told_not_raised() -> None:
     assert [pair.auc.value for pair in empty.pairs] == [None, 1.0, None]
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "close"),
+    [(0.5, 0.1, True), (0.57, 0.1, False), (0.57, 0.57, False), (0.5, 0.5, True), (0.5, 0.9, False)],
+)
+def test_elements_stand_close_where_their_boxes_nearly_touch(x: float, y: float, close: bool) -> None:
+    boxes = [(0.2, 0.2, 0.45, 0.45), (x, y, x + 0.25, y + 0.25)]
+    assert rarity.stands_close({"elements": [{"box": list(box)} for box in boxes]}) is close
+    assert rarity.stands_close({"elements": [{"box": list(box)} for box in reversed(boxes)]}) is close
+
+
 @pytest.mark.usefixtures("narrow_metric")
 def test_a_whole_study(tmp_path: Path, tiny_settings: Callable[..., Settings]) -> None:
     settings = tiny_settings(rarity={"queries": 2}, score={"threshold": 0.7})
@@ -91,6 +101,7 @@ def test_a_whole_study(tmp_path: Path, tiny_settings: Callable[..., Settings]) -
     assert report.summary is not None
     assert [test.score for test in report.summary.tests] == list(rarity.SCORES)
     assert all(test.images == 6 for test in report.summary.tests)
+    assert all(test.images == 6 - report.summary.close for test in report.summary.apart)
     assert report.provenance.settings["rarity"] == {"queries": 2, "seed": 20241}
     assert report.provenance.dataset_hash == "+".join(one.dataset_hash for one in report.results)
     assert all((tmp_path / name).stat().st_size for name in report.figures)
