@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from PIL import Image
 from plain_inversion import PlainInversion
+from runs import Sampled, scored
 from timing import CLOCKS, Seconds, matmul_rate, median, ratio, timed
 
 from origcli.inversion import cost
@@ -49,7 +50,7 @@ from origcli.inversion.templates import read_templates
 from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
-from origcli.runtime.context import Runtime, open_runtime
+from origcli.runtime.context import Runtime
 from origcli.settings import InvertSettings, resolve
 
 COUNTS = (1, 2, 3, 4, 5)
@@ -301,18 +302,15 @@ def declared_queries(directory: Path, count: int) -> list[Path]:
 
 PRESETS = ("fast", "paper")
 
-# Distances of single drawings, by picture and m.
-Drawn = dict[str, dict[int, list[float]]]
-
 
 def budget(arguments: argparse.Namespace) -> None:
     """The `budget` command."""
     paths = declared_queries(arguments.out / "queries", arguments.images)
-    runs: dict[str, list[Drawn]] = {preset: [] for preset in PRESETS}
+    runs: dict[str, list[Sampled]] = {preset: [] for preset in PRESETS}
     made_by: dict[str, list[Any]] = {preset: [] for preset in PRESETS}
     for preset, count in zip(PRESETS, (arguments.fast_runs, arguments.paper_runs), strict=True):
         for seed in range(count):
-            drawn, provenance = scored(paths, preset, seed, arguments)
+            drawn, provenance = preset_run(paths, preset, seed, arguments)
             runs[preset].append(drawn)
             made_by[preset].append(provenance)
     if arguments.shard is not None:
@@ -337,15 +335,10 @@ def budget(arguments: argparse.Namespace) -> None:
     )
 
 
-def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namespace) -> tuple[Drawn, Any]:
+def preset_run(
+    paths: list[Path], preset: str, seed: int, arguments: argparse.Namespace
+) -> tuple[Sampled, Any]:
     """What `origcli score` finds with a preset and a run seed, and what it was made by."""
-    from origcli.images.inputs import find_inputs
-    from origcli.reports.schema import ScoreResult
-    from origcli.reports.writers import ResultLog, read_report
-    from origcli.runtime.progress import open_progress
-    from origcli.scoring.run import Request, score_images
-    from origcli.scoring.run_archive import RESULTS
-
     part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
     directory = arguments.out / f"{preset}{f'-seed-{seed}' if seed else ''}{part}"
     flags = {
@@ -353,25 +346,18 @@ def scored(paths: list[Path], preset: str, seed: int, arguments: argparse.Namesp
         "invert": {"templates": arguments.templates},
         "runtime": {"threads": arguments.threads, "dtype": arguments.dtype, "seed": seed},
     }
-    settings = resolve(flags, presets=("small", preset), environment={})[0]
-    request = Request(
-        find_inputs([str(path) for path in paths]), arguments.shard, cache=arguments.out / "cache"
+    sampled, made_by = scored(
+        paths, flags, directory, arguments.out / "cache", preset=preset, shard=arguments.shard
     )
-    with open_runtime(settings.runtime, directory, open_progress(), "use") as runtime:
-        score_images(request, settings, runtime)
-    drawn = {
-        result.id: {point.m: list(point.distances[0]) for point in result.curve}
-        for result in ResultLog(directory / RESULTS, ScoreResult)
-    }
-    return drawn, read_report(directory, "score").provenance.model_dump(mode="json")
+    return sampled, made_by.model_dump(mode="json")
 
 
-def means(run: Drawn) -> dict[str, dict[int, float]]:
+def means(run: Sampled) -> dict[str, dict[int, float]]:
     """The distances of a run: means over drawings."""
     return {name: {m: statistics.fmean(found) for m, found in by_m.items()} for name, by_m in run.items()}
 
 
-def gap_by_m(some: Sequence[Drawn], others: Sequence[Drawn]) -> dict[int, dict[str, float]]:
+def gap_by_m(some: Sequence[Sampled], others: Sequence[Sampled]) -> dict[int, dict[str, float]]:
     """At each m the mean over pictures of |difference| of their distances, which are means over runs.
 
     And what it would be by the chance of drawings alone: the mean size of a normal difference about zero,
@@ -389,7 +375,7 @@ def gap_by_m(some: Sequence[Drawn], others: Sequence[Drawn]) -> dict[int, dict[s
     return found
 
 
-def mean_gap(pairs: Iterable[tuple[Drawn, Drawn]]) -> dict[int, dict[str, float]]:
+def mean_gap(pairs: Iterable[tuple[Sampled, Sampled]]) -> dict[int, dict[str, float]]:
     """The mean over pairs of single runs of their `gap_by_m`."""
     gaps = [gap_by_m([one], [other]) for one, other in pairs]
     return {m: {name: statistics.fmean(gap[m][name] for gap in gaps) for name in gaps[0][m]} for m in gaps[0]}

@@ -14,27 +14,15 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from inversion import COUNTS, declared_queries
-
-from origcli.images.inputs import find_inputs
-from origcli.reports.schema import ScoreResult
-from origcli.reports.writers import ResultLog
-from origcli.runtime.context import open_runtime
-from origcli.runtime.progress import open_progress
-from origcli.scoring.run import Request, score_images
-from origcli.scoring.run_archive import RESULTS
-from origcli.settings import resolve
-
-# Distances of single samples, by picture and m.
-Sampled = Mapping[str, Mapping[int, list[float]]]
+from runs import Sampled, scored
 
 
-def scored(paths: list[Path], solver: str, arguments: argparse.Namespace) -> Sampled:
-    """What `origcli score` measures with one solver; tokens learned for another are taken from the cache."""
+def solver_run(paths: list[Path], solver: str, arguments: argparse.Namespace) -> Sampled:
+    """What `origcli score` measures with one solver."""
     scheduler, steps = solver.split(":")
     flags = {
         "score": {
@@ -46,15 +34,7 @@ def scored(paths: list[Path], solver: str, arguments: argparse.Namespace) -> Sam
         "draw": {"scheduler": scheduler, "steps": int(steps), "guidance": arguments.guidance},
         "runtime": {"threads": arguments.threads, "dtype": arguments.dtype},
     }
-    settings = resolve(flags, presets=("small", "fast"), environment={})[0]
-    request = Request(find_inputs([str(path) for path in paths]), None, cache=arguments.out / "cache")
-    directory = arguments.out / f"{scheduler}-{steps}"
-    with open_runtime(settings.runtime, directory, open_progress(), "use") as runtime:
-        score_images(request, settings, runtime)
-    return {
-        result.id: {point.m: list(point.distances[0]) for point in result.curve}
-        for result in ResultLog(directory / RESULTS, ScoreResult)
-    }
+    return scored(paths, flags, arguments.out / f"{scheduler}-{steps}", arguments.out / "cache")[0]
 
 
 def differences(some: Sampled, others: Sampled, m: int, part: slice, other: slice) -> list[float]:
@@ -101,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     paths = declared_queries(arguments.out / "queries", arguments.images)
-    runs = {solver: scored(paths, solver, arguments) for solver in arguments.solvers}
+    runs = {solver: solver_run(paths, solver, arguments) for solver in arguments.solvers}
     first, *rest = arguments.solvers
     summary: dict[str, Any] = {
         "images": len(paths),
