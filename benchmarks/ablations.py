@@ -49,7 +49,7 @@ def main() -> None:
 
     paths = declared_queries(arguments.out / "queries", arguments.images)
     common = {
-        "score": {"model": arguments.model, "images": SAMPLES, "threshold": arguments.threshold},
+        "score": {"model": arguments.model, "samples": SAMPLES, "threshold": arguments.threshold},
         "runtime": {"threads": arguments.threads, "dtype": arguments.dtype},
     }
     runs = {

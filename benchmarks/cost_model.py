@@ -34,7 +34,7 @@ GUIDED = 2
 def petaflops(model: DiffusionModel, settings: Settings) -> dict[str, float]:
     """10¹⁵ operations of scoring one picture, by stage, at most."""
     flops = count_flops(model)
-    tokens, images = settings.score.max_tokens, settings.score.images
+    tokens, images = settings.score.max_tokens, settings.score.samples
     amount = work(settings.invert, tokens, len(read_templates(settings.invert.templates)))
     drawings = tokens * images
     return {

@@ -342,7 +342,7 @@ def preset_run(
     part = "" if arguments.shard is None else "-" + arguments.shard.replace("/", "-of-")
     directory = arguments.out / f"{preset}{f'-seed-{seed}' if seed else ''}{part}"
     flags = {
-        "score": {"model": arguments.model, "images": arguments.drawings},
+        "score": {"model": arguments.model, "samples": arguments.drawings},
         "invert": {"templates": arguments.templates},
         "runtime": {"threads": arguments.threads, "dtype": arguments.dtype, "seed": seed},
     }

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-BUDGETS = {"small": ("--invert-steps", "25", "--images", "4", "--steps", "25"), "fast": ()}
+BUDGETS = {"small": ("--learning-steps", "25", "--samples", "4", "--denoising-steps", "25"), "fast": ()}
 STAGES = {
     "open the models": ("origcli.scoring.setup", "", "open_models"),
     "ceiling": ("origcli.scoring.setup", "", "find_ceiling"),

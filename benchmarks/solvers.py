@@ -27,7 +27,7 @@ def solver_run(paths: list[Path], solver: str, arguments: argparse.Namespace) ->
     flags = {
         "score": {
             "model": arguments.model,
-            "images": arguments.samples,
+            "samples": arguments.samples,
             "detector": arguments.detector,
             "threshold": arguments.threshold,
         },

@@ -17,8 +17,8 @@ TINY: dict[str, dict[str, Any]] = {
     "draw": {"steps": 2, "batch_size": 4, "guidance": 2.0},
     "score": {
         "max_tokens": 2,
-        "images": 3,
-        "ceiling_images": 4,
+        "samples": 3,
+        "ceiling_samples": 4,
         "bootstrap": 40,
         "edit_prompt": "none",
         "calibrate": False,
@@ -55,7 +55,7 @@ def pixel_metric(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tiny_settings(tiny_bert_pipeline_dir: Path) -> Callable[..., Settings]:
-    """Settings of the least work; `tiny_settings(score={"images": 5})` changes some."""
+    """Settings of the least work; `tiny_settings(score={"samples": 5})` changes some."""
 
     def make(**changes: dict[str, Any]) -> Settings:
         flags = {name: {**values, **changes.get(name, {})} for name, values in TINY.items()}

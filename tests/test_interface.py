@@ -21,7 +21,7 @@ TINY: dict[str, dict[str, Any]] = {
     "synth": {"resolution": 32},
     "invert": {"steps": 2, "batch_size": 2},
     "draw": {"steps": 2, "batch_size": 4},
-    "score": {"images": 2, "ceiling_images": 2, "bootstrap": 20},
+    "score": {"samples": 2, "ceiling_samples": 2, "bootstrap": 20},
 }
 
 
@@ -123,14 +123,14 @@ def test_words_come_before_settings_and_these_before_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "origcli.toml"
-    config.write_text("[score]\nimages = 3\nmax_tokens = 3\nbootstrap = 3\n")
-    monkeypatch.setenv("ORIGCLI_SCORE_IMAGES", "4")
+    config.write_text("[score]\nsamples = 3\nmax_tokens = 3\nbootstrap = 3\n")
+    monkeypatch.setenv("ORIGCLI_SCORE_SAMPLES", "4")
     monkeypatch.setenv("ORIGCLI_SCORE_MAX_TOKENS", "4")
-    run: Any = {"config": config, "settings": {"score": {"images": 5}}, "seed": 7, "preset": ("paper",)}
-    found = _settings(run, score={"images": 6, "model": None})
-    assert (found.score.images, found.score.max_tokens, found.score.bootstrap) == (6, 4, 3)
+    run: Any = {"config": config, "settings": {"score": {"samples": 5}}, "seed": 7, "preset": ("paper",)}
+    found = _settings(run, score={"samples": 6, "model": None})
+    assert (found.score.samples, found.score.max_tokens, found.score.bootstrap) == (6, 4, 3)
     assert found.runtime.seed == 7 and found.invert.steps == 2000
-    assert _settings(run, score={}).score.images == 5
+    assert _settings(run, score={}).score.samples == 5
 
 
 def test_every_name_is_there_and_no_other() -> None:
@@ -145,7 +145,7 @@ def test_every_name_is_there_and_no_other() -> None:
     [
         ({"modle": "shapes"}, TypeError, "modle"),
         ({"setings": {}}, TypeError, "did you mean 'settings'"),
-        ({"settings": {"scor": {"images": 2}}}, UsageError, "unknown section 'scor'"),
+        ({"settings": {"scor": {"samples": 2}}}, UsageError, "unknown section 'scor'"),
         ({"settings": {"score": {"imags": 2}}}, UsageError, "has no 'imags'"),
         ({"preset": "papr"}, UsageError, "unknown preset 'papr'"),
     ],

@@ -26,8 +26,8 @@ templates = "photo"
 steps = 2
 [score]
 max_tokens = 2
-images = 2
-ceiling_images = 3
+samples = 2
+ceiling_samples = 3
 bootstrap = 20
 edit_prompt = "none"
 measure_anyway = true

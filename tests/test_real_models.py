@@ -25,7 +25,7 @@ METRIC = "dreamsim:clip_vitb32"
 SMALL = {
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
     "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "3",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "3",
     "ORIGCLI_SCORE_BOOTSTRAP": "30",
 }
 
@@ -60,7 +60,9 @@ def test_fetched_once_and_scored_without_a_network(
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 4), dtype=np.uint8)
     Image.fromarray(photo).save("photo.png")
     # --measure-anyway: random weights can show nothing, so every picture is out of their domain.
-    options = "--edit-prompt none --max-tokens 2 --images 2 --steps 3 --invert-steps 2 --device cpu"
+    options = (
+        "--edit-prompt none --max-tokens 2 --samples 2 --denoising-steps 3 --learning-steps 2 --device cpu"
+    )
     score = (
         "score",
         "photo.png",

@@ -12,7 +12,7 @@ from origcli.settings import Settings, fields_of, resolve, variables_of
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "origcli.toml"
-    path.write_text("[score]\nimages = 11\nmax_tokens = 3\n[runtime]\nseed = 5\n")
+    path.write_text("[score]\nsamples = 11\nmax_tokens = 3\n[runtime]\nseed = 5\n")
     return path
 
 
@@ -20,17 +20,17 @@ def test_precedence(config: Path) -> None:
     layers: list[dict[str, Any]] = [
         {},
         {"config": config},
-        {"config": config, "environment": {"ORIGCLI_SCORE_IMAGES": "12"}},
+        {"config": config, "environment": {"ORIGCLI_SCORE_SAMPLES": "12"}},
         {
             "config": config,
-            "environment": {"ORIGCLI_SCORE_IMAGES": "12"},
-            "flags": {"score": {"images": 13}},
+            "environment": {"ORIGCLI_SCORE_SAMPLES": "12"},
+            "flags": {"score": {"samples": 13}},
         },
     ]
     found = []
     for layer in layers:
         settings, origins = resolve(**{"environment": {}, **layer})
-        found.append((settings.score.images, origins["score.images"]))
+        found.append((settings.score.samples, origins["score.samples"]))
     assert found == [
         (20, "preset paper"),
         (11, f"--config {config}"),
@@ -40,9 +40,9 @@ def test_precedence(config: Path) -> None:
 
 
 def test_each_setting_is_taken_by_itself(config: Path) -> None:
-    flags = {"score": {"images": 13, "max_tokens": None}}
+    flags = {"score": {"samples": 13, "max_tokens": None}}
     settings, origins = resolve(flags, config=config, environment={})
-    assert (settings.score.images, settings.score.max_tokens, settings.runtime.seed) == (13, 3, 5)
+    assert (settings.score.samples, settings.score.max_tokens, settings.runtime.seed) == (13, 3, 5)
     assert origins["score.max_tokens"] == f"--config {config}", "a flag that is not given is None"
     assert origins["runtime.dtype"] == "default"
 
@@ -89,13 +89,13 @@ def test_every_setting_has_a_variable_of_its_own() -> None:
     [
         ({"presets": ("papr",)}, "'papr'", "did you mean 'paper'?"),
         ({"presets": ("",)}, "''", "choose from paper, small, fast"),
-        ({"environment": {"ORIGCLI_SCORE_IMAGE": "1"}}, "ORIGCLI_SCORE_IMAGE", "'ORIGCLI_SCORE_IMAGES'"),
-        ({"environment": {"ORIGCLI_SCORE_IMAGES": "x"}}, r"score\.images = 'x' \(environment\)", ""),
-        ({"flags": {"score": {"images": 0}}}, r"score\.images = 0 \(flag\): .*greater than", ""),
+        ({"environment": {"ORIGCLI_SCORE_SAMPLE": "1"}}, "ORIGCLI_SCORE_SAMPLE", "'ORIGCLI_SCORE_SAMPLES'"),
+        ({"environment": {"ORIGCLI_SCORE_SAMPLES": "x"}}, r"score\.samples = 'x' \(environment\)", ""),
+        ({"flags": {"score": {"samples": 0}}}, r"score\.samples = 0 \(flag\): .*greater than", ""),
         ({"flags": {"runtime": {"dtype": "fp8"}}}, r"runtime\.dtype = 'fp8' \(flag\): .*'bf16'", ""),
         ({"flags": {"synth": {"mixture": "unifrm"}}}, r"synth\.mixture = 'unifrm'", "mean 'uniform'?"),
-        ({"flags": {"score": {"imags": 2}}}, r"\[score\] has no 'imags'", "did you mean 'images'?"),
-        ({"flags": {"scor": {"images": 2}}}, r"unknown section 'scor'", "did you mean 'score'?"),
+        ({"flags": {"score": {"sampls": 2}}}, r"\[score\] has no 'sampls'", "did you mean 'samples'?"),
+        ({"flags": {"scor": {"samples": 2}}}, r"unknown section 'scor'", "did you mean 'score'?"),
         ({"flags": {"vae": {"learning_rate": float("nan")}}}, r"vae\.learning_rate = nan", ""),
         ({"flags": {"vae": {"learning_rate": float("inf")}}}, r"vae\.learning_rate = inf", ""),
     ],
@@ -109,10 +109,10 @@ def test_mistakes_are_named(sources: dict[str, Any], message: str, hint: str) ->
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("[scor]\nimages = 1", r"unknown section \[scor\]", "did you mean 'score'?"),
+        ("[scor]\nsamples = 1", r"unknown section \[scor\]", "did you mean 'score'?"),
         ("score = 3", r"unknown section \[score\]", ""),
-        ("[score]\nimage = 1", r"\[score\] has no 'image'", "did you mean 'images'?"),
-        ("[score]\nimages = 'many'", r"score\.images = 'many' \(--config .*origcli\.toml\)", ""),
+        ("[score]\nsample = 1", r"\[score\] has no 'sample'", "did you mean 'samples'?"),
+        ("[score]\nsamples = 'many'", r"score\.samples = 'many' \(--config .*origcli\.toml\)", ""),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
@@ -147,17 +147,34 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path: Path, content: bytes 
     assert caught.value.exit_code == 3
 
 
+def test_former_names_are_accepted_wherever_a_setting_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "origcli.toml"
+    path.write_text("[score]\nimages = 11\nceiling_images = 5\n")
+    variable = {"ORIGCLI_SCORE_IMAGES": "12"}
+    of_file, origins = resolve(config=path, environment={})
+    assert (of_file.score.samples, of_file.score.ceiling_samples) == (11, 5)
+    assert origins["score.samples"] == f"--config {path}"
+    assert resolve(config=path, environment=variable)[0].score.samples == 12
+    assert resolve({"score": {"images": 13}}, environment=variable)[0].score.samples == 13
+
+
+def test_a_setting_under_both_of_its_names_is_refused() -> None:
+    both = {"ORIGCLI_SCORE_IMAGES": "12", "ORIGCLI_SCORE_SAMPLES": "3"}
+    with pytest.raises(UsageError, match=r"score\.samples is set twice: images is its former name"):
+        resolve(environment=both)
+
+
 def test_settings_cannot_be_changed() -> None:
     settings, _ = resolve(environment={})
     with pytest.raises(Exception, match="frozen"):
-        settings.score.images = 3  # type: ignore[misc]
+        settings.score.samples = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_of_any_editor_is_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "mine.toml"
-    path.write_bytes("[score]\r\nimages = 7\r\n".encode(encoding))
-    assert resolve(config=path, environment={})[0].score.images == 7
+    path.write_bytes("[score]\r\nsamples = 7\r\n".encode(encoding))
+    assert resolve(config=path, environment={})[0].score.samples == 7
 
 
 def test_empty_variables_count_as_not_set() -> None:

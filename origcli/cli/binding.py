@@ -1,6 +1,6 @@
 """How options are declared, and which setting an option sets: said once, beside the option.
 
-    images: Annotated[int | None, option("--images", "N", "Samples …", MEASURE), Sets("score.images")] = None
+    samples: Annotated[int | None, option("--samples", "N", "Number …"), Sets("score.samples")] = None
 
 What the settings of a call are, and the default that `--help` shows, both follow from that marker.
 """

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from origcli.cli import options, present
 from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.renamed import Formerly
 from origcli.cli.run import ALL, Run, command
 
 SHOWN = (
@@ -53,18 +54,20 @@ def calibrate(
     ] = 500,
     samples: Annotated[
         int | None,
-        option("--images", "N", "Samples of each image's caption, and of a control's token.", HELD_OUT),
-        Sets("score.images"),
+        option("--samples", "N", "Samples of each image's caption, and of a control's token.", HELD_OUT),
+        Formerly("--images"),
+        Sets("score.samples"),
     ] = None,
-    ceiling_images: Annotated[
+    ceiling_samples: Annotated[
         int | None,
-        option("--ceiling-images", "N", "Samples for the ceiling."),
-        Sets("score.ceiling_images"),
+        option("--ceiling-samples", "N", "Number of samples for the ceiling."),
+        Formerly("--ceiling-images"),
+        Sets("score.ceiling_samples"),
     ] = None,
     guidance: options.GuidanceOption = None,
-    steps: options.StepsOption = None,
+    steps: options.DenoisingStepsOption = None,
     scheduler: options.SchedulerOption = None,
-    invert_steps: options.InvertStepsOption = None,
+    invert_steps: options.LearningStepsOption = None,
     write: Annotated[
         bool, flag("--write", "Write the constants to the model directory's registry.json.")
     ] = False,

@@ -36,7 +36,7 @@ def show(
       origcli config show
       origcli config show score --preset paper
       origcli config show invert --toml > origcli.toml
-      ORIGCLI_SCORE_IMAGES=8 origcli config show score --format json
+      ORIGCLI_SCORE_SAMPLES=8 origcli config show score --format json
     """
     from origcli.settings import preset_names, resolve, variables_of
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from origcli.cli import options, present
 from origcli.cli.binding import argument, option
+from origcli.cli.renamed import Formerly
 from origcli.cli.run import ALL, Run, command
 
 
@@ -26,8 +27,10 @@ def draw(
         Path | None,
         option("--embeddings", "FILE", "Learned tokens that {S} stands for (`origcli invert`)."),
     ] = None,
-    images: Annotated[int, option("-n --images", "N", "Samples per prompt.", min=1)] = 4,
-    steps: options.StepsOption = None,
+    samples: Annotated[
+        int, option("-n --samples", "N", "Number of samples per prompt.", min=1), Formerly("--images")
+    ] = 4,
+    steps: options.DenoisingStepsOption = None,
     guidance: options.GuidanceOption = None,
     scheduler: options.SchedulerOption = None,
     *,
@@ -49,6 +52,6 @@ def draw(
     place = run.place("draw", [pipeline_name(Path(model))])
     with run.open(run.settings, place) as runtime:
         target = runtime.given
-        rows = draw_images(model, prompt or [""], images, run.settings, runtime, embeddings=embeddings)
+        rows = draw_images(model, prompt or [""], samples, run.settings, runtime, embeddings=embeddings)
     as_asked = [{**row, "file": str(target / Path(row["file"]).name)} for row in rows]
     present.rows(as_asked, ("file", "prompt", "seed"), run.form)

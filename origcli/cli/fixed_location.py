@@ -5,6 +5,7 @@ from typing import Annotated
 
 from origcli.cli import options, present
 from origcli.cli.binding import Sets, option
+from origcli.cli.renamed import Formerly
 from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode, UsageError
 
@@ -49,10 +50,11 @@ def fixed_location(
         option("--queries", "N", "Number of images to redraw, each once."),
         Sets("fixed_location.queries"),
     ] = None,
-    images: Annotated[
+    samples: Annotated[
         int | None,
-        option("--images", "N", "Samples per image."),
-        Sets("fixed_location.images"),
+        option("--samples", "N", "Number of samples per image."),
+        Formerly("--images"),
+        Sets("fixed_location.samples"),
     ] = None,
     detector: Annotated[
         str,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from origcli.cli import options, present
 from origcli.cli.binding import Sets, flag, option
+from origcli.cli.renamed import Formerly
 from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode, UsageError
 
@@ -49,10 +50,11 @@ def generalize(
         option("--repeats", "R", "Symmetric experiments per level, up to 16.", STUDY),
         Sets("generalize.repeats"),
     ] = None,
-    images: Annotated[
+    samples: Annotated[
         int | None,
-        option("--images", "N", "Samples for each prompt of a model.", STUDY),
-        Sets("generalize.images"),
+        option("--samples", "N", "Number of samples for each prompt of a model.", STUDY),
+        Formerly("--images"),
+        Sets("generalize.samples"),
     ] = None,
     count: Annotated[
         int | None,
@@ -102,7 +104,7 @@ def generalize(
         Sets("text_encoder.source"),
     ] = None,
     guidance: options.GuidanceOption = None,
-    steps: options.StepsOption = None,
+    steps: options.DenoisingStepsOption = None,
     keep_data: Annotated[
         bool | None,
         flag("--keep-data", "Keep the training pictures and checkpoints of finished models.", options.RUN),
@@ -119,7 +121,7 @@ def generalize(
     For each experiment: a data set without the held-out element, a VAE and a UNet trained on it, drawings
     from the empty prompt and from the element's, and how often a detector finds the element in them.
     Writes report.html (look at this), report.json, report.csv and figures to --out. What is done is not
-    done again: continue with --resume, also with more --levels, --repeats or --images.
+    done again: continue with --resume, also with more --levels, --repeats or --samples.
 
     \b
     Examples:

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from origcli.cli import mistakes, present
 from origcli.cli.completion import show_instructions
 from origcli.cli.options import COMPUTE, OUTPUT, RUN
+from origcli.cli.renamed import current_words
 from origcli.files import expanded
 
 WIDEST = 100
@@ -136,8 +137,15 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """A mistake among the words is one of this command's; `~` in any of them is a home directory."""
+        options: list[Any] = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
+        former = getattr(self.callback, "former_names", {})
+        names = {old: max(one.opts, key=len) for one in options for old in former.get(one.name, ())}
+        taking = {name for one in options if not one.is_flag for name in one.opts}
+        words, found = current_words(args, names, taking)
         with mistakes.about(ctx):
-            rest = super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, words)
+        if not (ctx.resilient_parsing or ctx.params.get("quiet")):
+            present.remark(*(f"{old} is now called {names[old]}" for old in found))
         ctx.params = {name: _at_home(value) for name, value in ctx.params.items()}
         return rest
 

@@ -51,7 +51,7 @@ def invert(
         ),
         Sets("invert.initialization"),
     ] = None,
-    steps: options.InvertStepsOption = None,
+    steps: options.LearningStepsOption = None,
     batch_size: Annotated[
         int | None,
         option(

@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from origcli.cli.binding import Sets, flag, option
+from origcli.cli.renamed import Formerly
 from origcli.perception import metrics
 
 MEASURE = "The measure"
-DRAWING = "Drawing"
+SAMPLING = "Sampling"
 LEARNING = "Learning"
 PICTURES = "Reading images"
 COMPUTE = "Computing"
@@ -124,13 +125,15 @@ DetectorOption = Annotated[
 ]
 MaxTokensOption = Annotated[
     int | None,
-    option("-M --max-tokens", "M", "Maximum number of tokens to learn.", MEASURE),
+    option("--max-tokens", "M", "Maximum number of tokens to learn.", MEASURE),
+    Formerly("-M"),
     Sets("score.max_tokens"),
 ]
 SamplesOption = Annotated[
     int | None,
-    option("--images", "N", "Samples for each number of tokens.", MEASURE),
-    Sets("score.images"),
+    option("--samples", "N", "Number of samples for each number of tokens.", MEASURE),
+    Formerly("--images"),
+    Sets("score.samples"),
 ]
 CacheOption = Annotated[
     bool,
@@ -155,16 +158,21 @@ FollowLinksOption = Annotated[
     bool,
     flag("--follow-links", "Follow symbolic links that leave the directory.", PICTURES),
 ]
-StepsOption = Annotated[
+DenoisingStepsOption = Annotated[
     str | None,
     option(
-        "--steps", "N", "Denoising steps of a sample; auto: what suits the model.", DRAWING, words=("auto",)
+        "--denoising-steps",
+        "N",
+        "Number of denoising steps of a sample; auto: what suits the model.",
+        SAMPLING,
+        words=("auto",),
     ),
+    Formerly("--steps"),
     Sets("draw.steps"),
 ]
 GuidanceOption = Annotated[
     float | None,
-    option("--guidance", "W", "Classifier-free guidance scale; 1: none.", DRAWING),
+    option("--guidance", "W", "Classifier-free guidance scale; 1: none.", SAMPLING),
     Sets("draw.guidance", unset="the model's"),
 ]
 SchedulerOption = Annotated[
@@ -174,13 +182,14 @@ SchedulerOption = Annotated[
         "NAME",
         "ddim, dpm, euler, pndm, own (the model's), auto (what suits the model) or quick (20 steps of dpm "
         "with Stable Diffusion 1 and 2, else as auto).",
-        DRAWING,
+        SAMPLING,
         words=("auto", "quick", "own", "ddim", "dpm", "euler", "pndm"),
     ),
     Sets("draw.scheduler"),
 ]
-InvertStepsOption = Annotated[
+LearningStepsOption = Annotated[
     int | None,
-    option("--invert-steps", "N", "Maximum number of learning steps.", LEARNING),
+    option("--learning-steps", "N", "Maximum number of learning steps.", LEARNING),
+    Formerly("--invert-steps"),
     Sets("invert.steps"),
 ]

@@ -53,6 +53,12 @@ def error(problem: OrigError, cause: BaseException | None = None) -> None:
         sys.stderr.write(f"{trace}origcli: {one_line(problem.message)}\n{hint}")
 
 
+def remark(*lines: str) -> None:
+    """Lines for the person at the terminal, on stderr."""
+    if sys.stderr is not None:
+        sys.stderr.write("".join(f"origcli: {one_line(line)}\n" for line in lines))
+
+
 def write(text: str) -> None:
     """Writes to stdout and makes sure that it arrived; of several processes, the first writes.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from origcli.cli.binding import Presets, Sets, Tree, bindings, flag, option
 from origcli.cli.options import COMPUTE, OUTPUT, RUN, Format
+from origcli.cli.renamed import former_names
 from origcli.presets import DEFAULT_PRESETS
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ def command(
         by_name = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         called.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
         called.bindings = bound  # type: ignore[attr-defined]
+        called.former_names = former_names(parameters)  # type: ignore[attr-defined]
         return called
 
     return decorate

@@ -82,9 +82,9 @@ def score(
         ),
     ] = None,
     guidance: options.GuidanceOption = None,
-    steps: options.StepsOption = None,
+    steps: options.DenoisingStepsOption = None,
     scheduler: options.SchedulerOption = None,
-    invert_steps: options.InvertStepsOption = None,
+    invert_steps: options.LearningStepsOption = None,
     templates: Annotated[
         str | None,
         option(

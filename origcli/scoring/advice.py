@@ -64,9 +64,9 @@ def photo_flops(settings: Settings) -> float:
     score, invert = settings.score, settings.invert
     amount = work(invert, score.max_tokens, len(read_templates(invert.templates)))
     pictures = (
-        score.repeats * score.max_tokens * score.images  # with tokens
-        + 2 * score.images  # of the edit, and without tokens
-        + score.ceiling_images
+        score.repeats * score.max_tokens * score.samples  # with tokens
+        + 2 * score.samples  # of the edit, and without tokens
+        + score.ceiling_samples
     )
     steps = StableDiffusion.settled(settings.draw).steps
     assert steps != "auto"
@@ -79,7 +79,7 @@ def own_flops(model: DiffusionModel, settings: Settings, budget: Budget) -> floa
     flops, decoding = count_flops(model), decoding_flops(model)
     drawing = model.drawing(settings.draw)
     own = budget.captions * budget.samples + budget.controls
-    samples = own + budget.controls * settings.score.images
+    samples = own + budget.controls * settings.score.samples
     amount = work(settings.invert, 1, len(read_templates(settings.invert.templates)))
     learning = budget.controls * total_flops(flops, amount)
     round_trips = own * (flops.vae + decoding)

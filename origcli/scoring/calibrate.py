@@ -78,7 +78,7 @@ def calibrate_model(
         constants = _from_own_samples(models, settings, runtime, store, captions)
 
     score = settings.score
-    ceiling = find_ceiling(models.model, models.metric, score.ceiling_images, settings.draw, runtime, store)
+    ceiling = find_ceiling(models.model, models.metric, score.ceiling_samples, settings.draw, runtime, store)
     if ceiling <= 0:
         raise InputError(
             "the ceiling is 0: the model draws the same over and over, so there is no scale",
@@ -89,7 +89,7 @@ def calibrate_model(
         metric=models.metric.name,
         metric_version=models.metric.version,
         ceiling=Estimate.of(ceiling),
-        ceiling_images=score.ceiling_images,
+        ceiling_images=score.ceiling_samples,
         draw_settings=drawing_facts(models.model, settings.draw),
         **constants,
     )
@@ -124,7 +124,7 @@ def _from_images(
     distances = caption_distances(models, captioned, settings, runtime)
     how = (
         f"{THRESHOLD_QUANTILE:.0%} quantile over {len(captioned)} held-out images of the mean distance "
-        f"to {settings.score.images} samples of their own caption"
+        f"to {settings.score.samples} samples of their own caption"
     )
     threshold = quantile(distances, THRESHOLD_QUANTILE, settings.score.bootstrap, random)
     return {**found, "threshold": threshold, "threshold_how": how}
@@ -197,7 +197,7 @@ def caption_distances(
     models: Models, held_out: Sequence[HeldOut], settings: Settings, runtime: Runtime
 ) -> list[float]:
     """The mean distance of each picture to drawings of its own caption."""
-    seeds = drawing_seeds(runtime.seed, settings.score.images)
+    seeds = drawing_seeds(runtime.seed, settings.score.samples)
     found = []
     with runtime.progress.task("pictures", len(held_out)) as bar:
         for one in held_out:

@@ -37,6 +37,7 @@ from origcli.scoring import measure
 from origcli.scoring.measure import Array, Interval
 from origcli.scoring.statistics import resampled, sign_flip_p_value
 from origcli.scoring.thresholds import learning_budget
+from origcli.settings import current_names
 
 LEAST_FOR_A_TEST = 5  # images; with fewer a p-value says nothing that their list does not say
 _ALIKE = {  # what is called by another name in an error
@@ -138,11 +139,11 @@ def _conditions(report: ScoreReport) -> dict[str, Any]:
     """What two runs have to share for their scores of one image to differ by the model alone."""
     facts = report.provenance
     score, invert = facts.settings.get("score"), facts.settings.get("invert")
-    score = score if isinstance(score, Mapping) else {}
+    score = current_names("score", score) if isinstance(score, Mapping) else {}
     return {
         "metric": f"{facts.metric.name} {facts.metric.version}" if facts.metric else None,
         "prompt": score.get("prompt"),
-        "samples": score.get("images"),
+        "samples": score.get("samples"),
         "seeds": list(facts.seeds),
         "max_tokens": score.get("max_tokens"),
         "crop": score.get("crop"),

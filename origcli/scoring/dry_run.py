@@ -60,10 +60,10 @@ def plan_score(
     drawing = model.drawing(settings.draw)
     tokens = score.max_tokens if given is None else len(given)
     inversions = images * (score.repeats if given is None else 1)
-    once = score.ceiling_images + score.images
-    edits = images * score.images if wants_edits(models.metric, settings) else 0
+    once = score.ceiling_samples + score.samples
+    edits = images * score.samples if wants_edits(models.metric, settings) else 0
     passes = model.family.passes(drawing)
-    pictures = inversions * tokens * score.images + edits + once
+    pictures = inversions * tokens * score.samples + edits + once
     flops = count_flops(model)
     forwards = pictures * drawing.steps * passes
     footprint = count_footprint(model)
@@ -103,7 +103,7 @@ def plan_score(
         Stage(
             "draw",
             forwards,
-            f"({inversions} × {tokens} token counts × {score.images} drawings{edited} + {once} for the "
+            f"({inversions} × {tokens} token counts × {score.samples} drawings{edited} + {once} for the "
             f"scale) × {drawing.steps} steps × {passes}",
             forwards * flops.unet / 1e12,
             forwards * flops.unet / rate / 60,

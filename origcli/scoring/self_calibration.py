@@ -293,7 +293,7 @@ def _distance_at_one_token(
     drawer = Drawer(
         model=models.model,
         metric=models.metric,
-        seeds=tuple(derive_seed(runtime.seed, "drawing", i) for i in range(settings.score.images)),
+        seeds=tuple(derive_seed(runtime.seed, "drawing", i) for i in range(settings.score.samples)),
         settings=settings.draw,
         runtime=runtime,
         store=store,
@@ -316,7 +316,7 @@ def _scale_key(models: Models, settings: Settings) -> str:
 
 def _control_key(models: Models, settings: Settings) -> str:
     score, invert = settings.score, settings.invert.model_dump(mode="json")
-    learned = hash_value([invert, score.prompt, score.images])
+    learned = hash_value([invert, score.prompt, score.samples])
     return content_key("positive control", learned=learned, **_made_with(models, settings))
 
 

@@ -109,7 +109,7 @@ def open_measurer(
         checkpoints: directory for those of inversions under way.
     """
     score, model, metric = settings.score, models.model, models.metric
-    seeds = drawing_seeds(runtime.seed, score.images)
+    seeds = drawing_seeds(runtime.seed, score.samples)
     prompt = without_slot(score.prompt)
     similarity, words = _similarity(models, settings, runtime)
     return Measurer(
@@ -177,6 +177,6 @@ def provenance_of(command: str, models: Models, settings: Settings) -> Provenanc
         metric=ModelFacts(name=metric.name, version=metric.version),
         scheduler=drawing["scheduler"],
         guidance=drawing["guidance"],
-        seeds=drawing_seeds(settings.runtime.seed, settings.score.images),
+        seeds=drawing_seeds(settings.runtime.seed, settings.score.samples),
         notes=models.notes,
     )

@@ -28,6 +28,7 @@ from origcli.weights.registry import Calibration
 
 QUANTILE = 0.9  # ours, as for the bundled model's threshold
 _BUDGET = ("steps", "batch_size", "learning_rate", "early_stop", "initialization", "flip")
+_OPTIONS = {"steps": "denoising-steps"}  # of what a model samples with, where its name is another
 
 
 def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
@@ -37,11 +38,11 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
     threshold = _settled(models, settings, runtime, store, limit)
 
     # Last, because it may draw and write.
-    if kept is not None and kept.ceiling_images == score.ceiling_images:
+    if kept is not None and kept.ceiling_images == score.ceiling_samples:
         ceiling = kept.ceiling
     else:
         ceiling = find_ceiling(
-            models.model, models.metric, score.ceiling_images, settings.draw, runtime, store
+            models.model, models.metric, score.ceiling_samples, settings.draw, runtime, store
         )
     return Scale(
         ceiling=ceiling,
@@ -143,7 +144,7 @@ def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> s
     differences = []
     for scale in _calibrated_otherwise(models):
         found = [
-            (f"--{name} {value}", facts.get(name))
+            (f"{_OPTIONS.get(name, f'--{name}')} {value}", facts.get(name))
             for name, value in scale.draw.items()
             if facts.get(name) != value
         ]

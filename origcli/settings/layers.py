@@ -31,6 +31,13 @@ VARIABLES = {
     "ORIGCLI_PRESET": "the --preset",
 }
 
+# Names that settings had, which files, variables and programs may still use.
+FORMER_NAMES = {
+    "score": {"images": "samples", "ceiling_images": "ceiling_samples"},
+    "generalize": {"images": "samples"},
+    "fixed_location": {"images": "samples"},
+}
+
 
 class Origins(dict[str, str]):
     """Where each effective value came from: `section.field` -> "preset paper", "environment", "flag" …"""
@@ -65,10 +72,24 @@ def config_values(path: Path) -> dict[str, dict[str, Any]]:
     for section, table in values.items():
         if section not in Settings.model_fields or not isinstance(table, dict):
             raise UsageError(f"{path}: unknown section [{section}]", nearest(section, Settings.model_fields))
-        for field in table:
+        values[section] = current_names(section, table)
+        for field in values[section]:
             if field not in fields_of(section):
                 raise UsageError(f"{path}: [{section}] has no {field!r}", nearest(field, fields_of(section)))
     return values
+
+
+def current_names(section: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a section under the names of today.
+
+    Raises:
+        UsageError: a setting is given under both of its names.
+    """
+    former = FORMER_NAMES.get(section, {})
+    for old, name in former.items():
+        if old in table and name in table:
+            raise UsageError(f"{section}.{name} is set twice: {old} is its former name", f"leave out {old}")
+    return {former.get(name, name): value for name, value in table.items()}
 
 
 def fields_of(section: str) -> dict[str, FieldInfo]:
@@ -79,7 +100,7 @@ def fields_of(section: str) -> dict[str, FieldInfo]:
 
 
 def environment_values(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """`ORIGCLI_SCORE_IMAGES=8` sets `score.images`; `runtime` needs no name (`ORIGCLI_DEVICE`).
+    """`ORIGCLI_SCORE_SAMPLES=8` sets `score.samples`; `runtime` needs no name (`ORIGCLI_DEVICE`).
 
     A variable that is empty counts as not set.
 
@@ -89,16 +110,22 @@ def environment_values(environment: Mapping[str, str]) -> dict[str, dict[str, An
     """
     values: dict[str, dict[str, Any]] = {}
     known = {*VARIABLES}
+    accepted = {*known}
     for section in Settings.model_fields:
-        for name, field in fields_of(section).items():
+        fields = fields_of(section)
+        former = FORMER_NAMES.get(section, {})
+        for name in (*fields, *former):
             for variable in variables_of(section, name):
-                known.add(variable)
+                accepted.add(variable)
+                if name in fields:
+                    known.add(variable)
                 if environment.get(variable, "").strip():
+                    field = fields[former.get(name, name)]
                     values.setdefault(section, {})[name] = _parse(environment[variable], field)
     for variable in environment:
-        if variable.startswith("ORIGCLI_") and variable not in known and environment[variable].strip():
+        if variable.startswith("ORIGCLI_") and variable not in accepted and environment[variable].strip():
             raise UsageError(f"the environment variable {variable} sets nothing", nearest(variable, known))
-    return values
+    return {section: current_names(section, table) for section, table in values.items()}
 
 
 def variables_of(section: str, field: str) -> tuple[str, ...]:
@@ -141,7 +168,10 @@ def resolve(
     if config is not None:
         layers.append((f"--config {config}", config_values(config)))
     layers.append(("environment", environment_values(environment)))
-    given = {s: {k: v for k, v in t.items() if v is not None} for s, t in (flags or {}).items()}
+    given = {
+        section: current_names(section, {name: value for name, value in table.items() if value is not None})
+        for section, table in (flags or {}).items()
+    }
     layers.append(("flag", given))
     merged: dict[str, dict[str, Any]] = {section: {} for section in Settings.model_fields}
     origins = Origins()

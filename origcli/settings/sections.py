@@ -192,11 +192,11 @@ class ScoreSettings(Section):
     model: str = "auto"
     metric: str = "auto"
     max_tokens: int = Field(ge=1, le=32)
-    images: int = Field(ge=1)
+    samples: int = Field(ge=1)
     prompt: str
     edit_prompt: str
     edit_tokens: int = Field(ge=1)
-    ceiling_images: int = Field(ge=2)
+    ceiling_samples: int = Field(ge=2)
     threshold: float | None = Field(None, ge=0)
     reference: str | None = None
     detector: str | None = None
@@ -226,7 +226,7 @@ class GeneralizeSettings(Section):
 
     levels: tuple[int, ...]
     repeats: int = Field(ge=1)
-    images: int = Field(ge=1)
+    samples: int = Field(ge=1)
     max_elements: int = Field(ge=1)
     caption_pool: int = Field(ge=1)
     bootstrap: int = Field(ge=1)
@@ -244,7 +244,7 @@ class QuerySettings(Section):
 class FixedLocationSettings(QuerySettings):
     """Common pairs at fixed places (supplement 3)."""
 
-    images: int = Field(ge=1)
+    samples: int = Field(ge=1)
 
 
 class PopularitySettings(QuerySettings):

@@ -109,7 +109,7 @@ def run_fixed_location(
         start = None if init_from is None else resolve(init_from, runtime).path
         model = train_fixed(settings, runtime, start)
     own = settings.fixed_location
-    changes = {"model": model, "metric": "elements", "max_tokens": 1, "images": own.images}
+    changes = {"model": model, "metric": "elements", "max_tokens": 1, "samples": own.samples}
     settings = settings.model_copy(update={"score": settings.score.model_copy(update=changes)})
     recipe = fixed_recipe(settings).model_copy(
         update={

@@ -21,7 +21,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "0"))
 SCORE = {
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
     "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "4",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "4",
     "ORIGCLI_SCORE_BOOTSTRAP": "30",
     "ORIGCLI_SCORE_MEASURE_ANYWAY": "true",
 }
@@ -78,7 +78,7 @@ def kill_and_compare(command: Command, folder: Path) -> None:
 def test_a_score_is_killed_again_and_again(tmp_path: Path) -> None:
     queries = pictures(tmp_path / "queries", 12)
     words = ["score", str(queries), "--model", "shapes", "--max-tokens", "3", "--together", "2"]
-    quick = ["--images", "2", "--steps", "2", "--invert-steps", "4"]
+    quick = ["--samples", "2", "--denoising-steps", "2", "--learning-steps", "4"]
     options = ["--device", "cpu", "--threads", "1", "--quiet"]
     kill_and_compare(Command([*words, *quick, *options], SCORE), tmp_path)
 

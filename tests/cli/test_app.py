@@ -68,7 +68,7 @@ def test_a_wrong_word_is_told_the_nearest(words: list[str], message: str, hint: 
 
 def test_a_variable_that_is_misspelt_is_told(tmp_path: Path) -> None:
     done = run("config", "show", env={**os.environ, "ORIGCLI_SCORE_IMAGE": "3"})
-    assert done.returncode == 2 and "did you mean 'ORIGCLI_SCORE_IMAGES'?" in done.stderr
+    assert done.returncode == 2 and "did you mean 'ORIGCLI_SCORE_SAMPLES'?" in done.stderr
 
 
 def test_home_directories_are_found_in_every_word(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ def shown(*words: str, **variables: str) -> dict[str, dict[str, Any]]:
 
 def test_it_shows_every_setting_and_where_it_came_from(tmp_path: Path) -> None:
     config = tmp_path / "origcli.toml"
-    config.write_text("[score]\nimages = 11\n")
+    config.write_text("[score]\nsamples = 11\n")
     rows = shown("--config", str(config), ORIGCLI_SEED="9")
     assert set(rows) == {f"{s}.{f}" for s in Settings.model_fields for f in fields_of(s)}
-    assert rows["score.images"]["value"] == 11 and rows["score.images"]["origin"] == f"--config {config}"
+    assert rows["score.samples"]["value"] == 11 and rows["score.samples"]["origin"] == f"--config {config}"
     assert rows["runtime.seed"]["value"] == 9 and rows["runtime.seed"]["origin"] == "environment"
     assert rows["runtime.seed"]["variable"] == "ORIGCLI_SEED"
     assert rows["invert.steps"]["origin"] == "preset fast"
@@ -33,9 +33,9 @@ def test_it_shows_every_setting_and_where_it_came_from(tmp_path: Path) -> None:
 
 def test_the_config_and_the_preset_have_variables(tmp_path: Path) -> None:
     config = tmp_path / "origcli.toml"
-    config.write_text("[score]\nimages = 11\n")
+    config.write_text("[score]\nsamples = 11\n")
     rows = shown("score", ORIGCLI_CONFIG=str(config), ORIGCLI_PRESET="paper")
-    assert rows["score.images"]["value"] == 11
+    assert rows["score.samples"]["value"] == 11
     assert {setting.split(".")[0] for setting in rows} == {"score"}
     assert shown("invert", ORIGCLI_PRESET="paper")["invert.steps"]["value"] == 2000
 

@@ -13,8 +13,8 @@ from tests.docs.strip import THEMES, strip
 TINY = {
     "ORIGCLI_SCORE_MODEL": "sd15",  # the demo takes the bundled model all the same
     "ORIGCLI_SCORE_MAX_TOKENS": "1",
-    "ORIGCLI_SCORE_IMAGES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "8",
+    "ORIGCLI_SCORE_SAMPLES": "2",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "8",
     "ORIGCLI_SCORE_BOOTSTRAP": "20",
     "ORIGCLI_INVERT_STEPS": "2",
     "ORIGCLI_INVERT_BATCH_SIZE": "2",

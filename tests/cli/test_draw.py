@@ -33,7 +33,8 @@ def run(
 
     def call(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stopped:
-            main(["draw", str(tiny_bert_pipeline_dir), *words, "--steps", "2", "--device", "cpu", "--quiet"])
+            quick = ("--denoising-steps", "2", "--device", "cpu", "--quiet")
+            main(["draw", str(tiny_bert_pipeline_dir), *words, *quick])
         captured = capsys.readouterr()
         return int(stopped.value.code or 0), captured.out, captured.err
 

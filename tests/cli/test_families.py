@@ -13,13 +13,14 @@ from origcli.cli.app import main
 from tests.tiny_families import BUILDERS, write_tiny_family
 
 QUICK = (
-    *("--max-tokens", "2", "--images", "2", "--steps", "2", "--invert-steps", "2", "--edit-prompt", "none"),
+    *("--max-tokens", "2", "--samples", "2", "--denoising-steps", "2", "--learning-steps", "2"),
+    *("--edit-prompt", "none"),
     *("--device", "cpu", "--threads", "1", "--quiet", "--measure-anyway", "--format", "json"),
 )
 SMALL = {
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
     "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "2",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "2",
     "ORIGCLI_SCORE_BOOTSTRAP": "10",
 }
 
@@ -92,8 +93,8 @@ def test_what_was_learned_is_kept_drawn_from_and_given(directories: Any, run: An
     assert (tmp_path / "cache").is_dir()
 
     file = tmp_path / "one/embeddings/photo-m2.safetensors"
-    words = ("--embeddings", file, "--steps", "2", "-n", "1", "--device", "cpu", "--quiet", "--out", "drawn")
-    status, _, err = run("draw", model, "-p", "a photo of {S}", *words)
+    words = ("--denoising-steps", "2", "-n", "1", "--device", "cpu", "--quiet", "--out", "drawn")
+    status, _, err = run("draw", model, "-p", "a photo of {S}", "--embeddings", file, *words)
     assert status == 0 and (tmp_path / "drawn/0000.png").is_file(), err
 
     given = ("score", "photo.png", "--model", model, "--embeddings", file, "--out", "given", *QUICK)

@@ -95,7 +95,8 @@ def test_shared_options_read_the_same_everywhere() -> None:
 SHARED = {
     *("--format", "-f", "--quiet", "-q", "--out", "-o", "--resume", "--force", "--dry-run", "--preset"),
     *("--config", "--seed", "--device", "--dtype", "--threads", "--compile", "--offline", "--model", "-m"),
-    *("--metric", "--detector", "--steps", "--guidance", "--scheduler", "--invert-steps", "--max-tokens"),
+    *("--metric", "--detector", "--denoising-steps", "--learning-steps", "--guidance", "--scheduler"),
+    "--max-tokens",
     *("--cache", "--crop", "--follow-links", "--figures"),
 }
 # Where a command has something of its own to say about a shared option.
@@ -109,6 +110,12 @@ OF_THEIR_OWN = {
         ("import", name) for name in ("--out", "-o", "--config", "--dtype")
     ),  # a model, what it is, how it is kept
 }
+
+
+@EACH
+def test_no_two_options_differ_in_case_alone(words: Sequence[str]) -> None:
+    names = [name for option in COMMANDS[words].params for name in (*option.opts, *option.secondary_opts)]
+    assert len({name.lower() for name in names}) == len(set(names))
 
 
 def test_options_of_one_name_take_the_same_kind_of_value_everywhere() -> None:
@@ -195,6 +202,28 @@ def test_headings_are_bold_on_a_terminal_that_may_have_it(
     command = COMMANDS["score",]
     text = command.get_help(command.make_context("score", [], resilient_parsing=True))
     assert ("\x1b[1mThe measure\x1b[0m" in text) is bold and ("\x1b" in text) is bold
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "value", "now"),
+    [
+        (["--images", "7"], "samples", 7, "--images is now called --samples"),
+        (["--images=7"], "samples", 7, "--images is now called --samples"),
+        (["-M3"], "max_tokens", 3, "-M is now called --max-tokens"),
+        (["--steps", "5"], "steps", "5", "--steps is now called --denoising-steps"),
+        (["--invert-steps", "5"], "invert_steps", 5, "--invert-steps is now called --learning-steps"),
+        (["--metric", "--images"], "metric", "--images", ""),
+        (["--", "--images"], "images", ["a.png", "--images"], ""),
+    ],
+)
+def test_former_names_of_options_are_accepted_with_a_note(
+    typed: list[str], name: str, value: Any, now: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = COMMANDS["score",]
+    assert command.make_context("score", ["a.png", *typed]).params[name] == value
+    assert capsys.readouterr().err.strip() == (f"origcli: {now}" if now else "")
+    assert all(old not in command.get_help(command.make_context("score", ["a.png"])) for old in typed[:1]
+               if now)  # fmt: skip
 
 
 def test_the_front_page_lists_every_command_in_one_line_each() -> None:

@@ -53,7 +53,7 @@ def test_a_file_and_a_lora_become_a_model_that_draws(run: Run, files: Path) -> N
     assert source["loras"][0]["scale"] == 0.5
     assert str(files) not in out  # no paths of this machine
     status, out, err = run(
-        "draw", "model", "-p", "a cat", "-n", "1", "--steps", "1", "--device", "cpu", "--quiet"
+        "draw", "model", "-p", "a cat", "-n", "1", "--denoising-steps", "1", "--device", "cpu", "--quiet"
     )
     assert (status, err) == (0, "")
     status, out, _ = run("import", *words, "--out", "model", "--force", "--quiet")

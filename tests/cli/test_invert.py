@@ -13,7 +13,7 @@ from origcli.cli.invert import parse_counts
 from origcli.errors import UsageError, exit_code
 from tests.cli.command_line import origcli
 
-QUICK = ("--invert-steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")
+QUICK = ("--learning-steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")
 
 
 @pytest.fixture

@@ -18,14 +18,15 @@ from origcli.cli.app import main
 from origcli.images.inputs import Input
 
 QUICK = (
-    *("--max-tokens", "2", "--images", "3", "--steps", "2", "--invert-steps", "2", "--edit-prompt", "none"),
+    *("--max-tokens", "2", "--samples", "3", "--denoising-steps", "2", "--learning-steps", "2"),
+    *("--edit-prompt", "none"),
     *("--device", "cpu", "--threads", "1", "--quiet"),
 )
 
 SMALL = {
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
     "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "4",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "4",
     "ORIGCLI_SCORE_BOOTSTRAP": "30",
 }
 
@@ -214,11 +215,11 @@ def test_a_directory_in_use_is_kept(run: Any, pictures: list[Input], tiny_bert_p
     assert run(*words).status == 0
     before = Path("out/report.json").read_bytes()
     assert run(*words).status == 2
-    done = run(*words, "--resume", "--images", "4")
+    done = run(*words, "--resume", "--samples", "4")
     assert done.status == 2 and "images was 3, is 4" in done.err
     assert run(*words, "--resume").status == 0
     assert Path("out/report.json").read_bytes() == before
-    assert run(*words, "--force", "--images", "4").status == 0
+    assert run(*words, "--force", "--samples", "4").status == 0
     assert Path("out/report.json").read_bytes() != before
 
 
@@ -327,7 +328,7 @@ def test_calibration_writes_what_scores_stand_on(
     from origcli.weights.registry import read_registry
 
     model = shutil.copytree(tiny_bert_pipeline_dir, tmp_path / "model")
-    words = ("--device", "cpu", "--threads", "1", "--quiet", "--steps", "2", "--images", "2")
+    words = ("--device", "cpu", "--threads", "1", "--quiet", "--denoising-steps", "2", "--samples", "2")
     assert run("synth", "held-out", "--count", "6", "--seed", "3", "--quiet").status == 0
     done = run(
         *("calibrate", "held-out", "--model", model, "--queries", "2", "--write", "--format", "json", *words),

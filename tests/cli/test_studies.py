@@ -17,7 +17,7 @@ TOY = {
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
     "ORIGCLI_INVERT_EVALUATE_SAMPLES": "2",
     "ORIGCLI_DRAW_STEPS": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "4",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "4",
     "ORIGCLI_SCORE_BOOTSTRAP": "30",
     "ORIGCLI_SCORE_MEASURE_ANYWAY": "true",
 }
@@ -52,7 +52,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 def test_rarity_ranks_three_kinds_and_goes_on(tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "run"
-    words = ("rarity", "--queries", "2", "--images", "2", "--max-tokens", "1", "--out", out)
+    words = ("rarity", "--queries", "2", "--samples", "2", "--max-tokens", "1", "--out", out)
     report = answer(environment, *words)
     assert report["provenance"]["command"] == "rarity" and report["status"] == "complete"
     kinds = {path.name for path in (out / "queries").iterdir() if path.is_dir()}
@@ -73,7 +73,7 @@ def test_popularity_compares_what_was_trained_on_with_fresh(
         "synth", data, "--mixture", "originality", "--count", "40", "--resolution", "64", "--quiet"
     )
     assert made.returncode == 0, made.stderr
-    words = ("popularity", data / "dataset.json", "--queries", "2", "--images", "2", "--out", out)
+    words = ("popularity", data / "dataset.json", "--queries", "2", "--samples", "2", "--out", out)
     report = answer(environment, *words)
     assert report["provenance"]["command"] == "popularity" and report["status"] == "complete"
     assert len(rows_of(out / "score")) >= 4
@@ -83,7 +83,7 @@ def test_popularity_compares_what_was_trained_on_with_fresh(
 
 def test_fixed_location_measures_a_given_model(tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "run"
-    words = ("fixed-location", "--model", "shapes", "--queries", "2", "--images", "2", "--out", out)
+    words = ("fixed-location", "--model", "shapes", "--queries", "2", "--samples", "2", "--out", out)
     report = answer(environment, *words)
     assert report["provenance"]["command"] == "fixed-location"
     assert [row["caption"] for row in rows_of(out) if row["caption"]] == [

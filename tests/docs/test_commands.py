@@ -23,8 +23,8 @@ TINY = {
     "ORIGCLI_SYNTH_COUNT": "60",
     "ORIGCLI_INVERT_STEPS": "2",
     "ORIGCLI_INVERT_BATCH_SIZE": "2",
-    "ORIGCLI_SCORE_IMAGES": "2",
-    "ORIGCLI_SCORE_CEILING_IMAGES": "8",  # fewer may be alike, and an image is then out of domain
+    "ORIGCLI_SCORE_SAMPLES": "2",
+    "ORIGCLI_SCORE_CEILING_SAMPLES": "8",  # fewer may be alike, and an image is then out of domain
     "ORIGCLI_SCORE_BOOTSTRAP": "20",
     "ORIGCLI_DRAW_STEPS": "5",  # fewer draw nothing
     "ORIGCLI_VAE_EPOCHS": "0.1",

@@ -132,7 +132,7 @@ def test_any_data_set_is_answered(made: dict[str, bytes], data: st.DataObject) -
 # -- single files --------------------------------------------------------------------------------
 
 TOKENS = save({"<origcli-a-m2>": torch.ones(2, 4)}, {"format": "pt"})
-CONFIG = b'[score]\nimages = 8\nmodel = "sd15"\n[draw]\nsteps = 5\n[synth]\nhold_out = ["blue circle"]\n'
+CONFIG = b'[score]\nsamples = 8\nmodel = "sd15"\n[draw]\nsteps = 5\n[synth]\nhold_out = ["blue circle"]\n'
 TEMPLATES = "# prompts\na photo of {S}\n\nthe \u00e9 {S}\n".encode()
 
 
@@ -166,7 +166,7 @@ def test_the_samples_are_whole() -> None:
         for name, data in (("a.safetensors", TOKENS), ("a.toml", CONFIG), ("a.txt", TEMPLATES)):
             (here / name).write_bytes(data)
         assert read_tokens(here / "a.safetensors")[1][""].shape == (2, 4)
-        assert resolve(config=here / "a.toml", environment={})[0].score.images == 8
+        assert resolve(config=here / "a.toml", environment={})[0].score.samples == 8
         assert len(read_templates(str(here / "a.txt"))) == 2
         assert preset_values("paper")
         for data in PICTURES:

@@ -42,7 +42,7 @@ def provenance(**changes: Any) -> Provenance:
         "command": "score",
         "versions": {"origcli": "0.1.0", "torch": "2.14.1", "diffusers": "0.42.1"},
         "settings": {
-            "score": {"max_tokens": 5, "images": 20, "prompt": "a photo of {S}"},
+            "score": {"max_tokens": 5, "samples": 20, "prompt": "a photo of {S}"},
             "draw": {"steps": 20},
         },
         "settings_hash": "0f" * 32,

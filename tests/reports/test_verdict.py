@@ -40,7 +40,7 @@ def test_an_undecided_verdict_says_where_and_what_to_do() -> None:
     threshold = Threshold(value=limit - 1e-4, source="flag", how="--threshold")
     verdict = samples.result(None, threshold=threshold).verdict
     assert verdict.kind is VerdictKind.undecided
-    assert "at 2 tokens the interval" in verdict.words and "--images" in verdict.words
+    assert "at 2 tokens the interval" in verdict.words and "--samples" in verdict.words
 
 
 def test_out_of_domain_is_not_original() -> None:

@@ -23,7 +23,7 @@ from tests.scoring.results import score_result
 SETTINGS: dict[str, Any] = {
     "score": {
         "prompt": "a photo of {S}",
-        "images": 4,
+        "samples": 4,
         "max_tokens": 2,
         "crop": "center",
         "repeats": 1,
@@ -132,7 +132,7 @@ def test_runs_of_one_model_are_told_apart_by_their_directories(tmp_path: Path) -
     [
         ({"score": {**SETTINGS["score"], "prompt": "{S}"}}, "prompt"),
         ({"score": {**SETTINGS["score"], "max_tokens": 3}}, "maximum number of tokens"),
-        ({"score": {**SETTINGS["score"], "images": 8}}, "number of samples"),
+        ({"score": {**SETTINGS["score"], "samples": 8}}, "number of samples"),
         ({"invert": {**SETTINGS["invert"], "steps": 500}}, "learning steps"),
     ],
 )

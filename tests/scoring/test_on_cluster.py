@@ -28,8 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "score": {
         "model": "shapes",
         "max_tokens": 1,
-        "images": 2,
-        "ceiling_images": 4,
+        "samples": 2,
+        "ceiling_samples": 4,
         "bootstrap": 20,
         "measure_anyway": True,
     },

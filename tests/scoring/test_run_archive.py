@@ -37,7 +37,7 @@ def test_shards_join_to_the_bytes_of_one_run(
         assert names and all((tmp_path / "joined" / name).is_file() for name in names)
     with pytest.raises(Exception, match="not parts of one list"):
         merging.merge([tmp_path / "1", tmp_path / "whole"], tmp_path / "twice")
-    score(tiny_settings(score={"images": 4}), tmp_path / "other", inputs[:1])
+    score(tiny_settings(score={"samples": 4}), tmp_path / "other", inputs[:1])
     with pytest.raises(UsageError, match="cannot be joined"):
         merging.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
 

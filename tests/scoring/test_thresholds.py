@@ -57,10 +57,10 @@ def test_the_threshold_is_the_flag_s_or_the_registry_s_or_none(models: Any) -> N
 @pytest.mark.parametrize(
     ("changes", "metric", "wanted", "had"),
     [
-        ({"steps": 20}, "elements 1", "--steps 50", "20"),
+        ({"steps": 20}, "elements 1", "--denoising-steps 50", "20"),
         ({"scheduler": "dpm"}, "elements 1", "--scheduler ddim", "dpm"),
         ({"guidance": 5.0}, "elements 1", "--guidance 3.0", "5.0"),
-        ({"steps": 20, "guidance": 5.0}, "elements 1", "--steps 50, --guidance 3.0", "20, 5.0"),
+        ({"steps": 20, "guidance": 5.0}, "elements 1", "--denoising-steps 50, --guidance 3.0", "20, 5.0"),
         ({}, "dreamsim 1", "--metric elements", "dreamsim"),
         ({}, "elements 2", "the model's own --detector", "another"),
     ],

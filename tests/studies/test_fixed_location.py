@@ -155,7 +155,7 @@ def study(settings: Settings, directory: Path, **options: Any) -> Any:
 def test_a_given_model_is_measured(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, tiny_settings: Callable[..., Settings]
 ) -> None:
-    settings = tiny_settings(fixed_location={"queries": 12, "images": 4})
+    settings = tiny_settings(fixed_location={"queries": 12, "samples": 4})
     report = study(settings, tmp_path / "run", model=str(tiny_bert_pipeline_dir))
     assert not (tmp_path / "run" / "model").exists()
     data = read_dataset(tmp_path / "run" / "queries" / "common")
@@ -180,7 +180,7 @@ def test_a_model_is_trained_on_fixed_places_once(
     changes = {name: TOY[name] for name in ("vae", "text_encoder", "unet")}
     changes["text_encoder"] = {**TOY["text_encoder"], "max_length": 36}
     settings = tiny_settings(
-        **changes, synth={"count": 24}, fixed_location={"queries": 2, "images": 2}, runtime={"threads": 1}
+        **changes, synth={"count": 24}, fixed_location={"queries": 2, "samples": 2}, runtime={"threads": 1}
     )
     report = study(settings, tmp_path)
     assert report.provenance.model.source.endswith("model/unet/pipeline")

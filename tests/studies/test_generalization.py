@@ -192,7 +192,7 @@ def test_more_pictures_and_experiments_go_on_with_what_is_there(
     copy: Path, detector: Path, calls: list[str]
 ) -> None:
     kept = (copy / "experiments" / FIRST / "drawings" / "empty" / "00003.png").read_bytes()
-    settings = toy_settings(detector, images=18, repeats=1)
+    settings = toy_settings(detector, samples=18, repeats=1)
     report = run_generalization(settings, toy_runtime(copy))
     assert calls == ["draw", "draw", "draw", "draw"]  # pictures 8 to 15 and 16 to 17 of each condition
     assert {one.images for one in report.results} == {18}

@@ -39,7 +39,7 @@ FILES = {
 }
 PRECEDENCE = (
     "Every setting that `origcli config show` lists has a variable, named after its section and itself: "
-    "ORIGCLI_SCORE_IMAGES sets score.images. Those of the section runtime need no section: ORIGCLI_DEVICE. "
+    "ORIGCLI_SCORE_SAMPLES sets score.samples. Those of the section runtime need no section: ORIGCLI_DEVICE. "
     "A flag goes before a variable, a variable before the --config file, and that before the preset."
 )
 

@@ -54,7 +54,9 @@ class PixArtAlpha(PipelineFamily):
     def check_drawing(self, drawing: Drawing) -> None:
         super().check_drawing(drawing)
         if drawing.steps < 2:  # the pipeline takes one step to mean a model distilled to it
-            raise UsageError(f"{self.title} draws in 2 steps or more", "use --steps 20, its own number")
+            raise UsageError(
+                f"{self.title} needs 2 denoising steps or more", "use --denoising-steps 20, its default"
+            )
 
     def stepping(self, on_step: Callable[[], None]) -> dict[str, Any]:
         return {"callback": lambda step, time, latents: on_step(), "callback_steps": 1}

@@ -193,7 +193,7 @@ def timed(directory: Path, stage: str) -> Iterator[None]:
 
 def drawing_seeds(bench: Bench) -> list[int]:
     """One a picture: the same for both conditions and all experiments of a run."""
-    count = bench.settings.generalize.images
+    count = bench.settings.generalize.samples
     return [derive_seed(bench.runtime.seed, "generalize", i) for i in range(count)]
 
 
@@ -274,7 +274,7 @@ def _kept(path: Path) -> dict[str, Any]:
 def detect_all(bench: Bench, detector: Detector) -> Found:
     """What the detector sees in each drawing: from the file where the same detector looked before."""
     path = bench.directory / "detections.json"
-    images, batch = bench.settings.generalize.images, bench.settings.detect.batch_size
+    images, batch = bench.settings.generalize.samples, bench.settings.detect.batch_size
     key = {
         "detector": detector.weights_hash,
         "least_confidence": detector.confidence,
