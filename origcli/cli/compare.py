@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from origcli.cli import options, present
 from origcli.cli.binding import argument
+from origcli.cli.ci_files import CiFiles, SummaryOption
 from origcli.cli.run import Run, command
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def compare(
         list[Path],
         argument("RUN RUN…", "Directories of score runs, or their report.json; the first is the base."),
     ],
+    summary: SummaryOption = None,
     *,
     run: Run,
 ) -> None:
@@ -42,11 +44,15 @@ def compare(
     from origcli.runtime.run_directory import RunDirectory
     from origcli.scoring.compare import compare_runs, write_comparison
 
+    files = CiFiles(summary=summary)
+    files.check()
     report, compared = compare_runs(runs)
     place = run.place("compare", [compared[-1].directory.resolve().name])
     with RunDirectory(place) as directory:
         target = directory.given
+        files.begin()
         write_comparison(target, report, compared)
+        files.write([], (report, target, compared))
     print_comparison(report, target, run)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from origcli.cli import options, present
 from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.ci_files import CiFiles, JunitOption, SummaryOption
 from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
@@ -160,6 +161,8 @@ def score(
         bool,
         flag("--figures", "Draw figures for print of every image, too.", options.OUTPUT),
     ] = False,
+    junit: JunitOption = None,
+    summary: SummaryOption = None,
     verbose: options.VerboseOption = False,
     *,
     run: Run,
@@ -190,6 +193,7 @@ def score(
       origcli score houses/common houses/original --format csv > scores.csv
       origcli score 'data/**/*.png' --reference runs/score-street-cats/report.json
       origcli score new.png --fail-if 'originality<0.3' --quiet
+      origcli score art/ --fail-if 'originality<0.3' --junit originality.xml --summary originality.md
       origcli score list.csv --out runs/big --shard 3/16
       origcli score list.csv --out runs/big --resume
       origcli score art/ --model sd15 --model runs/tuned/pipeline --out runs/learned
@@ -210,8 +214,12 @@ def score(
                 "score with each model, then hold the runs against each other: origcli compare RUN RUN",
             )
 
+    files = CiFiles(junit, summary)
+    files.check()
+
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.advice import why_unmeasured
+    from origcli.scoring.cases import suite_of
     from origcli.scoring.run import Request, score_images
 
     given = _given(embeddings)
@@ -223,14 +231,16 @@ def score(
             _print_plan(request, models, settings, runtime, run.form)
         return int(ExitCode.OK)
     if len(models) > 1:
-        return _score_each(request, models, cache, allow_unmeasured, run)
+        return _score_each(request, models, cache, allow_unmeasured, files, run)
 
     output = ScoreOutput(run.form, gates, run.progress.say, verbose=verbose)
     learned = [str(path) for path in embeddings or ()]
     place = run.place("score", [one.name for one in inputs], shard=shard, embeddings=learned)
     with run.open(settings, place) as runtime:
+        files.begin()
         request = replace(request, cache=find_cache(SCORES, run.progress.say) if cache else None)
         report = score_images(request, settings, runtime, output.see)
+        files.write([suite_of(runtime.given, report, gates, lenient=allow_unmeasured)])
         output.end(report, runtime.given)
         output.check_caught(runtime.given)
         status = exit_code({failure.code for failure in report.errors})
@@ -242,7 +252,12 @@ def score(
 
 
 def _score_each(
-    request: "Request", models: Sequence[str], cache: bool, allow_unmeasured: bool, run: Run
+    request: "Request",
+    models: Sequence[str],
+    cache: bool,
+    allow_unmeasured: bool,
+    files: CiFiles,
+    run: Run,
 ) -> int:
     """A run of each model, and their comparison, which is what is printed."""
     from origcli.cli.compare import print_comparison
@@ -250,6 +265,7 @@ def _score_each(
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.runtime.run_place import request_of
     from origcli.scoring.advice import why_unmeasured
+    from origcli.scoring.cases import suite_of
     from origcli.scoring.compare import compare_runs, write_comparison
     from origcli.scoring.run import score_images
     from origcli.scoring.several import COMPARISON, opened_inside, settings_of
@@ -257,8 +273,9 @@ def _score_each(
     names = [one.name for one in request.inputs]
     place = run.place(f"score-{len(models)}-models", names, models=list(models))
     codes: set[str] = set()
-    measured = []
+    measured, suites = [], []
     with run.open(run.settings, place) as runtime:
+        files.begin()
         each = settings_of(models, run.settings, runtime)
         request = replace(request, cache=find_cache(SCORES, run.progress.say) if cache else None)
         for number, (name, settings) in enumerate(each.items(), 1):
@@ -269,6 +286,7 @@ def _score_each(
             with opened_inside(runtime, name, run.existing, request_of("score", settings, names)) as inside:
                 report = score_images(replace(request, gates=gates), settings, inside, output.see)
             output.tell_threshold()
+            suites.append(suite_of(runtime.given / name, report, gates, lenient=allow_unmeasured))
             codes |= {failure.code for failure in report.errors}
             measured.append((output, report.provenance, settings))
 
@@ -278,6 +296,7 @@ def _score_each(
             runtime, COMPARISON, again, request_of("compare", run.settings, list(each))
         ) as inside:
             write_comparison(inside.given, compared, runs)
+            files.write(suites, (compared, inside.given, runs))
             print_comparison(compared, inside.given, run)
         output.check_caught(runtime.given / name)
         status = exit_code(codes)

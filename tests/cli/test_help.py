@@ -46,6 +46,7 @@ WITHOUT_IT_NOTHING = {
     *("annotate", "audit", "category", "config", "embeddings", "fail_if", "hold_out", "init", "init_from"),
     *(
         "captions_file",
+        "junit",
         "lora",
         "only",
         "preview",
@@ -54,6 +55,7 @@ WITHOUT_IT_NOTHING = {
         "reference",
         "shard",
         "shards",
+        "summary",
         "track",
         "vae",
     ),
