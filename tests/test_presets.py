@@ -15,6 +15,7 @@ SUPPLEMENT = [
     ("2.1", "synth.count", 100_000),
     ("2.1", "synth.max_elements", 4),
     ("2.1", "synth.empty", 0.10),
+    ("2.1", "generalize.empty", 0.1),
     ("2.1", "text_encoder.source", "google-bert/bert-base-uncased"),
     ("2.1", "detect.confidence", 0.9),
     ("2.2", "generalize.samples", 1024),

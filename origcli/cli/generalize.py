@@ -58,7 +58,13 @@ def generalize(
     ] = None,
     count: Annotated[
         int | None,
-        option("--count", "N", "Number of training images of each model.", STUDY),
+        option(
+            "--count",
+            "N",
+            "Number of training images of each model; with the preset small, of one of 30 elements, and of "
+            "others in proportion.",
+            STUDY,
+        ),
         Sets("synth.count"),
     ] = None,
     max_elements: Annotated[

@@ -228,6 +228,8 @@ class GeneralizeSettings(Section):
     repeats: int = Field(ge=1)
     samples: int = Field(ge=1)
     max_elements: int = Field(ge=1)
+    count_level: int | None = Field(None, ge=4, le=60)
+    empty: float = Field(ge=0, le=1)
     caption_pool: int = Field(ge=1)
     bootstrap: int = Field(ge=1)
     detector: str = "shapes"

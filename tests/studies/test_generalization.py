@@ -22,7 +22,7 @@ from origcli.scenes.png import encode_png
 from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
 from origcli.studies.generalization import on_cluster, stages
-from origcli.studies.generalization.plan import model_facts, planned
+from origcli.studies.generalization.plan import model_facts, picture_count, planned, vae_settings
 from origcli.studies.generalization.run import count, run_generalization
 from origcli.training import unet, vae
 from tests.detection.tiny import write_tiny_detector
@@ -392,7 +392,19 @@ def test_the_small_studys_unet_has_at_most_two_million_weights() -> None:
     unet = build_unet(settings.unet, (4, 8, 8), settings.text_encoder.width)
     assert sum(weight.numel() for weight in unet.parameters()) <= 2_000_000
     assert settings.generalize.max_elements <= 2 and settings.synth.resolution == 64
-    assert (settings.generalize.levels, settings.generalize.repeats) == ((4, 30, 60), 3)
+    assert (settings.generalize.levels, settings.generalize.repeats) == ((4, 8, 15, 30, 60), 4)
+
+
+def test_every_element_is_seen_as_often_at_every_level_and_the_vae_as_many_pictures() -> None:
+    settings = resolve(presets=("small", "many"), environment={})[0]
+    assert settings.generalize.empty == 0
+    for one in planned(settings):
+        count = picture_count(one, settings)
+        assert count / len(one.trained_on) == pytest.approx(20_000 / 29, rel=1e-3)
+        assert vae_settings(one, settings).epochs * count == pytest.approx(1.5 * 20_000)
+    paper = resolve(presets=("paper",), environment={})[0]
+    assert {picture_count(one, paper) for one in planned(paper)} == {100_000}
+    assert all(vae_settings(one, paper) == paper.vae for one in planned(paper))
 
 
 @pytest.mark.fault(65, "a study knows a text encoder by its weights: it may move, and not be exchanged")

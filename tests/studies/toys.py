@@ -40,7 +40,15 @@ TOY: dict[str, dict[str, Any]] = {
     },
     "draw": {"steps": 2, "batch_size": 2, "guidance": 2.0},
     "detect": {"confidence": 0.6},
-    "generalize": {"levels": (4,), "repeats": 2, "samples": 10, "caption_pool": 50, "bootstrap": 20},
+    "generalize": {
+        "levels": (4,),
+        "repeats": 2,
+        "samples": 10,
+        "count_level": 4,
+        "empty": 0.1,
+        "caption_pool": 50,
+        "bootstrap": 20,
+    },
     "runtime": {"threads": 1},
 }
 

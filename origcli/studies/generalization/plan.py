@@ -7,7 +7,7 @@ from typing import Any
 from origcli.errors import UsageError
 from origcli.runtime.atomic import make_directory, read_json, write_json
 from origcli.runtime.provenance import hash_files, hash_value
-from origcli.settings import Settings
+from origcli.settings import Settings, VaeSettings
 from origcli.studies.generalization.diversity import Experiment, plan
 
 PLAN = "plan.json"
@@ -43,10 +43,35 @@ def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> d
         settings: as they were given; not with the path of a shared text encoder in them.
         seed: the run's.
     """
-    scale = {name: getattr(settings.synth, name) for name in ("count", "resolution", "empty")}
     own = settings.generalize
-    data = {**scale, "max_elements": own.max_elements, "caption_pool": own.caption_pool}
-    return experiment.facts({"data": data, **model_facts(settings)}, seed)
+    data = {
+        "count": picture_count(experiment, settings),
+        "resolution": settings.synth.resolution,
+        "empty": own.empty,
+        "max_elements": own.max_elements,
+        "caption_pool": own.caption_pool,
+    }
+    facts = {"data": data, **model_facts(settings)}
+    facts["vae"] = vae_settings(experiment, settings).model_dump(mode="json")
+    return experiment.facts(facts, seed)
+
+
+def picture_count(experiment: Experiment, settings: Settings) -> int:
+    """How many pictures an experiment learns from: as many for each element, or the same at every level."""
+    level = settings.generalize.count_level
+    if level is None:
+        return settings.synth.count
+    return round(settings.synth.count * len(experiment.trained_on) / (level - 1))  # one is held out
+
+
+def vae_settings(experiment: Experiment, settings: Settings) -> VaeSettings:
+    """The VAE's settings, its epochs counted in `synth.count` pictures, however many there are.
+
+    What is compared over levels is the UNet's exposure to elements. A VAE that had seen fewer pictures would
+    show all elements worse at low levels.
+    """
+    epochs = settings.vae.epochs * settings.synth.count / picture_count(experiment, settings)
+    return settings.vae.model_copy(update={"epochs": epochs})
 
 
 def model_facts(settings: Settings) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from origcli.scenes.png import decode_png, encode_png
 from origcli.scenes.writing import write_dataset
 from origcli.settings import Settings, SynthSettings
 from origcli.studies.generalization.diversity import Experiment
+from origcli.studies.generalization.plan import picture_count, vae_settings
 from origcli.training import unet, vae
 
 Condition = Literal["empty", "prompted"]
@@ -77,6 +78,8 @@ class Bench:
         span = self.experiment.span
         changes = {
             "mixture": "uniform",
+            "count": picture_count(self.experiment, self.settings),
+            "empty": self.settings.generalize.empty,
             "max_elements": self.settings.generalize.max_elements,
             "sizes": span.sizes,
             "colors": span.colors,
@@ -120,7 +123,8 @@ def is_detected(directory: Path) -> bool:
 
 def train(bench: Bench) -> None:
     """Data, VAE and UNet, as far as they are not there."""
-    train_model(bench.directory, Recipe(bench.synth, bench.seed), bench.settings, bench.runtime)
+    settings = bench.settings.model_copy(update={"vae": vae_settings(bench.experiment, bench.settings)})
+    train_model(bench.directory, Recipe(bench.synth, bench.seed), settings, bench.runtime)
 
 
 def train_model(
