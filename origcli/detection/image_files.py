@@ -113,7 +113,7 @@ def _read(entry: Input, place: int, room: _Room) -> Read:
         room.enter(place, size)
 
     try:
-        return read_picture(entry.path, admit)
+        return read_picture(entry.source, admit)
     except OrigError as problem:
         return problem
     finally:

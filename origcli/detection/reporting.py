@@ -75,7 +75,7 @@ def detect_images(
         for seen in detect_files(inputs, detector, own.batch_size, settings.runtime.threads):
             bar.advance()
             if not isinstance(seen, Seen):
-                failures.append(Failure.of(seen.problem, seen.input.path))
+                failures.append(Failure.of(seen.problem, seen.input.where))
                 continue
             if sheet is not None:
                 sheet.add(seen.image, seen.detections)

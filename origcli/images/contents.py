@@ -7,15 +7,22 @@ from pathlib import Path
 from origcli.errors import InputError, UsageError
 from origcli.files import open_file
 from origcli.images.inputs import Input
+from origcli.images.reading import read_picture
+from origcli.images.sources import Source
 
 _CHUNK = 1 << 20
 
 
-def content_hash(path: Path) -> str | None:
-    """sha256 of a file's bytes; `None` where it cannot be read."""
-    digest = hashlib.sha256()
+def content_hash(source: Path | Source) -> str | None:
+    """sha256 of the content of an image or another file, as `read_picture` has it; `None` without any."""
     try:
-        with open_file(path) as file:
+        if not isinstance(source, Path):
+            content = source.read()
+            if isinstance(content, bytes):
+                return hashlib.sha256(content).hexdigest()
+            return str(read_picture(source)[1]["sha256"])
+        digest = hashlib.sha256()
+        with open_file(source) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()
@@ -35,9 +42,9 @@ def refuse_exchanged(inputs: Iterable[Input], measured: Mapping[str, str]) -> No
     """
     for one in inputs:
         before = measured.get(one.name)
-        if before is not None and (now := content_hash(one.path)) is not None and now != before:
+        if before is not None and (now := content_hash(one.source)) is not None and now != before:
             raise UsageError(
-                f"{one.path}: not the image that this run measured as {one.name!r}: its content is another",
+                f"{one.where}: not the image that this run measured as {one.name!r}: its content is another",
                 "give the image another name or the run another --out, or overwrite the run with --force",
             )
 

@@ -1,4 +1,4 @@
-"""Which pictures a command works on: files, directories, globs, lists, data sets and stdin.
+"""Which images a command works on: files, directories, globs, lists, archives, data sets, addresses, stdin.
 
 Nothing is opened here but lists: an image that cannot be read is reported later, for itself.
 """
@@ -12,74 +12,112 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from origcli.errors import InputError
 from origcli.files import decoded, expanded, read_file, read_text
+from origcli.images import hub_datasets, tables, tars
 from origcli.images.formats import SUFFIXES, UNSUPPORTED
+from origcli.images.sources import CAPTION_COLUMNS, Found, Say, Source, where_is
+from origcli.images.web import WebImage, is_address
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_of
 
-PATH_COLUMNS = ("path", "file_name", "file", "image")
-CAPTION_COLUMNS = ("caption", "text")
+PATH_COLUMNS = ("path", "file_name", "file", "image", "url")
 STDIN = "-"
 _NAME_LENGTH = 40
 _ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DELIMITERS = (",", ";", "\t")  # a semicolon is Excel's, where the comma is the decimal sign
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Input:
-    """One picture to work on.
+    """One image to work on.
 
     Attributes:
-        path: where it is; no two of a list are the same.
+        source: its file, or what else gives its content; no two of a list are the same.
         name: unique in its list; lower-case letters, digits and dashes, fit for file names and placeholders.
         group: the set that it belongs to, such as `common` or `houses/common`; empty for none.
     """
 
-    path: Path
+    source: Path | Source
     name: str
     group: str = ""
 
+    @property
+    def where(self) -> str:
+        """How reports and errors name it."""
+        return where_is(self.source)
+
+    @property
+    def path(self) -> Path:
+        """Its file, of an image that is one."""
+        assert isinstance(self.source, Path), f"{self.where} is no file"
+        return self.source
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How lists and data sets are read.
+
+    Attributes:
+        group_column: the column of lists and tables that holds the group, or the key of `metadata.jsonl` and
+            of a tar's JSON files.
+        image_column: the column of tables that holds the images, where there are several.
+        follow_links: take images that a symbolic link brings in from outside of a directory.
+        offline: load no data set from the network.
+        captions: read captions, too.
+    """
+
+    group_column: str | None = None
+    image_column: str | None = None
+    follow_links: bool = False
+    offline: bool = False
+    captions: bool = False
+
 
 def find_inputs(
-    arguments: Sequence[str],
+    arguments: Sequence[str | Found],
     *,
     group_column: str | None = None,
+    image_column: str | None = None,
     follow_links: bool = False,
+    offline: bool = False,
     say: Say = lambda message: None,
     stdin: BinaryIO | None = None,
 ) -> list[Input]:
-    """Pictures named by a command's arguments, in a fixed order.
+    """Images named by a command's arguments, in a fixed order.
 
-    An argument is a picture; a directory, searched in depth, with its folders as groups; a data set
+    An argument is an image; a directory, searched in depth, with its folders as groups; a data set
     directory (one with `metadata.jsonl`), with `category` as group; a quoted glob; a `.csv` list with a
-    column `path` and, if wanted, `group`; or `-`, which reads paths (a line or a NUL each) or such a
-    list from stdin. Paths in a list are relative to the list.
+    column `path` and, if wanted, `group`; a WebDataset `.tar`; a `.parquet` file; `hf:` and the name of a
+    data set of `datasets`; an http or https address; or `-`, which reads paths (a line or a NUL each) or
+    such a list from stdin. Paths in a list are relative to the list. An image that was found already is
+    itself.
 
     Args:
         arguments: as given on the command line.
-        group_column: the column of lists, or the key of `metadata.jsonl`, that holds the group.
-        follow_links: take pictures that a symbolic link brings in from outside of a directory.
+        group_column, image_column, follow_links, offline: as of `Reading`.
         say: where remarks about skipped files go.
         stdin: bytes to read for `-`; the process's own when `None`.
 
     Raises:
-        InputError: an argument leads to no picture, or a list cannot be read.
+        InputError: an argument leads to no image, or a list cannot be read.
     """
-    found: list[tuple[Path, str]] = []
+    how = Reading(group_column, image_column, follow_links, offline)
+    found: list[Found] = []
     for argument in arguments:
+        if isinstance(argument, Found):
+            found.append(argument)
+            continue
         if argument == STDIN:
             text = decoded(_read_stdin(stdin), "surrogateescape")
             entries = _from_text(text, Path(), group_column, "stdin")
         else:
-            entries = _from_argument(argument, group_column, follow_links, say)
+            entries = _from_argument(argument, how, say)
         if not entries:
             raise InputError(f"{argument}: no images found", f"supported: {', '.join(sorted(SUFFIXES))}")
 
@@ -87,31 +125,43 @@ def find_inputs(
         folder = path_of(expanded(argument))
         if len(arguments) > 1 and argument != STDIN and folder.is_dir():
             stem = folder.resolve().name
-            entries = [(path, "/".join(filter(None, (stem, group)))) for path, group in entries]
+            entries = [one._replace(group="/".join(filter(None, (stem, one.group)))) for one in entries]
         found.extend(entries)
 
-    groups: dict[Path, str] = {}
-    for path, group in found:
-        groups.setdefault(path, group)
-    if len(groups) < len(found):
-        say(f"{len(found) - len(groups)} images given twice are used once")
+    images: dict[Path | str, Found] = {}
+    for one in found:
+        images.setdefault(_identity(one.source), one)
+    if len(images) < len(found):
+        say(f"{len(found) - len(images)} images given twice are used once")
 
-    _require_one(list(groups))
-    return list(_named(groups.items()))
+    _require_one([one.source for one in images.values()])
+    return list(_named(images.values()))
 
 
-def find_captioned(argument: str, say: Say = lambda message: None) -> list[tuple[Path, str]] | None:
-    """Images with their captions, from an imagefolder's `metadata.jsonl` or a CSV list.
+def _identity(source: Path | Source) -> Path | str:
+    """What is equal for sources of the same image."""
+    return source if isinstance(source, Path) else source.where
 
-    The captions are the column `caption` or `text`.
+
+def find_captioned(
+    argument: str, say: Say = lambda message: None, image_column: str | None = None, offline: bool = False
+) -> list[tuple[Path | Source, str]] | None:
+    """Images with their captions, of a list or a data set that has some.
+
+    That is an imagefolder's `metadata.jsonl`, a CSV list, a tar, a Parquet file, a data set of `datasets`.
+    The captions are the column `caption` or `text`; in a tar, the text file beside each image.
 
     Returns:
-        Paths and captions, those without a caption left out; `None` where the argument has no captions.
+        Images and captions, those without a caption left out; `None` where the argument has no captions.
 
     Raises:
         InputError: the list cannot be read.
     """
     path = path_of(expanded(argument))
+    if _is_container(argument, path):
+        how = Reading(image_column=image_column, offline=offline, captions=True)
+        inside = _from_argument(argument, how, say)
+        return [(one.source, one.caption) for one in inside if one.caption] or None
     for column in CAPTION_COLUMNS:
         if (path / "metadata.jsonl").is_file():
             found = _inside(_from_metadata(path, column), path, follow_links=False, say=say)
@@ -122,44 +172,79 @@ def find_captioned(argument: str, say: Say = lambda message: None) -> list[tuple
             found = _from_text(text, path.parent, column, str(path))
         else:
             return None
-        if captioned := [(image, caption) for image, caption in found if caption]:
+        if captioned := [(one.source, one.group) for one in found if one.group]:
             return captioned
     return None
 
 
-def _require_one(paths: Sequence[Path]) -> None:
+def _require_one(sources: Sequence[Path | Source]) -> None:
     """If not one of the images exists, this is the wrong command line: say so before any work."""
-    if not any(os.path.lexists(path) for path in paths):
-        more = f" (nor any of {len(paths) - 1} others)" if len(paths) > 1 else ""
-        raise InputError(f"{paths[0]}: no such file{more}", "give images, directories or a list")
+    files = [source for source in sources if isinstance(source, Path)]
+    if len(files) == len(sources) and not any(os.path.lexists(path) for path in files):
+        more = f" (nor any of {len(files) - 1} others)" if len(files) > 1 else ""
+        raise InputError(f"{files[0]}: no such file{more}", "give images, directories or a list")
 
 
-def _from_argument(
-    argument: str, group_column: str | None, follow_links: bool, say: Say
-) -> list[tuple[Path, str]]:
+def _is_container(argument: str, path: Path) -> bool:
+    """Whether an argument is an archive, a table or a data set of `datasets`."""
+    if argument.startswith(hub_datasets.PREFIX):
+        return True
+    if path.is_dir():
+        return any((path / name).is_file() for name in hub_datasets.SAVED)
+    return path.name.lower().endswith((tars.SUFFIX, tables.SUFFIX, *tars.COMPRESSED)) and path.is_file()
+
+
+def _from_argument(argument: str, how: Reading, say: Say) -> list[Found]:
+    if is_address(argument):
+        return [_at(argument, typed=True)]
     if _ADDRESS.match(argument):
-        raise InputError(f"{argument}: addresses are not read", "download the image first, and give the file")
+        raise InputError(
+            f"{argument}: only http and https addresses are read",
+            "download the image first, and give the file",
+        )
     path = path_of(expanded(argument))
+    if _is_container(argument, path):
+        return _from_container(argument, path, how, say)
     if path.is_dir():
         if (path / "metadata.jsonl").is_file():
-            return _inside(_from_metadata(path, group_column or "category"), path, follow_links, say)
-        return _from_directory(path, follow_links, say)
+            found = _from_metadata(path, how.group_column or "category")
+            return _inside(found, path, how.follow_links, say)
+        return _from_directory(path, how.follow_links, say)
     if path.suffix.lower() == ".csv" and path.is_file():
         text = read_text(path, errors="surrogateescape")
-        return _from_text(text, path.parent, group_column, str(path))
+        return _from_text(text, path.parent, how.group_column, str(path))
     if glob.has_magic(argument) and not os.path.lexists(path):
-        return _from_glob(str(path), say)
-    return [(path, "")]
+        return _from_glob(str(path), how, say)
+    return [Found(path)]
 
 
-def _from_directory(root: Path, follow_links: bool, say: Say) -> list[tuple[Path, str]]:
+def _from_container(argument: str, path: Path, how: Reading, say: Say) -> list[Found]:
+    """The images of an archive, a table or a data set of `datasets`."""
+    if argument.startswith(hub_datasets.PREFIX) or path.is_dir():
+        words = argument.removeprefix(hub_datasets.PREFIX)
+        return hub_datasets.list_dataset(
+            words, how.group_column, how.image_column, say, how.offline, how.captions
+        )
+    if path.suffix.lower() == tables.SUFFIX:
+        return tables.list_parquet(path, how.group_column, how.image_column, how.captions)
+    if path.suffix.lower() == tars.SUFFIX:
+        return tars.list_tar(path, how.group_column, say, how.captions)
+    raise InputError(f"{path}: a compressed archive", "uncompress it: images gain nothing from it")
+
+
+def _at(address: str, typed: bool) -> Found:
+    image = WebImage(address, typed)
+    return Found(image, stem=image.stem)
+
+
+def _from_directory(root: Path, follow_links: bool, say: Say) -> list[Found]:
     """All pictures under a directory by the order of their names; the folder of each is its group."""
     found: list[Path] = []
     others: list[Path] = []
     for path in _files(root, follow_links, say):
         (found if path.suffix.lower() in SUFFIXES else others).append(path)
     _say_left_out(root, others, say)
-    return _inside([(path, _group_of(path, root)) for path in found], root, follow_links, say)
+    return _inside([Found(path, _group_of(path, root)) for path in found], root, follow_links, say)
 
 
 def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
@@ -212,18 +297,21 @@ def _say_left_out(root: Path | str, others: Sequence[Path], say: Say) -> None:
         say(f"{root}: left out, not images by their names: {rest} files ({shown})")
 
 
-def _inside(
-    found: list[tuple[Path, str]], root: Path, follow_links: bool, say: Say
-) -> list[tuple[Path, str]]:
-    """Those pictures of a directory that neither a link nor their name leads out of it."""
+def _inside(found: list[Found], root: Path, follow_links: bool, say: Say) -> list[Found]:
+    """Those images of a directory that neither a link nor their name leads out of it."""
     if follow_links:
         return found
     real = os.path.realpath(root)
-    inside = [one for one in found if _is_within(os.path.realpath(one[0]), real)]
+    inside = [one for one in found if _is_within(os.path.realpath(_file_of(one.source)), real)]
     if len(inside) < len(found):
         skipped = len(found) - len(inside)
         say(f"{root}: {skipped} links that lead out of it are skipped (--follow-links includes them)")
     return inside
+
+
+def _file_of(source: Path | Source) -> Path:
+    """The file that an image of a directory is, or that holds it."""
+    return source.tar if isinstance(source, tars.TarMember) else cast(Path, source)
 
 
 def _is_within(path: str, root: str) -> bool:
@@ -235,39 +323,53 @@ def _group_of(path: Path, root: Path) -> str:
     return "" if folder == "." else folder
 
 
-def _from_glob(pattern: str, say: Say) -> list[tuple[Path, str]]:
-    """Pictures that match; the folders below the part without wildcards are the groups."""
+def _from_glob(pattern: str, how: Reading, say: Say) -> list[Found]:
+    """Images that match, and those in archives and tables that match; the folders below the part without
+    wildcards are the groups."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
-    matches = sorted(root.glob(str(Path(*parts[fixed:]))))
-    _say_left_out(
-        pattern, [path for path in matches if path.suffix.lower() not in SUFFIXES and path.is_file()], say
-    )
-    return [(path, _group_of(path, root)) for path in matches if path.suffix.lower() in SUFFIXES]
+    found: list[Found] = []
+    others: list[Path] = []
+    for path in sorted(root.glob(str(Path(*parts[fixed:])))):
+        if path.suffix.lower() in SUFFIXES:
+            found.append(Found(path, _group_of(path, root)))
+        elif path.is_file() and _is_container(str(path), path):
+            found += _from_container(str(path), path, how, say)
+        elif path.is_file():
+            others.append(path)
+    _say_left_out(pattern, others, say)
+    return found
 
 
-def _from_metadata(root: Path, group_key: str) -> list[tuple[Path, str]]:
-    """The pictures of a data set directory, as `datasets` calls an imagefolder."""
+def _from_metadata(root: Path, group_key: str) -> list[Found]:
+    """The images of a data set directory, as `datasets` calls an imagefolder; of `origcli synth` in shards,
+    too."""
     path = root / "metadata.jsonl"
     try:
         rows = [json.loads(line) for line in read_file(path).splitlines() if line.strip()]
-        for row in rows:
-            if b"\0" in os.fsencode(row["file_name"]):
-                raise ValueError("a NUL in a file name")
-        return [(root / row["file_name"], _text(row.get(group_key))) for row in rows]
+        return [Found(_listed_file(root, row), _text(row.get(group_key))) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a data set's metadata: {error}") from error
+
+
+def _listed_file(root: Path, row: dict[str, Any]) -> Path | Source:
+    """The image of a line of metadata."""
+    if b"\0" in os.fsencode(row["file_name"]):
+        raise ValueError("a NUL in a file name")
+    if "shard" not in row:
+        return root / row["file_name"]
+    return tars.TarMember(root / row["shard"], row["file_name"], int(row["offset"]), int(row["size"]))
 
 
 def _read_stdin(stdin: BinaryIO | None) -> bytes:
     return (stdin or sys.stdin.buffer).read()
 
 
-def _from_text(text: str, base: Path, group_column: str | None, name: str) -> list[tuple[Path, str]]:
+def _from_text(text: str, base: Path, group_column: str | None, name: str) -> list[Found]:
     """A CSV list if the first line is a header that names a path column, else a path a line (or a NUL)."""
     if "\0" in text:
-        return [(base / _listed(entry), "") for entry in text.split("\0") if entry.strip()]
+        return [_listed(base, entry) for entry in text.split("\0") if entry.strip()]
     try:
         header, rows = _table(text)
     except csv.Error as error:
@@ -278,11 +380,11 @@ def _from_text(text: str, base: Path, group_column: str | None, name: str) -> li
             raise InputError(f"{name}: no column {PATH_COLUMNS[0]!r}", _header_hint(header))
         # Not splitlines: a name may hold what Unicode calls a line break, and spaces at its ends.
         lines = (line.removesuffix("\r") for line in text.split("\n"))
-        return [(base / _listed(line), "") for line in lines if line.strip()]
+        return [_listed(base, line) for line in lines if line.strip()]
     if group_column is not None and group_column not in header:
         raise InputError(f"{name}: no column {group_column!r}", f"it has {', '.join(header)}")
     group = group_column or "group"
-    found = [(base / _listed(row[column]), _text(row.get(group))) for row in rows if row[column]]
+    found = [_listed(base, row[column], _text(row.get(group))) for row in rows if row[column]]
     if not found:
         raise InputError(f"{name}: a list without images", f"write their paths under {column!r}, one a line")
     return found
@@ -320,25 +422,28 @@ def _header_hint(header: Sequence[str]) -> str:
     return "the file is empty; write a header line and the paths of images"
 
 
-def _listed(path: str) -> Path:
-    return path_of(expanded(path))
+def _listed(base: Path, entry: str, group: str = "") -> Found:
+    """An entry of a list: an address, or a path relative to the list."""
+    if is_address(entry):
+        return _at(entry.strip(), typed=False)._replace(group=group)
+    return Found(base / path_of(expanded(entry)), group)
 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value).strip().strip("/")
 
 
-def _named(found: Iterable[tuple[Path, str]]) -> Iterator[Input]:
-    """Gives each picture a name from its file's, with a number where two would share it."""
+def _named(found: Iterable[Found]) -> Iterator[Input]:
+    """Gives each image a name from its file's, with a number where two would share it."""
     taken: set[str] = set()
     numbers: Counter[str] = Counter()
-    for path, group in found:
-        name = stem = slug(path.stem)
+    for source, group, called, _ in found:
+        name = stem = slug(called or (source.stem if isinstance(source, Path) else ""))
         while name in taken:
             numbers[stem] += 1
             name = f"{stem}-{numbers[stem] + 1}"
         taken.add(name)
-        yield Input(path, name, group)
+        yield Input(source, name, group)
 
 
 def slug(text: str) -> str:

@@ -9,7 +9,8 @@ import hashlib
 import io
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,9 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from origcli.errors import InputError, OrigError
-from origcli.files import read_file
 from origcli.images.formats import FORMATS, kind_of
 from origcli.images.png_chunks import is_png, lightened, transparent_color
-from origcli.runtime.paths import path_text
+from origcli.images.sources import Source, read_content, where_is
 
 CropPolicy = Literal["center", "squash", "pad"]
 
@@ -37,12 +37,13 @@ _ICC_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def read_image(
-    path: Path, resolution: int, crop: CropPolicy = "center"
+    source: Path | Source, resolution: int, crop: CropPolicy = "center"
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """Reads a picture file for a model.
+    """Reads an image for a model.
 
     Args:
-        path: a regular file in one of `formats.FORMATS`; of an animation, the first frame is taken.
+        source: a regular file in one of `formats.FORMATS`, or another source of one; of an animation, the
+            first frame is taken.
         resolution: side of the square in pixels.
         crop: what to do with a picture that is not square (see `fit`).
 
@@ -52,27 +53,36 @@ def read_image(
     Raises:
         InputError: as `read_picture`.
     """
-    picture, facts = read_picture(path)
+    picture, facts = read_picture(source)
     return fit(picture, resolution, crop), {**facts, "crop": crop, "resolution": resolution}
 
 
-def read_picture(path: Path, admit: Admit = lambda size: None) -> tuple[Image.Image, dict[str, Any]]:
-    """Reads a picture file as it is.
+def read_picture(
+    source: Path | Source, admit: Admit = lambda size: None
+) -> tuple[Image.Image, dict[str, Any]]:
+    """Reads an image as it is.
 
     Args:
         admit: called with the bytes that the decoded picture will take, once its header is read and before it
             is decoded: a reader of many files can wait there until there is room.
 
     Returns:
-        The RGB picture, and what was read and done: `path`, `sha256` (of the file), `format`, `mode`,
-        `width`, `height` (as stored), `conversions` in order.
+        The RGB picture, and what was read and done: `path`, `sha256` (of the file's bytes; of an image in
+        memory, of its size and pixels in sRGB), `format`, `mode`, `width`, `height` (as stored),
+        `conversions` in order.
 
     Raises:
         InputError: missing, empty, a directory, no picture of these formats, truncated, or too large.
     """
-    data = read_file(path)
-    picture, facts = decode_picture(data, str(path), admit)
-    return picture, {"path": path_text(path), "sha256": hashlib.sha256(data).hexdigest(), **facts}
+    where = where_is(source)
+    content = read_content(source)
+    if isinstance(content, bytes):
+        digest = hashlib.sha256(content)
+        picture, facts = decode_picture(content, str(source) if isinstance(source, Path) else where, admit)
+    else:
+        picture, facts = _convert(content, where, admit)
+        digest = hashlib.sha256(f"RGB {picture.width} {picture.height} ".encode() + picture.tobytes())
+    return picture, {"path": where, "sha256": digest.hexdigest(), **facts}
 
 
 def decode_picture(
@@ -88,19 +98,29 @@ def decode_picture(
     """
     if not data:
         raise InputError(f"{name}: is empty (0 bytes)")
-    try:
-        with _opened(data, name) as image:
-            facts = {
-                "format": image.format,
-                "mode": image.mode,
-                "width": image.width,
-                "height": image.height,
-            }
-            admit(image.width * image.height * _BYTES_PER_PIXEL)
-            turned = image.format == "TIFF" and _is_turned(image)
+    with _damage_named(name), _opened(data, name) as image:
+        return _convert(image, name, admit)
 
-            image.load()  # truncation shows only here
-            picture, conversions = to_srgb(image)
+
+def _convert(image: Image.Image, name: str, admit: Admit) -> tuple[Image.Image, dict[str, Any]]:
+    """The RGB picture of an image that is opened, perhaps not decoded yet, and what was read and done."""
+    with _damage_named(name):
+        facts = {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
+        admit(image.width * image.height * _BYTES_PER_PIXEL)
+        turned = image.format == "TIFF" and _is_turned(image)
+
+        image.load()  # truncation shows only here
+        picture, conversions = to_srgb(image)
+        if turned and _TURN not in conversions:  # Pillow turns TIFF files while it loads them
+            conversions = [_TURN, *conversions]
+        return picture, {**facts, "conversions": conversions}
+
+
+@contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Makes whatever goes wrong with an image an InputError that names it."""
+    try:
+        yield
     except InputError as problem:  # of the conversion, which knows no names
         named = problem.message if problem.message.startswith(name) else f"{name}: {problem.message}"
         raise InputError(named, problem.hint) from problem
@@ -108,9 +128,6 @@ def decode_picture(
         raise
     except Exception as error:  # Pillow's plugins raise whatever a damaged byte leads them to
         raise InputError(f"{name}: damaged or unreadable image: {error}") from error
-    if turned and _TURN not in conversions:  # Pillow turns TIFF files while it loads them
-        conversions = [_TURN, *conversions]
-    return picture, {**facts, "conversions": conversions}
 
 
 def _opened(data: bytes, name: str) -> Image.Image:

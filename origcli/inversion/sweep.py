@@ -43,7 +43,6 @@ from origcli.reports.spreadsheet import csv_text
 from origcli.reports.writers import ResultLog, write_report
 from origcli.runtime.atomic import make_directory, read_json, write_text
 from origcli.runtime.context import Runtime
-from origcli.runtime.paths import path_text
 from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes
 from origcli.runtime.provenance import hash_file, hash_value
 from origcli.settings import Settings
@@ -158,7 +157,7 @@ def _recall(log: ResultLog[InvertResult], inputs: Sequence[Input]) -> set[str]:
     """
     measured = {result.id: (result.image.sha256, result.image.path) for result in log}
     refuse_exchanged(inputs, {name: sha256 for name, (sha256, _) in measured.items()})
-    paths = {source.name: path_text(source.path) for source in inputs}
+    paths = {source.name: source.where for source in inputs}
     if any(path != paths.get(name, path) for name, (_, path) in measured.items()):
         log.replace(
             result.model_copy(update={"image": result.image.moved_to(paths[result.id])}) for result in log
@@ -208,10 +207,10 @@ def _invert_batch(
     for source in batch:
         try:
             pictures.append(
-                SourceImage(source, *read_image(source.path, model.resolution, settings.score.crop))
+                SourceImage(source, *read_image(source.source, model.resolution, settings.score.crop))
             )
         except InputError as problem:
-            yield Failure.of(problem, source.path)
+            yield Failure.of(problem, source.where)
 
     yield from _learn(pictures, done, counts, model, settings, runtime)
 
@@ -250,7 +249,7 @@ def _learn(
     except NonFiniteError as problem:
         shutil.rmtree(place, ignore_errors=True)  # it leads back to the same end
         if len(pictures) == 1:
-            yield Failure.of(problem, pictures[0].source.path)
+            yield Failure.of(problem, pictures[0].source.where)
             return
         for picture in pictures:
             yield from _learn([picture], done, counts, model, settings, runtime)

@@ -39,6 +39,11 @@ def no_network() -> Iterator[None]:
         _open()
 
 
+def is_off() -> bool:
+    """Whether a `no_network` is open, in any thread."""
+    return _users > 0
+
+
 def _close() -> None:
     global _users
     with _lock:

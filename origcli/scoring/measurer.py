@@ -73,7 +73,7 @@ class Measurer:
                     source, self.drawer.model, self.drawer.metric, self.scale, self.settings.score
                 )
             except _ONE_IMAGE as raised:
-                outcomes[place] = Failure.of(raised, source.path)
+                outcomes[place] = Failure.of(raised, source.where)
         invert = self.settings.invert.model_copy(update={"templates": batch.templates})
         measured = self._measure(queries, invert)
         for place in range(len(batch.inputs)):
@@ -83,7 +83,7 @@ class Measurer:
                 outcomes[done] = (
                     self._result(query, directory)
                     if problem is None
-                    else Failure.of(problem, query.source.path)
+                    else Failure.of(problem, query.source.where)
                 )
             yield outcomes.pop(place)
 

@@ -105,7 +105,7 @@ def read_query(
         InputError: the image cannot be read.
         NonFiniteError: its round trip is not finite.
     """
-    image, facts = read_image(source.path, model.resolution, settings.crop)
+    image, facts = read_image(source.source, model.resolution, settings.crop)
     query = query_of(source, image, facts, model, metric)
     decibels = psnr(np.asarray(image), np.asarray(query.round_trip))
     query.domain = check_domain(decibels, query.floor, scale, settings.measure_anyway)

@@ -24,7 +24,6 @@ from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
 from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog, write_report
 from origcli.runtime.atomic import make_directory, read_json, write_bytes, write_json, write_text
-from origcli.runtime.paths import path_text
 from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes
 from origcli.runtime.run_record import read_run_record
 from origcli.runtime.seeding import derive_seed
@@ -94,7 +93,7 @@ def follow_images(
     directory: Path, log: ResultLog[ScoreResult], inputs: Sequence[Input], provenance: Provenance
 ) -> None:
     """Gives the results of images that have moved, and their pages, the new paths."""
-    paths = {one.name: path_text(one.path) for one in inputs}
+    paths = {one.name: one.where for one in inputs}
     if any(result.image.path != paths.get(result.id, result.image.path) for result in log):
         log.replace(_moved(directory, result, paths[result.id], provenance) for result in log)
 

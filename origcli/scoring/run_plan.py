@@ -14,7 +14,6 @@ from origcli.inversion.templates import read_templates
 from origcli.models.words import Vectors
 from origcli.reports.envelope import Provenance
 from origcli.reports.score import Parts
-from origcli.runtime.paths import path_text
 from origcli.runtime.provenance import hash_value
 from origcli.scoring.batches import Batch
 from origcli.settings import Settings
@@ -69,7 +68,7 @@ def make_plan(
     listed = [one for batch in whole for one in batch.inputs]
     places = {one.name: place for place, one in enumerate(listed)}
     inputs = [one for batch in chosen for one in batch.inputs]
-    images = [Planned(places[one.name], one.name, path_text(one.path), one.group) for one in inputs]
+    images = [Planned(places[one.name], one.name, one.where, one.group) for one in inputs]
     facts = {
         **{
             section: getattr(settings, section).model_dump(mode="json", exclude=_PLACES.get(section))

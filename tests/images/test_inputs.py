@@ -160,7 +160,7 @@ def test_slugs_fit_placeholders_and_file_names(text: Any) -> None:
 def test_a_path_a_line_keeps_every_character_but_the_line_break() -> None:
     names = ["\u2028a.png", " b .png", "c\x0cd.png"]
     found = [inputs._from_text("\n".join(names), Path(), None, "stdin")]
-    assert [str(path) for path, _ in found[0]] == names
+    assert [str(one.source) for one in found[0]] == names
 
 
 # -- links -----------------------------------------------------------------------------------------
