@@ -7,6 +7,7 @@ from origcli.cli import options, present
 from origcli.cli.binding import Sets, argument, flag, option
 from origcli.cli.renamed import Formerly
 from origcli.cli.run import ALL, Run, command
+from origcli.errors import ExitCode
 
 SHOWN = (
     *("model", "metric", "threshold", "threshold_low", "threshold_high", "ceiling", "psnr_limit"),
@@ -22,8 +23,9 @@ def calibrate(
         list[str] | None,
         argument(
             "[IMAGE…]",
-            "Held-out images: a data set, a directory with metadata.jsonl, or a CSV with a column `caption`; "
-            "images without captions give no threshold. None: the model's own samples.",
+            "Held-out images with captions: a data set, a directory with metadata.jsonl, a CSV or .parquet "
+            "file with a column `caption`, a .tar, or hf:OWNER/NAME[:SPLIT]; images without captions give no "
+            "threshold. None: the model's own samples.",
         ),
     ] = None,
     model: options.ModelOption = None,
@@ -52,6 +54,7 @@ def calibrate(
     psnr_images: Annotated[
         int, option("--psnr-images", "N", "Maximum number of images for the PSNR limit.", HELD_OUT, min=2)
     ] = 500,
+    image_column: options.ImageColumnOption = None,
     samples: Annotated[
         int | None,
         option("--samples", "N", "Samples of each image's caption, and of a control's token.", HELD_OUT),
@@ -74,7 +77,7 @@ def calibrate(
     cache: options.CacheOption = True,
     *,
     run: Run,
-) -> None:
+) -> int:
     """Measure a model's calibration constants: threshold, ceiling and PSNR limit.
 
     Without images, on the model's own samples: the threshold is what nine in ten captions' samples are
@@ -113,5 +116,7 @@ def calibrate(
             write,
             store=None if kept is None else Store(kept),
             captions=captions_file,
+            image_column=image_column,
         )
     present.report(report, run.form, SHOWN)
+    return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -20,7 +20,11 @@ EYES = "For the eye"
 def detect(
     images: Annotated[
         list[str],
-        argument("IMAGE…", "Pictures, directories, quoted globs, CSV lists, data sets, or - for stdin."),
+        argument(
+            "IMAGE…",
+            "Image files, directories, quoted globs, CSV lists, .tar and .parquet "
+            "files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set of `datasets`), or - for stdin.",
+        ),
     ],
     detector: Annotated[
         str,
@@ -62,6 +66,7 @@ def detect(
             EYES,
         ),
     ] = None,
+    image_column: options.ImageColumnOption = None,
     follow_links: options.FollowLinksOption = False,
     batch_size: Annotated[
         int | None,
@@ -91,7 +96,13 @@ def detect(
         if evaluate:
             report = reporting.evaluate_detector(images, detector, settings, runtime)
         else:
-            inputs = find_inputs(images, follow_links=follow_links, say=run.progress.say)
+            inputs = find_inputs(
+                images,
+                image_column=image_column,
+                follow_links=follow_links,
+                offline=settings.runtime.offline,
+                say=run.progress.say,
+            )
             report = reporting.detect_images(
                 inputs, detector, settings, runtime, annotated=annotate, audit=audit
             )

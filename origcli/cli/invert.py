@@ -21,7 +21,11 @@ PLAN = ("pictures", "tokens", "steps", "batch_size", "unet_samples", "tflop", "m
 def invert(
     images: Annotated[
         list[str],
-        argument("IMAGE…", "Pictures, directories, quoted globs, CSV lists, or - for stdin."),
+        argument(
+            "IMAGE…",
+            "Image files, directories, quoted globs, CSV lists, .tar and .parquet "
+            "files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set of `datasets`), or - for stdin.",
+        ),
     ],
     tokens: Annotated[
         str | None,
@@ -107,6 +111,7 @@ def invert(
         option("--micro-batch", "N", "Samples through the UNet at once.", options.COMPUTE),
         Sets("invert.micro_batch", unset="what memory holds"),
     ] = None,
+    image_column: options.ImageColumnOption = None,
     follow_links: options.FollowLinksOption = False,
     *,
     run: Run,
@@ -126,8 +131,14 @@ def invert(
     """
     from origcli.images.inputs import find_inputs
 
-    inputs = find_inputs(images, follow_links=follow_links, say=run.progress.say)
     settings = run.settings
+    inputs = find_inputs(
+        images,
+        image_column=image_column,
+        follow_links=follow_links,
+        offline=settings.runtime.offline,
+        say=run.progress.say,
+    )
     counts = parse_counts(tokens or f"1-{settings.score.max_tokens}")
 
     from origcli.inversion import sweep

@@ -154,6 +154,15 @@ CropOption = Annotated[
     ),
     Sets("score.crop"),
 ]
+ImageColumnOption = Annotated[
+    str | None,
+    option(
+        "--image-column",
+        "NAME",
+        "Column of images of a Parquet file or data set. [default: its only one]",
+        PICTURES,
+    ),
+]
 FollowLinksOption = Annotated[
     bool,
     flag("--follow-links", "Follow symbolic links that leave the directory.", PICTURES),

@@ -27,7 +27,9 @@ def score(
     images: Annotated[
         list[str],
         argument(
-            "IMAGE…", "Pictures, directories (folders are groups), quoted globs, CSV lists, or - for stdin."
+            "IMAGE…",
+            "Image files, directories (folders are groups), quoted globs, CSV lists, .tar and .parquet "
+            "files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set of `datasets`), or - for stdin.",
         ),
     ],
     model: options.ModelsOption = None,
@@ -138,6 +140,7 @@ def score(
         str | None,
         option("--group-column", "NAME", "Column of a list that holds the groups. [default: group]", BATCH),
     ] = None,
+    image_column: options.ImageColumnOption = None,
     follow_links: options.FollowLinksOption = False,
     together: Annotated[
         int | None,
@@ -194,6 +197,7 @@ def score(
       origcli score 'data/**/*.png' --reference runs/score-street-cats/report.json
       origcli score new.png --fail-if 'originality<0.3' --quiet
       origcli score art/ --fail-if 'originality<0.3' --junit originality.xml --summary originality.md
+      origcli score 'shards/*.tar' --group-column set
       origcli score list.csv --out runs/big --shard 3/16
       origcli score list.csv --out runs/big --resume
       origcli score art/ --model sd15 --model runs/tuned/pipeline --out runs/learned
@@ -203,8 +207,15 @@ def score(
     from origcli.scoring.gate import check_gates, parse_gate
 
     gates = [parse_gate(text) for text in fail_if or ()]
-    inputs = find_inputs(images, group_column=group_column, follow_links=follow_links, say=run.progress.say)
     settings = run.settings
+    inputs = find_inputs(
+        images,
+        group_column=group_column,
+        image_column=image_column,
+        follow_links=follow_links,
+        offline=settings.runtime.offline,
+        say=run.progress.say,
+    )
     if embeddings and len(inputs) > 1:
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
     for name, value in {"--embeddings": embeddings, "--shard": shard}.items():

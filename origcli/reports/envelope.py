@@ -109,8 +109,13 @@ Name = Annotated[
 class ImageFacts(Record):
     """The picture that was read, and how it was brought to the model's size."""
 
-    path: str = Field(description="as given; a file: URI where its bytes are no UTF-8")
-    sha256: str = Field(description="of the file's bytes")
+    path: str = Field(
+        description="as given; a file: URI where its bytes are no UTF-8; TAR::NAME, PARQUET::ROW or "
+        "hf:NAME::ROW of an image in an archive or a table"
+    )
+    sha256: str = Field(
+        description="of the file's bytes; of an image given in memory, of its size and pixels in sRGB"
+    )
     width: int = Field(ge=1, description="pixels, as stored")
     height: int = Field(ge=1, description="pixels, as stored")
     resolution: int | None = Field(
@@ -141,9 +146,13 @@ class Failure(Record):
 
     @classmethod
     def of(cls, problem: OrigError, path: Path | str | None = None) -> Self:
-        """A failure from the error that was raised."""
+        """A failure from the error that was raised.
+
+        Args:
+            path: the image's file, or how reports name the input.
+        """
         return cls(
-            path=None if path is None else path_text(path),
+            path=path_text(path) if isinstance(path, Path) else path,
             code=problem.code,
             message=_encodable(problem.message),
             hint=_encodable(problem.hint),

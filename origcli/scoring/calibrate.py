@@ -19,7 +19,8 @@ from origcli.errors import InputError
 from origcli.generation.sampling import draw_prompts
 from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import fit, read_image
-from origcli.reports.schema import CalibrateReport, CalibrateResult, Estimate, Status
+from origcli.images.sources import Found, Source
+from origcli.reports.schema import CalibrateReport, CalibrateResult, Estimate, Failure, Status
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import derive_seed
@@ -48,7 +49,7 @@ class HeldOut:
 
 
 def calibrate_model(
-    pictures: Sequence[str],
+    pictures: Sequence[str | Found],
     queries: int,
     limit: int,
     settings: Settings,
@@ -57,6 +58,7 @@ def calibrate_model(
     *,
     store: Store | None = None,
     captions: Path | None = None,
+    image_column: str | None = None,
 ) -> CalibrateReport:
     """Calibrates the model of the settings and writes the report; with `write`, the model's registry.json.
 
@@ -66,14 +68,19 @@ def calibrate_model(
         limit: the most images that the PSNR limit is taken over.
         store: where a scale of the model's own samples is kept for `score` to find.
         captions: a file with one caption a line, for the model's own samples.
+        image_column: of tables with several columns of images.
 
     Raises:
         InputError: there are too few images or captions, or the model draws one image over and over.
     """
     models = open_models(settings, runtime)
     store = store or Store(runtime.out / ".work")
+    failures: tuple[Failure, ...] = ()
     if pictures:
-        constants = _from_images(pictures, queries, limit, models, settings, runtime)
+        held_out, failures = read_held_out(
+            pictures, limit, models.model.resolution, settings, runtime, image_column
+        )
+        constants = _from_images(held_out, queries, models, settings, runtime)
     else:
         constants = _from_own_samples(models, settings, runtime, store, captions)
 
@@ -94,7 +101,8 @@ def calibrate_model(
         **constants,
     )
     provenance = provenance_of("calibrate", models, settings)
-    report = CalibrateReport(status=Status.complete, provenance=provenance, results=(result,))
+    status = Status.partial if failures else Status.complete
+    report = CalibrateReport(status=status, provenance=provenance, results=(result,), errors=failures)
     write_report(runtime.out, report)
     if write:
         register(models, result)
@@ -102,15 +110,9 @@ def calibrate_model(
 
 
 def _from_images(
-    pictures: Sequence[str],
-    queries: int,
-    limit: int,
-    models: Models,
-    settings: Settings,
-    runtime: Runtime,
+    held_out: Sequence[HeldOut], queries: int, models: Models, settings: Settings, runtime: Runtime
 ) -> dict[str, Any]:
     """The threshold and the PSNR limit from held-out images, with their captions where they have some."""
-    held_out = read_held_out(pictures, limit, models.model.resolution, settings, runtime)
     if len(held_out) < 2:
         raise InputError("calibration needs at least two images", "give a held-out set")
     random = np.random.default_rng(derive_seed(runtime.seed, "calibrate"))
@@ -151,32 +153,50 @@ def _from_own_samples(
 
 
 def read_held_out(
-    pictures: Sequence[str], limit: int, resolution: int, settings: Settings, runtime: Runtime
-) -> list[HeldOut]:
+    pictures: Sequence[str | Found],
+    limit: int,
+    resolution: int,
+    settings: Settings,
+    runtime: Runtime,
+    image_column: str | None = None,
+) -> tuple[list[HeldOut], tuple[Failure, ...]]:
     """At most `limit` images at the model's size, and their captions where these are known.
 
     Args:
-        pictures: a data set of `origcli synth`; a directory with a metadata.jsonl (file_name and text, as
-            `load_dataset("imagefolder")` reads it); a CSV list with a column `caption` or `text`; or images
-            as `find_inputs` takes them, which have no captions.
+        pictures: a data set of `origcli synth`; a list or data set with captions as `find_captioned` takes it
+            (a directory with a metadata.jsonl as `load_dataset("imagefolder")` reads it, a CSV list …); or
+            images as `find_inputs` takes them, which have no captions.
+        image_column: of tables with several columns of images.
+
+    Returns:
+        The images that can be read, and what is wrong with the others.
 
     Raises:
-        InputError: an image or a list cannot be read.
+        InputError: a list cannot be read.
     """
-    crop = settings.score.crop
-    if len(pictures) == 1 and (Path(pictures[0]) / FACTS_NAME).is_file():
-        dataset = read_dataset(pictures[0])
-        return [
+    crop, say, offline = settings.score.crop, runtime.progress.say, settings.runtime.offline
+    alone = pictures[0] if len(pictures) == 1 else None
+    if isinstance(alone, str) and (Path(alone) / FACTS_NAME).is_file():
+        dataset = read_dataset(alone)
+        images = (
             HeldOut(fit(Image.fromarray(dataset.image(i)), resolution, crop), dataset.captions[i])
             for i in range(min(limit, len(dataset)))
-        ]
-    captioned = find_captioned(pictures[0], runtime.progress.say) if len(pictures) == 1 else None
-    if captioned is not None:
-        return [
-            HeldOut(read_image(path, resolution, crop)[0], caption) for path, caption in captioned[:limit]
-        ]
-    inputs = find_inputs(pictures, say=runtime.progress.say)[:limit]
-    return [HeldOut(read_image(one.path, resolution, crop)[0], None) for one in inputs]
+        )
+        return list(images), ()
+    captioned: Sequence[tuple[Path | Source, str | None]] | None = (
+        find_captioned(alone, say, image_column, offline) if isinstance(alone, str) else None
+    )
+    if captioned is None:
+        inputs = find_inputs(pictures, image_column=image_column, offline=offline, say=say)
+        captioned = [(one.source, None) for one in inputs]
+    held_out, failures = [], []
+    for source, caption in captioned[:limit]:
+        try:
+            held_out.append(HeldOut(read_image(source, resolution, crop)[0], caption))
+        except InputError as problem:
+            failures.append(Failure.of(problem, source if isinstance(source, Path) else source.where))
+            say(f"left out: {problem.message}")
+    return held_out, tuple(failures)
 
 
 def psnr_limit(
