@@ -38,6 +38,7 @@ from origcli.cli.help import WIDEST, Command, Group
 from origcli.cli.mistakes import usage_error
 from origcli.errors import DeviceError, ExitCode, OrigError
 from origcli.runtime.distributed import alone
+from origcli.runtime.waiting import wait_asleep
 
 HELP = """How original is an image to a text-to-image diffusion model? Measured in learned tokens.
 
@@ -121,6 +122,7 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with one of `ExitCode`."""
     present.prepare_streams()
+    wait_asleep()  # before a command loads torch; workers and launches inherit it
     # Pillow's warnings name no file; what is wrong with an image is an error of ours, which does.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     if "_ORIGCLI_COMPLETE" in os.environ:

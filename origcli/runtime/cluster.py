@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from origcli.errors import DeviceError, Interrupted, ModelError, OrigError, UsageError
 from origcli.runtime import interrupts
+from origcli.runtime.waiting import wait_asleep
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -32,15 +33,17 @@ def ray_cluster(address: str) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise ModelError("--ray needs Ray, which is not installed", "pip install 'origcli[ray]'") from error
-    options: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
+    # By itself a cluster lowers its workers' priority: they would starve beside other work.
+    os.environ.setdefault("RAY_worker_niceness", "0")  # read where one is started
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         with interrupts.restored_handlers():  # Ray would end the process at once, with a trace
             try:
-                ray.init(address=address, **{k: options[k] for k in ("log_to_driver", "logging_level")})
+                ray.init(address=address, **quiet)
             except ConnectionError:
                 if address != AUTO:
                     raise
-                ray.init(address="local", **options)
+                ray.init(address="local", include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"--ray {address}: no cluster answers: {error}", "start one: ray start --head"
@@ -81,8 +84,9 @@ def ray_map(
     """
 
     class Worker:
-        def __init__(self) -> None:
-            self.work = open_worker()
+        def __init__(self, packed: bytes) -> None:
+            wait_asleep()
+            self.work = ray.cloudpickle.loads(packed)()  # loads torch
 
         def run(self, unit: Unit) -> Result:
             try:
@@ -93,7 +97,8 @@ def ray_map(
     actor = ray.remote(Worker).options(
         num_gpus=gpus, num_cpus=cpus, max_restarts=-1, max_task_retries=RETRIES
     )
-    free = [actor.remote() for _ in range(workers)]
+    packed = ray.cloudpickle.dumps(open_worker)
+    free = [actor.remote(packed) for _ in range(workers)]
     waiting = list(units)
     running: dict[Any, tuple[int, Any]] = {}  # reference to a result -> place of its unit, worker
     done: dict[int, Any] = {}  # place -> reference, of those that wait for one before them

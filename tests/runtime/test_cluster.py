@@ -19,7 +19,9 @@ ray_module = pytest.importorskip("ray")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    ray_module.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_WAIT_POLICY", "")  # not set, on a cluster that was started without origcli
+        ray_module.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray_module
     ray_module.shutdown()
 
@@ -54,6 +56,20 @@ def test_a_free_worker_does_not_wait_for_a_slow_unit_before_its_own(cluster: Any
         return work
 
     assert list(ray_map(cluster, open_worker, range(6), workers=2)) == list(range(6))
+
+
+def test_threads_of_a_worker_sleep_before_its_work_is_unpacked(cluster: Any) -> None:
+    """Unpacking the work imports modules, torch among them."""
+
+    def unpack() -> Any:
+        policy = os.environ["OMP_WAIT_POLICY"]
+        return lambda: lambda unit: policy
+
+    class Work:
+        def __reduce__(self) -> Any:
+            return unpack, ()
+
+    assert list(ray_map(cluster, Work(), [0], workers=1)) == ["PASSIVE"]  # type: ignore[arg-type]
 
 
 STUDY = """
@@ -147,6 +163,24 @@ def test_errors_of_ours_come_through(cluster: Any) -> None:
     with pytest.raises(InputError, match="7: no picture") as caught:
         list(ray_map(cluster, open_worker, [7], workers=1))
     assert caught.value.hint == "a hint"
+
+
+PRIORITIES = """
+import os
+from origcli.runtime.cluster import ray_cluster, ray_map
+
+with ray_cluster("local") as ray:
+    print(*ray_map(ray, lambda: lambda unit: os.nice(0), [0], workers=1), os.nice(0))
+"""
+
+
+def test_workers_of_a_cluster_of_its_own_have_the_priority_of_the_command() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_worker_niceness"}
+    done = subprocess.run(
+        [sys.executable, "-c", PRIORITIES], env=environment, stdout=subprocess.PIPE, timeout=120, check=True
+    )
+    worker, command = done.stdout.split()
+    assert worker == command
 
 
 def test_without_ray_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     **VARIABLES,
     "HF_HOME": "directory of the Hugging Face hub, whose cache holds fetched models",
     "NO_COLOR": "no colors",
+    "OMP_WAIT_POLICY": "how CPU threads wait for each other; commands set PASSIVE, so that they sleep, "
+    "unless this, GOMP_SPINCOUNT or KMP_BLOCKTIME is set",
 }
 FILES = {
     "runs/": "where runs go unless --out says otherwise: reports, pictures, checkpoints, run.json",
