@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         score,
         synth,
         train_detector,
+        train_transformer,
         train_unet,
         train_vae,
     )
@@ -31,6 +32,7 @@ __all__ = [
     "score",
     "synth",
     "train_detector",
+    "train_transformer",
     "train_unet",
     "train_vae",
 ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         InvertReport,
         ScoreReport,
         TrainDetectorReport,
+        TrainTransformerReport,
         TrainUnetReport,
         TrainVaeReport,
     )
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 load_tqdm()  # before any library does
 
-_TRAININGS = ("vae", "unet", "detector")  # what may run in the processes of one launch
+_TRAININGS = ("vae", "unet", "transformer", "detector")  # what may run in the processes of one launch
 
 _ACCEPTED = (
     "give one path (str or os.PathLike) or several; save an image that is in memory to a file first, "
@@ -331,6 +332,19 @@ def train_unet(dataset: AnyPath, vae: AnyPath, **run: Unpack[Run]) -> "TrainUnet
     settings = _settings(run)
     with _opened(settings, run, "unet", [_path(dataset).name]) as runtime:
         return unet.run(_path(dataset), _path(vae), settings, runtime, resume=run.get("resume", False))
+
+
+def train_transformer(dataset: AnyPath, vae: AnyPath, **run: Unpack[Run]) -> "TrainTransformerReport":
+    """Trains a small transformer of Stable Diffusion 3's kind from scratch; `origcli train-transformer`.
+
+    Raises:
+        OrigError: as the command would end with its exit status.
+    """
+    from origcli.training import transformer
+
+    settings, resume = _settings(run), run.get("resume", False)
+    with _opened(settings, run, "transformer", [_path(dataset).name]) as runtime:
+        return transformer.run(_path(dataset), _path(vae), settings, runtime, resume=resume)
 
 
 def train_detector(datasets: Paths, **run: Unpack[Run]) -> "TrainDetectorReport":

@@ -30,6 +30,7 @@ from origcli.cli import (
     score,
     synth,
     train_detector,
+    train_transformer,
     train_unet,
     train_vae,
 )
@@ -82,6 +83,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         synth.synth,
         train_vae.train_vae,
         train_unet.train_unet,
+        train_transformer.train_transformer,
         train_detector.train_detector,
         detect.detect,
     ),

@@ -52,6 +52,12 @@ EPOCHS = option("--epochs", "N", "Epochs; fractions allowed.")
 BATCH_SIZE = option("--batch-size", "N", "Effective batch, over all processes.")
 LEARNING_RATE = option("--learning-rate", "RATE", "Learning rate of AdamW.")
 
+# The same of every denoiser's training.
+SCHEDULE = option("--schedule", "NAME", "constant, or cosine to zero.", words=("constant", "cosine"))
+CAPTION_DROPOUT = option("--caption-dropout", "P", "Share of captions replaced by the empty one.")
+EMA_DECAY = option("--ema-decay", "DECAY", "Decay of the moving average of the weights (EMA).")
+SAMPLE_EVERY = option("--sample-every", "N", "Steps between two sheets of samples; 0: none.")
+
 
 def cluster(text: str, group: str) -> Any:
     """`--ray`, for what the command does on a cluster."""

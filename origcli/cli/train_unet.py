@@ -29,11 +29,7 @@ def train_unet(
     epochs: Annotated[float | None, options.EPOCHS, Sets("unet.epochs")] = None,
     batch_size: Annotated[int | None, options.BATCH_SIZE, Sets("unet.batch_size")] = None,
     learning_rate: Annotated[float | None, options.LEARNING_RATE, Sets("unet.learning_rate")] = None,
-    schedule: Annotated[
-        str | None,
-        option("--schedule", "NAME", "constant, or cosine to zero.", words=("constant", "cosine")),
-        Sets("unet.schedule"),
-    ] = None,
+    schedule: Annotated[str | None, options.SCHEDULE, Sets("unet.schedule")] = None,
     prediction: Annotated[
         str | None,
         option("--prediction", "NAME", "epsilon or v_prediction.", words=("epsilon", "v_prediction")),
@@ -44,21 +40,9 @@ def train_unet(
         option("--min-snr-gamma", "GAMMA", "Weight the loss by min-SNR with this gamma, e.g. 5."),
         Sets("unet.min_snr_gamma", unset="off"),
     ] = None,
-    caption_dropout: Annotated[
-        float | None,
-        option("--caption-dropout", "P", "Share of captions replaced by the empty one."),
-        Sets("unet.caption_dropout"),
-    ] = None,
-    ema_decay: Annotated[
-        float | None,
-        option("--ema-decay", "DECAY", "Decay of the moving average of the weights (EMA)."),
-        Sets("unet.ema_decay"),
-    ] = None,
-    sample_every: Annotated[
-        int | None,
-        option("--sample-every", "N", "Steps between two sheets of samples; 0: none."),
-        Sets("unet.sample_every"),
-    ] = None,
+    caption_dropout: Annotated[float | None, options.CAPTION_DROPOUT, Sets("unet.caption_dropout")] = None,
+    ema_decay: Annotated[float | None, options.EMA_DECAY, Sets("unet.ema_decay")] = None,
+    sample_every: Annotated[int | None, options.SAMPLE_EVERY, Sets("unet.sample_every")] = None,
     init_from: Annotated[
         Path | None,
         option(

@@ -5,6 +5,7 @@ unexpected weights (diffusers would fill them with random numbers without an err
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -259,7 +260,8 @@ def save_pipeline(
     """
     from diffusers import StableDiffusionPipeline
 
-    with quiet_loading():
+    _save(
+        directory,
         StableDiffusionPipeline(
             vae=vae,
             unet=unet,
@@ -269,10 +271,30 @@ def save_pipeline(
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
-        ).save_pretrained(directory, safe_serialization=True)
-    for part in ("vae", "unet"):
-        forget_origin(directory / part)
-    _load_as_fp32(directory / "text_encoder")
+        ),
+    )
+
+
+def save_stable_diffusion_3(directory: Path, parts: Mapping[str, Any]) -> None:
+    """Writes a pipeline of Stable Diffusion 3's class as `save_pipeline` writes others.
+
+    Args:
+        parts: by their names in the pipeline; without T5, `text_encoder_3` and `tokenizer_3` are missing.
+    """
+    from diffusers import StableDiffusion3Pipeline
+
+    absent = {"text_encoder_3": None, "tokenizer_3": None}
+    _save(directory, StableDiffusion3Pipeline(**{**absent, **parts}))
+
+
+def _save(directory: Path, pipeline: Any) -> None:
+    with quiet_loading():
+        pipeline.save_pretrained(directory, safe_serialization=True)
+    for part, module in pipeline.components.items():
+        if part.startswith("text_encoder") and module is not None:
+            _load_as_fp32(directory / part)
+        elif isinstance(module, nn.Module):
+            forget_origin(directory / part)
 
 
 def _load_as_fp32(directory: Path) -> None:

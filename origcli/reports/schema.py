@@ -198,7 +198,7 @@ class DetectReport(Report[DetectResult]):
 class TrainResult(Result):
     """One stage of training, from data to weights."""
 
-    stage: Literal["vae", "unet", "text-encoder", "detector"]
+    stage: Literal["vae", "unet", "transformer", "text-encoder", "detector"]
     directory: str = Field(description="the trained model, relative to the report")
     dataset_hash: str
     weights_hash: str
@@ -239,6 +239,15 @@ class TrainUnetReport(Report[TrainResult]):
 
     columns: ClassVar[tuple[str, ...]] = TRAIN_COLUMNS
     schema_id: Literal["origcli/train-unet/1"] = Field(default="origcli/train-unet/1", alias="schema")
+
+
+class TrainTransformerReport(Report[TrainResult]):
+    """`origcli train-transformer`: the transformer and the text encoders that learn with it."""
+
+    columns: ClassVar[tuple[str, ...]] = TRAIN_COLUMNS
+    schema_id: Literal["origcli/train-transformer/1"] = Field(
+        default="origcli/train-transformer/1", alias="schema"
+    )
 
 
 class TrainDetectorReport(Report[TrainResult]):
@@ -403,6 +412,7 @@ SCHEMAS: dict[str, type[Report[Any]]] = {
     "detect": DetectReport,
     "train-vae": TrainVaeReport,
     "train-unet": TrainUnetReport,
+    "train-transformer": TrainTransformerReport,
     "train-detector": TrainDetectorReport,
     "calibrate": CalibrateReport,
     "compare": CompareReport,
@@ -479,6 +489,7 @@ __all__ = [
     "TokensNeeded",
     "TrainDetectorReport",
     "TrainResult",
+    "TrainTransformerReport",
     "TrainUnetReport",
     "TrainVaeReport",
     "Trend",

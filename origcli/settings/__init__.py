@@ -28,6 +28,7 @@ from origcli.settings.sections import (
     Settings,
     SynthSettings,
     TextEncoderSettings,
+    TransformerSettings,
     UNetSettings,
     VaeSettings,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Settings",
     "SynthSettings",
     "TextEncoderSettings",
+    "TransformerSettings",
     "UNetSettings",
     "VaeSettings",
     "config_values",

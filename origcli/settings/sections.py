@@ -26,6 +26,7 @@ def _divide_width(heads: int, others: ValidationInfo) -> int:
 Channels = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 Groups = Annotated[int, Field(ge=1), AfterValidator(_divide_channels)]
 Heads = Annotated[int, Field(ge=1), AfterValidator(_divide_width)]
+TextWidth = Annotated[int, Field(ge=32, multiple_of=32)]  # attention heads of a text encoder are 32 wide
 
 
 class Section(BaseModel):
@@ -129,6 +130,24 @@ class UNetSettings(OptimizerSettings):
     template_probability: float = Field(0.0, ge=0, le=1)
     part_probability: float = Field(0.0, ge=0, le=1)
     zero_terminal_snr: bool = False
+
+
+class TransformerSettings(OptimizerSettings):
+    """SD3Transformer2DModel and its two text encoders from scratch: Stable Diffusion 3's kind, made small."""
+
+    epochs: float = Field(gt=0)
+    width: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: Heads
+    patch_size: int = Field(ge=1)
+    normalize_queries: bool
+    text_widths: tuple[TextWidth, TextWidth]
+    text_layers: int = Field(ge=1)
+    max_length: int = Field(ge=8)
+    shift: float = Field(gt=0)
+    caption_dropout: float = Field(ge=0, le=1)
+    template_probability: float = Field(0.0, ge=0, le=1)
+    part_probability: float = Field(0.0, ge=0, le=1)
 
 
 class DetectorSettings(OptimizerSettings):
@@ -263,6 +282,7 @@ class Settings(Section):
     vae: VaeSettings
     text_encoder: TextEncoderSettings
     unet: UNetSettings
+    transformer: TransformerSettings
     detector: DetectorSettings
     detect: DetectSettings
     invert: InvertSettings

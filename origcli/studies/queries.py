@@ -90,7 +90,8 @@ def model_resolution(settings: Settings, runtime: Runtime) -> int:
     """
     path = resolve(settings.score.model, runtime).path
     try:
-        size = read_json(path / "unet" / "config.json")["sample_size"]
+        denoiser = "unet" if (path / "unet").is_dir() else "transformer"
+        size = read_json(path / denoiser / "config.json")["sample_size"]
         levels = len(read_json(path / "vae" / "config.json")["block_out_channels"])
         return int(size) * 2 ** (levels - 1)
     except (InputError, KeyError, TypeError, ValueError) as error:

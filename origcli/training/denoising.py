@@ -1,11 +1,6 @@
-"""What the UNet learns from, and the loss: latents, text states, and the ways of putting a caption.
+"""What a denoiser learns from, latents and texts, and the loss of the UNet."""
 
-A caption stands by itself, or in the prompt of the measure, or in prompts of textual inversion, in which
-tokens are learned: words that the UNet never saw around a caption would cost the learned tokens something,
-and not always the same.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,43 +9,43 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.inversion.templates import fill, read_templates, without_slot
 from origcli.models.noising import add_noise, min_snr_weight, prediction_target, signal_and_noise
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.seeding import generator
 from origcli.scenes import dataset as datasets
 from origcli.settings import UNetSettings
+from origcli.training.captions import choose_part, choose_way, put_captions
 from origcli.training.features import caption_states, latent_moments
 from origcli.training.loop import Batch
 
-_PHOTO = "a photo of {S}"  # the prompt of the measure (supplement 6.2)
-_TEMPLATES_A_CAPTION = 3  # beside it, of the prompts of textual inversion
+Randoms = Callable[[torch.Generator, int], Batch]
+
 _EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the UNet trains on, computed once.
+    """What a denoiser trains on, computed once. Texts are states (L, d), or token ids (L,).
 
     Attributes:
         moments: (pictures, 2, c, h, w): posterior mean and standard deviation.
         rows: (pictures,): the caption of each picture.
-        states: (captions, L, d) of the distinct captions, once for each way of putting them.
-        dropped: (templates, L, d): what is left of each way when its caption is dropped; the first is
+        texts: (captions, text) of the distinct captions, once for each way of putting them.
+        dropped: (templates, text): what is left of each way when its caption is dropped; the first is
             the empty prompt.
         templates: (captions, ways): the row of `dropped` for each caption and way.
     """
 
     moments: np.ndarray[Any, Any]
     rows: np.ndarray[Any, Any]
-    states: tuple[np.ndarray[Any, Any], ...]
+    texts: tuple[np.ndarray[Any, Any], ...]
     dropped: np.ndarray[Any, Any]
     templates: np.ndarray[Any, Any]
 
 
 class Latents(Dataset[Any]):
-    """Posterior moments and text states of pictures, fetched a batch at a time."""
+    """Posterior moments and texts of pictures, fetched a batch at a time."""
 
     def __init__(self, features: Features, first: int, size: int) -> None:
         self.features, self.first, self.size = features, first, size
@@ -62,13 +57,13 @@ class Latents(Dataset[Any]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """`moments` (n, 2, c, h, w), `states` and `dropped` (n, ways, L, d)."""
+        """`moments` (n, 2, c, h, w), `texts` and `dropped` (n, ways, text)."""
         pictures = np.asarray(indices) + self.first
         rows = self.features.rows[pictures]
-        states = np.stack([way[rows] for way in self.features.states], axis=1)
+        texts = np.stack([way[rows] for way in self.features.texts], axis=1)
         return {
             "moments": torch.from_numpy(self.features.moments[pictures]),
-            "states": torch.from_numpy(states),
+            "texts": torch.from_numpy(texts),
             "dropped": torch.from_numpy(self.features.dropped[self.features.templates[rows]]),
         }
 
@@ -85,7 +80,7 @@ class DenoisingObjective(nn.Module):
     def forward(
         self,
         moments: Tensor,
-        states: Tensor,
+        texts: Tensor,
         dropped: Tensor,
         sample: Tensor,
         noise: Tensor,
@@ -98,7 +93,7 @@ class DenoisingObjective(nn.Module):
 
         Args:
             moments: (n, 2, c, h, w).
-            states: (n, ways, L, d): of the bare caption, and of the caption in its templates.
+            texts: (n, ways, L, d): states of the bare caption, and of the caption in its templates.
             dropped: (n, ways, L, d): the same without the caption.
             sample, noise: standard normal (n, c, h, w): of the posterior, of the diffusion.
             timesteps: (n,).
@@ -107,8 +102,8 @@ class DenoisingObjective(nn.Module):
         """
         settings = self.settings
         latents = (moments[:, 0] + moments[:, 1] * sample) * self.scale  # (n, c, h, w)
-        text = torch.where((drop < settings.caption_dropout)[:, None, None, None], dropped, states)
-        chosen = choose_way(way, settings.template_probability, states.shape[1])
+        text = torch.where((drop < settings.caption_dropout)[:, None, None, None], dropped, texts)
+        chosen = choose_way(way, settings.template_probability, texts.shape[1])
         each = torch.arange(len(text), device=text.device)
         text = text[each, chosen]  # (n, L, d)
         text = read_in_part(text, dropped[each, chosen], part, settings.part_probability)
@@ -125,23 +120,6 @@ class DenoisingObjective(nn.Module):
         return {"loss": mse * weight.view(-1), "mse": mse}
 
 
-def choose_way(uniform: Tensor, template_probability: float, ways: int) -> Tensor:
-    """Which way a caption is put, (n,): 0, by itself, or with `template_probability` one of the others.
-
-    Args:
-        uniform: in [0, 1), (n,).
-        ways: how many there are, the bare caption counted.
-    """
-    if ways == 1:
-        return torch.zeros_like(uniform, dtype=torch.long)
-    others = ways - 1
-    return torch.where(
-        uniform < template_probability,
-        1 + (uniform / max(template_probability, 1e-12) * others).long().clamp(max=others - 1),
-        0,
-    )
-
-
 def read_in_part(states: Tensor, dropped: Tensor, uniform: Tensor, probability: float) -> Tensor:
     """Text states (n, L, d), some of them with but one part of their caption.
 
@@ -154,12 +132,12 @@ def read_in_part(states: Tensor, dropped: Tensor, uniform: Tensor, probability: 
         uniform: in [0, 1), (n,).
     """
     first = torch.arange(states.shape[1], device=states.device) == 0  # (L,)
-    summary, words = uniform < probability / 2, uniform >= 1 - probability / 2  # (n,)
+    summary, words = choose_part(uniform, probability)  # (n,)
     silent = (summary[:, None] & ~first) | (words[:, None] & first)  # (n, L)
     return torch.where(silent[..., None], dropped, states)
 
 
-def step_randoms(latent_shape: tuple[int, ...], timesteps: int) -> Any:
+def step_randoms(latent_shape: tuple[int, ...], timesteps: int) -> Randoms:
     """The random numbers of a step's n samples, from its generator."""
 
     def randoms(source: torch.Generator, count: int) -> Batch:
@@ -186,69 +164,31 @@ def compute_features(
     runtime: Runtime,
 ) -> Features:
     """Latents of all pictures and states of all captions, from the cache where they are there."""
-    templates, of_way = ["{S}"], np.zeros((len(prompts), 1), np.int64)
-    if settings.template_probability:
-        templates += [_PHOTO, *read_templates("object")]
-        of_way = ways_to_put(prompts, templates, tokenizer)
-    states = tuple(
-        caption_states(
-            encoder,
-            tokenizer,
-            [_put(prompt, templates[row]) for prompt, row in zip(prompts, way, strict=True)],
-            runtime,
-        )
-        for way in of_way.T
-    )
-    dropped = caption_states(encoder, tokenizer, [_put("", template) for template in templates], runtime)
-    return Features(latent_moments(vae, data, len(data), runtime), rows, states, dropped, of_way)
-
-
-def ways_to_put(
-    captions: Sequence[str], templates: Sequence[str], tokenizer: Any
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The templates of each caption, (captions, ways): the first two, and some of the rest in turn.
-
-    A template that would make a caption longer than the text encoder holds gives way to the first one.
-
-    Args:
-        templates: the bare `{S}`, the prompt of the measure, and others.
-    """
-    bare = np.zeros((len(captions), 1), np.int64)
-    others = len(templates) - 2
-    turn = np.arange(len(captions) * _TEMPLATES_A_CAPTION).reshape(len(captions), -1) % others
-    ways = np.concatenate([bare, bare + 1, turn + 2], axis=1)
-    for way in ways.T[1:]:
-        put = [_put(caption, templates[row]) for caption, row in zip(captions, way, strict=True)]
-        lengths = [len(ids) for ids in tokenizer(put, truncation=False, verbose=False)["input_ids"]]
-        way[np.array(lengths) > tokenizer.model_max_length] = 0
-    return ways
-
-
-def _put(caption: str, template: str) -> str:
-    """A caption in a template; of the template alone where there is no caption."""
-    return fill(template, caption) if caption else without_slot(template)
+    ways = put_captions(prompts, settings.template_probability, tokenizer)
+    texts = tuple(caption_states(encoder, tokenizer, put, runtime) for put in ways.prompts)
+    dropped = caption_states(encoder, tokenizer, ways.dropped, runtime)
+    return Features(latent_moments(vae, data, len(data), runtime), rows, texts, dropped, ways.templates)
 
 
 @torch.inference_mode()
 def held_out_loss(
-    objective: DenoisingObjective,
-    features: Features,
-    indices: range,
-    latent_shape: tuple[int, ...],
-    runtime: Runtime,
+    objective: nn.Module, pictures: Latents, randoms: Randoms, runtime: Runtime
 ) -> dict[str, float]:
-    """The mean loss on held-out pictures at fixed random numbers, captions never dropped."""
-    total, batches = 0.0, Latents(features, indices.start, len(indices))
-    size = BatchSize(_EVALUATION_BATCH, runtime.progress.say)
-    for part in slices(len(indices), _EVALUATION_BATCH):
+    """The mean loss on held-out pictures at fixed random numbers, captions never dropped.
+
+    Args:
+        randoms: those of a step of the objective.
+    """
+    total, size = 0.0, BatchSize(_EVALUATION_BATCH, runtime.progress.say)
+    for part in slices(len(pictures), _EVALUATION_BATCH):
         count = part.stop - part.start
-        randoms = step_randoms(latent_shape, 1000)(generator("held-out loss", part.start), count)
-        randoms |= {name: torch.ones(count) for name in ("drop", "way")} | {"part": torch.full((count,), 0.5)}
-        batch = batches.__getitems__(list(range(part.start, part.stop))) | randoms
+        drawn = randoms(generator("held-out loss", part.start), count)
+        drawn |= {name: torch.ones(count) for name in ("drop", "way")} | {"part": torch.full((count,), 0.5)}
+        batch = pictures.__getitems__(list(range(part.start, part.stop))) | drawn
 
         def loss(which: slice, batch: Batch = batch) -> float:
             terms = objective(**{name: rows[which].to(runtime.device) for name, rows in batch.items()})
             return float(terms["loss"].sum())
 
         total += sum(size.over(count, loss))
-    return {"held_out_loss": total / len(indices), "held_out_pictures": len(indices)}
+    return {"held_out_loss": total / len(pictures), "held_out_pictures": len(pictures)}

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from origcli.errors import ModelError
-from origcli.generation.sampling import draw_prompts
 from origcli.inversion.templates import read_templates
 from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.pipeline import DiffusionModel, save_pipeline
@@ -40,16 +39,15 @@ from origcli.training.report import (
     notes_on_start,
     provenance,
     save_loss_figure,
-    save_sheet,
     stage_result,
 )
+from origcli.training.samples import SAMPLE_GUIDANCE, draw_samples, sample_prompts
 from origcli.training.schedule import steps_in
 from origcli.training.text_encoder import pretrain
 from origcli.training.vae import held_out_indices, latent_side
 from origcli.weights.hashing import hash_pipeline
 from origcli.weights.registry import BUNDLED, bert_directory, bundled_directory
 
-_SAMPLE_STEPS, _SAMPLE_GUIDANCE = 25, 2.0
 _READS_TEXT = re.compile(r"\.attn2\.to_[kv]\.weight$")
 
 
@@ -106,10 +104,11 @@ def run(
         family=StableDiffusion(parts),
         device=runtime.device,
         dtype=torch.float32,
-        guidance=_SAMPLE_GUIDANCE,
+        guidance=SAMPLE_GUIDANCE,
     )
 
     objective = DenoisingObjective(unet, model.scheduler, own, float(vae.config.scaling_factor))
+    randoms = step_randoms(latent_shape, model.scheduler.config.num_train_timesteps)
     shown = sample_prompts(prompts)
     job = Job(
         name="train-unet",
@@ -117,7 +116,7 @@ def run(
         trained=unet,
         samples=Latents(features, 0, held_out.start),
         size=held_out.start,
-        randoms=step_randoms(latent_shape, model.scheduler.config.num_train_timesteps),
+        randoms=randoms,
         identity={
             "settings": own.model_dump(mode="json"),
             "seed": runtime.seed,
@@ -130,7 +129,8 @@ def run(
     history = train(job, own, amount.steps, runtime, resume=resume, workers=workers, track=track)
 
     def finish() -> TrainUnetReport:
-        measured = held_out_loss(objective, features, held_out, latent_shape, runtime)
+        pictures = Latents(features, held_out.start, len(held_out))
+        measured = held_out_loss(objective, pictures, randoms, runtime)
         write_pipeline(model, runtime.out)
         draw_samples(model, shown, settings, runtime, "samples.png")
         save_loss_figure(runtime.out / "loss.png", history, ("loss",))
@@ -241,20 +241,3 @@ def write_pipeline(model: DiffusionModel, out: Path) -> None:
             tokenizer=model.words.encoders[0].tokenizer,
             scheduler=model.scheduler,
         )
-
-
-def sample_prompts(prompts: Sequence[str]) -> list[str]:
-    """A few captions spread over the data set's, and the empty prompt twice."""
-    known = [prompt for prompt in prompts if prompt]
-    stride = max(1, len(known) // 14)
-    return [*known[::stride][:14], "", ""]
-
-
-def draw_samples(
-    model: DiffusionModel, prompts: Sequence[str], settings: Settings, runtime: Runtime, name: str
-) -> None:
-    """A sheet of drawings of fixed prompts from fixed seeds."""
-    drawing = settings.draw.model_copy(update={"steps": _SAMPLE_STEPS, "guidance": _SAMPLE_GUIDANCE})
-    pictures = draw_prompts(model, prompts, range(len(prompts)), drawing, runtime, description="samples")
-    labels = [prompt or "(empty prompt)" for prompt in prompts]
-    save_sheet(runtime.out / name, pictures, 8, labels)

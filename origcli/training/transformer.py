@@ -1,0 +1,228 @@
+"""train-transformer: a small model of Stable Diffusion 3's kind from scratch, on a VAE's latents.
+
+The transformer and both text encoders learn together. What comes out is a pipeline without T5.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from origcli.errors import ModelError, UsageError
+from origcli.inversion.templates import read_templates
+from origcli.models.clip_text import build_clip_text, build_clip_tokenizer
+from origcli.models.families.stable_diffusion_3 import StableDiffusion3
+from origcli.models.pipeline import DiffusionModel, load_pipeline, save_stable_diffusion_3
+from origcli.models.transformer import build_flow_scheduler, build_transformer
+from origcli.models.vae import load_vae
+from origcli.reports.envelope import Status
+from origcli.reports.schema import TrainTransformerReport
+from origcli.reports.writers import write_report
+from origcli.runtime.atomic import atomic_directory
+from origcli.runtime.context import Runtime
+from origcli.runtime.provenance import hash_value
+from origcli.runtime.seeding import derive_seed
+from origcli.scenes import dataset as datasets
+from origcli.settings import Settings, TransformerSettings
+from origcli.training.denoising import Latents, held_out_loss
+from origcli.training.features import distinct, hash_module
+from origcli.training.flow_matching import FlowObjective, compute_features, step_randoms
+from origcli.training.identity import start_hash
+from origcli.training.loop import Job, train
+from origcli.training.report import (
+    Amount,
+    by_the_first,
+    notes_on_start,
+    provenance,
+    save_loss_figure,
+    stage_result,
+)
+from origcli.training.samples import SAMPLE_GUIDANCE, draw_samples, sample_prompts
+from origcli.training.schedule import steps_in
+from origcli.training.vae import held_out_indices, latent_side
+from origcli.weights.hashing import hash_pipeline
+
+LEARNED = ("transformer", "text_encoder", "text_encoder_2")
+
+
+def run(
+    data_path: Path,
+    vae_path: Path,
+    settings: Settings,
+    runtime: Runtime,
+    *,
+    resume: bool = False,
+    workers: int = 0,
+    track: str | None = None,
+    init_from: Path | None = None,
+) -> TrainTransformerReport:
+    """Trains a transformer and its text encoders; writes `pipeline/`, a report, `history.csv` and sheets.
+
+    Args:
+        data_path: a data set.
+        vae_path: a diffusers AutoencoderKL directory, or a run or pipeline that holds one.
+        init_from: a pipeline that this command wrote, of the same shape; its vocabulary is taken, too.
+
+    Raises:
+        InputError: the data set is missing or too small to hold pictures out.
+        ModelError: the VAE cannot be loaded, or the weights to start from have another shape.
+        UsageError: a caption is longer than the text encoders hold, the pictures or latents cannot be
+            divided as the settings ask, or `resume` with other settings, data or models.
+    """
+    own = settings.transformer
+    data = datasets.read_dataset(data_path)
+    held_out = held_out_indices(data, settings.vae.held_out)
+
+    vae = load_vae(vae_path).to(runtime.device, memory_format=torch.channels_last)
+    side = latent_side(data, len(vae.config.block_out_channels))
+    shape = (int(vae.config.latent_channels), side, side)
+    learned = initial_parts(own, shape, data.captions, runtime, init_from)
+    family = StableDiffusion3({**learned, "vae": vae, "scheduler": build_flow_scheduler(own)})
+    model = DiffusionModel(
+        name="training",
+        source=str(runtime.out),
+        weights_hash="",
+        family=family,
+        device=runtime.device,
+        dtype=torch.float32,
+        guidance=SAMPLE_GUIDANCE,
+    )
+
+    prompts, rows = distinct(data.captions)
+    tokenizer = learned["tokenizer"]
+    features = compute_features(vae, tokenizer, data, prompts, rows, own, runtime)
+    objective = FlowObjective(family, own)
+    randoms = step_randoms(shape, family.noising)
+    shown = sample_prompts(prompts)
+    job = Job(
+        name="train-transformer",
+        objective=objective,
+        trained=objective.trained,
+        samples=Latents(features, 0, held_out.start),
+        size=held_out.start,
+        randoms=randoms,
+        identity={
+            "settings": own.model_dump(mode="json"),
+            "seed": runtime.seed,
+            "data": data.hash,
+            "pictures": data.pictures_hash,
+            "captions": hash_value(data.captions),
+            "held_out": len(held_out),
+            "vae": hash_module(vae),
+            "vocabulary": hash_value(tokenizer.get_vocab()),
+            "init_from": start_hash(init_from),
+        },
+        preview=lambda step: draw_samples(model, shown, settings, runtime, f"samples-{step:08d}.png"),
+        called=LEARNED,
+    )
+    amount = Amount(steps_in(own.epochs, job.size, own.batch_size), own.batch_size, job.size)
+    history = train(job, own, amount.steps, runtime, resume=resume, workers=workers, track=track)
+
+    def finish() -> TrainTransformerReport:
+        pictures = Latents(features, held_out.start, len(held_out))
+        measured = held_out_loss(objective, pictures, randoms, runtime)
+        write_pipeline(family, runtime.out)
+        draw_samples(model, shown, settings, runtime, "samples.png")
+        save_loss_figure(runtime.out / "loss.png", history, ("loss",))
+
+        report = TrainTransformerReport(
+            status=Status.complete,
+            provenance=provenance(
+                "train-transformer", {"transformer": own}, runtime, data.hash, notes_on_start(init_from)
+            ),
+            results=(
+                stage_result(
+                    "transformer",
+                    amount,
+                    objective.trained,
+                    measured,
+                    history,
+                    directory="pipeline",
+                    dataset_hash=data.hash,
+                    weights_hash=hash_pipeline(runtime.out / "pipeline"),
+                    figures=("loss.png", "samples.png"),
+                ),
+            ),
+        )
+        write_report(runtime.out, report)
+        return report
+
+    return by_the_first(finish, runtime)
+
+
+def initial_parts(
+    settings: TransformerSettings,
+    latent_shape: tuple[int, int, int],
+    captions: Sequence[str],
+    runtime: Runtime,
+    init_from: Path | None,
+) -> dict[str, Any]:
+    """What learns, and the tokenizers, by their names in the pipeline; the networks on the device.
+
+    New random weights and a vocabulary of the captions' and templates' words, or those of a pipeline.
+
+    Raises:
+        ModelError: the pipeline cannot be loaded, or has another shape.
+        UsageError: the latents cannot be divided into patches.
+    """
+    side, patch = latent_shape[1], settings.patch_size
+    if side % patch:
+        raise UsageError(
+            f"latents of {side} × {side} places cannot be divided into patches of {patch}",
+            "choose another patch_size under [transformer] in a file for --config",
+        )
+    start = None if init_from is None else _start(init_from, runtime)
+    tokenizer = _tokenizer(captions, settings) if start is None else start["tokenizer"]
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(runtime.seed, "transformer"))
+        networks = {
+            "transformer": build_transformer(settings, latent_shape),
+            **{
+                part: build_clip_text(settings, width, tokenizer)
+                for part, width in zip(LEARNED[1:], settings.text_widths, strict=True)
+            },
+        }
+    for part, network in networks.items() if start is not None else ():
+        _take_weights(network, start[part], f"{init_from}: its {part}")
+    return {
+        **{part: network.to(runtime.device) for part, network in networks.items()},
+        "tokenizer": tokenizer,
+        "tokenizer_2": tokenizer,
+    }
+
+
+def _tokenizer(captions: Sequence[str], settings: TransformerSettings) -> Any:
+    templates = [*read_templates("object"), *read_templates("art")]
+    return build_clip_tokenizer([*captions, *templates], settings.max_length)
+
+
+def _start(path: Path, runtime: Runtime) -> dict[str, Any]:
+    """The parts of a pipeline, or of the run that holds it.
+
+    Raises:
+        ModelError: it cannot be loaded, or is no pipeline of this command.
+    """
+    inside = path / "pipeline"
+    family = load_pipeline(inside if inside.is_dir() else path, runtime).family
+    if not isinstance(family, StableDiffusion3) or not family.without_t5:
+        raise ModelError(f"{path}: not a pipeline that train-transformer wrote")
+    return family.parts
+
+
+def _take_weights(network: nn.Module, given: nn.Module, name: str) -> None:
+    try:
+        network.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise ModelError(
+            f"{name} has another shape than the settings ask for",
+            "start from one of the same width, layers and vocabulary, or leave --init-from out",
+        ) from error
+
+
+def write_pipeline(family: StableDiffusion3, out: Path) -> None:
+    """Writes `pipeline/`, whole or not at all."""
+    family.vae.to(memory_format=torch.contiguous_format)
+    with atomic_directory(out / "pipeline") as partial:
+        save_stable_diffusion_3(partial, family.parts)
