@@ -173,8 +173,8 @@ def initial_parts(
             f"latents of {side} × {side} places cannot be divided into patches of {patch}",
             "choose another patch_size under [transformer] in a file for --config",
         )
-    start = None if init_from is None else _start(init_from, runtime)
-    tokenizer = _tokenizer(captions, settings) if start is None else start["tokenizer"]
+    start = {} if init_from is None else _start(init_from, runtime)
+    tokenizer = start["tokenizer"] if start else _tokenizer(captions, settings)
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(runtime.seed, "transformer"))
         networks = {
@@ -184,7 +184,7 @@ def initial_parts(
                 for part, width in zip(LEARNED[1:], settings.text_widths, strict=True)
             },
         }
-    for part, network in networks.items() if start is not None else ():
+    for part, network in networks.items() if start else ():
         _take_weights(network, start[part], f"{init_from}: its {part}")
     return {
         **{part: network.to(runtime.device) for part, network in networks.items()},

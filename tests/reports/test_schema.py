@@ -42,6 +42,7 @@ def _results() -> dict[str, Any]:
         ),
         "train-vae": trained,
         "train-unet": trained,
+        "train-transformer": trained,
         "train-detector": trained,
         "compare": schema.CompareResult(
             id="a", image=facts,

@@ -14,8 +14,15 @@ from origcli.models.unet import build_scheduler
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.scenes.dataset import Dataset
 from origcli.settings import Settings, resolve
-from origcli.training import denoising, unet
-from origcli.training.denoising import DenoisingObjective, Features, read_in_part
+from origcli.training import unet
+from origcli.training.denoising import (
+    DenoisingObjective,
+    Features,
+    Latents,
+    held_out_loss,
+    read_in_part,
+    step_randoms,
+)
 
 SHAPE = (1, 2, 2)
 sixty_fourths = st.integers(0, 63).map(lambda k: k / 64)  # the same numbers in fp32 and in fp64
@@ -49,7 +56,7 @@ def test_the_loss_is_the_error_times_the_weight_of_its_noise(prediction: str, ga
     count = len(timesteps)
     batch = {
         "moments": torch.rand(count, 2, *SHAPE),
-        "states": torch.zeros(count, 1, 3, 2),
+        "texts": torch.zeros(count, 1, 3, 2),
         "dropped": torch.zeros(count, 1, 3, 2),
         "sample": torch.randn(count, *SHAPE),
         "noise": torch.randn(count, *SHAPE),
@@ -95,15 +102,16 @@ def test_the_held_out_loss_in_little_memory_is_the_same() -> None:
     features = Features(
         moments=random.random((count, 2, *SHAPE), np.float32),
         rows=np.zeros(count, np.int64),
-        states=(np.zeros((1, 3, 2), np.float32),),
+        texts=(np.zeros((1, 3, 2), np.float32),),
         dropped=np.zeros((1, 3, 2), np.float32),
         templates=np.zeros((1, 1), np.int64),
     )
+    pictures, randoms = Latents(features, 0, count), step_randoms(SHAPE, 1000)
     found = []
     for fits in (64, 5):
         network = Nothing(fits)
         whole = objective("v_prediction", 5.0, network)
-        found.append(denoising.held_out_loss(whole, features, range(count), SHAPE, Runtime()))
+        found.append(held_out_loss(whole, pictures, randoms, Runtime()))
         assert network.largest <= fits
     assert found[0]["held_out_loss"] == pytest.approx(found[1]["held_out_loss"], rel=1e-5)
     assert found[1]["held_out_pictures"] == count

@@ -32,6 +32,7 @@ from origcli.scenes.png import encode_png
 from origcli.scenes.writing import write_dataset
 from origcli.settings import Settings, resolve
 from origcli.training import denoising, features, unet, vae
+from origcli.training.captions import ways_to_put
 from tests.hub_server import Repository, hub_server, point_to
 
 
@@ -182,12 +183,12 @@ def test_captions_go_round_the_templates_that_they_fit_into() -> None:
     templates = ["{S}", "a photo of {S}", *read_templates("object")]
     captions = ["", "big red full circle", *[f"{color} star" for color in ("red", "green", "blue")] * 3]
     tokenizer = build_tokenizer([*captions, *templates], 12)
-    ways = denoising.ways_to_put(captions, templates, tokenizer)
+    ways = ways_to_put(captions, templates, tokenizer)
     assert ways.shape == (11, 5) and (ways[:, 0] == 0).all() and (ways[:, 1] == 1).all()
     assert set(ways[:, 2:].flat) == set(range(2, 29))
     short = build_tokenizer([*captions, *templates], 7)  # a caption fits, in a template it does not
-    assert (denoising.ways_to_put(captions, templates, short)[1] == 0).all()
-    assert denoising.ways_to_put(captions, templates, short)[2].tolist()[:2] == [0, 1]
+    assert (ways_to_put(captions, templates, short)[1] == 0).all()
+    assert ways_to_put(captions, templates, short)[2].tolist()[:2] == [0, 1]
 
 
 def test_the_decoder_alone_leaves_the_latents(
