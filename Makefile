@@ -11,7 +11,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help score model real docs test test-all lint format build installed shipped clean
+.PHONY: help score model real docs site test test-all lint format build installed shipped clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ real: $(DEVELOPED) ## with a GPU and a network: download weights, run their test
 
 docs: $(DEVELOPED) ## images and outputs in README and docs/, from real runs (minutes; needs Chromium)
 	$(BIN)/python -m tests.docs.remake
+
+site: $(DEVELOPED) ## the documentation as pages in build/site, to open without a server
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 shipped: $(INSTALLED) ## write completions/, man/ and docs/commands.md
 	$(BIN)/python -m origcli.cli.shipped --update

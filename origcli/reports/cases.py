@@ -1,4 +1,4 @@
-"""What a CI system is told about a score: one case per image, which passes or does not."""
+"""What a CI system learns of a score: one case per image, which passes or does not."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

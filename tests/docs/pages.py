@@ -1,4 +1,4 @@
-"""The README and the pages of docs/ as commands that can be run.
+"""README, CONTRIBUTING and the pages of docs/ as commands that can be run.
 
 A fence says what its commands need: ```sh runs in every test run and ```sh slow in those with the slow tests,
 both with tiny budgets; ```sh gpu, ```sh weights and ```sh install are parsed, and run where there is what
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = ("", "slow", "gpu", "weights", "install", "example")
 
 MOST_LINES = 14  # of an output that is shown
