@@ -15,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+import origcli
 from origcli.reports.gallery import write_html
 from origcli.reports.study_page import render_study
 from origcli.reports.writers import read_report
@@ -41,13 +42,12 @@ PLAIN = {
 _LOADED, _SHIPPED = "https://unpkg.com/iframe-worker/shim", PLAIN["docs/site/iframe-worker.js"]
 _ELSEWHERE = {**PAGES, **PLAIN}
 
-API = """# Python API
+API = f"""# Python API
 
-::: origcli.interface
-    options:
-      show_root_heading: false
-      show_root_toc_entry: false
-      filters: ["!^_", "!^(AnyPath|Paths)$"]
+The commands as functions: each does what its command does, with the same settings and the same files, and
+returns its report. `from origcli import score` loads one at its first use.
+
+{"".join(f"::: origcli.{name}{chr(10) * 2}" for name in origcli.__all__ if not name.startswith("_"))}
 
 ## Reports of score
 

@@ -87,7 +87,7 @@ def test_the_references_are_of_all_commands_and_functions(site: Path) -> None:
     assert [words for words in commands() if f"origcli {' '.join(words)}" not in shown] == []
     ids = Links(site / "api.html").ids
     functions = [name for name in origcli.__all__ if not name.startswith("_")]
-    assert [name for name in functions if f"origcli.interface.{name}" not in ids] == []
+    assert [name for name in functions if f"origcli.{name}" not in ids] == []
     assert {"origcli.reports.score.ScoreReport", "origcli.errors.OrigError"} <= ids
 
 
