@@ -54,7 +54,7 @@ def show(*, run: Run) -> None:
     """
     from origcli.runtime.cache import cache_directory
 
-    present.rows(_sections(cache_directory()), COLUMNS, run.form)
+    present.rows(_sections(cache_directory()), COLUMNS, run.form, drop=("path", "files"))
 
 
 @app.command("clear", cls=Command)

@@ -118,5 +118,6 @@ def calibrate(
             captions=captions_file,
             image_column=image_column,
         )
-    present.report(report, run.form, SHOWN)
+    present.report(report, run.form, SHOWN, drop=("metric", "psnr_limit"))
+    present.failures(report.errors, run.form, run.progress.say)
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -58,7 +58,7 @@ def compare(
 
 def print_comparison(report: "CompareReport", target: Path, run: Run) -> None:
     """The table, and below it the sentences; or the report in another form."""
-    present.report(report, run.form, SHOWN)
+    present.report(report, run.form, SHOWN, drop=("tokens_needed", "originality"))
     if run.form is options.Format.table and report.summary is not None:
         present.write("\n")
         for one in report.results if len(report.results) == 1 else ():

@@ -59,7 +59,7 @@ def show(
         for name, table in values.items()
         for field, value in table.items()
     ]
-    present.rows(rows, COLUMNS, run.form)
+    present.rows(rows, COLUMNS, run.form, drop=("variable", "origin"))
 
 
 def _sections() -> list[str]:

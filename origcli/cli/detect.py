@@ -112,8 +112,7 @@ def detect(
     elif count:
         present.rows(reporting.count_rows(report), COUNT_COLUMNS, run.form, whole=report.to_json())
     else:
-        present.report(report, run.form, COLUMNS)
-    for failure in report.errors:
-        run.progress.say(f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}")
+        present.report(report, run.form, COLUMNS, drop=("x0 y0 x1 y1",))
+    present.failures(report.errors, run.form, run.progress.say)
     if report.errors:
         raise typer.Exit(int(ExitCode.INPUT))

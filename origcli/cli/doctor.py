@@ -58,10 +58,15 @@ def doctor(
     }
     rows = [_row(check) for check in checks]
     form = options.Format.json if as_json else run.form
-    present.rows(rows, COLUMNS, form, whole=report)
     if form is options.Format.table:
+        present.rows(rows, COLUMNS[:-1], form)
         present.write("\n")
+        for check in checks:
+            if check.remedy:
+                present.paragraph(f"{check.name}: {check.remedy}")
         present.paragraph(summary)
+    else:
+        present.rows(rows, COLUMNS, form, whole=report)
     if not ready:
         raise ModelError(
             f"a score cannot run yet: {', '.join(check.name for check in missing)}",

@@ -72,7 +72,8 @@ def fetch(
             state = fetching.fetch(name, run.progress, variant=variant)
         states.append(state)
     shown = SHOWN if run.form is options.Format.table else COLUMNS
-    present.rows([_row(state) for state in states], shown, run.form)
+    rows = [_row(state) for state in states]
+    present.rows(rows, shown, run.form, drop=("path", "license", "variant"))
     _check(states, missing_is_wrong=bool(names) and not show)
 
 

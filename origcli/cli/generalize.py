@@ -150,7 +150,7 @@ def generalize(
         rows, title = plan_rows(chosen, settings), f"{len(chosen)} experiments"
         if run.form is options.Format.table:
             short = [{**row, "hash": row["hash"][:_HASH]} for row in rows]
-            present.rows(short, SHOWN_PLAN, run.form, title=title)
+            present.rows(short, SHOWN_PLAN, run.form, title=title, drop=("hash", "level"))
         else:
             present.rows(rows, PLAN_COLUMNS, run.form)
         return int(ExitCode.OK)
@@ -159,6 +159,7 @@ def generalize(
     target = run.out or Path("runs") / "generalize"
     with run.open(settings, target) as runtime:
         report = run_generalization(settings, runtime, only or (), ray)
-    present.report(report, run.form, COLUMNS)
+    present.report(report, run.form, COLUMNS, drop=("level", "images", "detections", "confidence", "lift"))
+    present.failures(report.errors, run.form, run.progress.say)
     run.progress.say(f"report: {target / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -4,9 +4,7 @@ Options stand in the groups that their `rich_help_panel` names, commands in the 
 application. The manual pages are written from the same groups (`cli/shipped`).
 """
 
-import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,8 +62,7 @@ def short_summary(command: Any) -> str:
 
 @contextmanager
 def _section(formatter: Any, name: str) -> Iterator[None]:
-    bold = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    with formatter.section(typer.style(name, bold=True) if bold else name):
+    with formatter.section(present.heading(name)):
         yield
 
 

@@ -78,9 +78,9 @@ def import_(
 
     request = Request(model, out, tuple(lora or ()), vae, model_config, weights_dtype, prediction, run.force)
     source = build(request, run.settings.runtime, run.progress)
-    present.rows(
-        [_row(source, out)], SHOWN if run.form is options.Format.table else COLUMNS, run.form, whole=source
-    )
+    shown = SHOWN if run.form is options.Format.table else COLUMNS
+    drop = ("tensors_changed", "configuration", "kind")
+    present.rows([_row(source, out)], shown, run.form, whole=source, drop=drop)
 
 
 def _row(source: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ SHOWN = ("path", "m", "placeholder", "steps", "stop_reason", "l_det", "l_det_0")
 _MOST = 99
 _COUNT = re.compile("[1-9][0-9]?")  # up to _MOST
 PLAN = ("pictures", "tokens", "steps", "batch_size", "unet_samples", "tflop", "minutes", "device")
+DROP_OF_PLAN = ("device", "unet_samples", "batch_size")
 
 
 @command()
@@ -149,7 +150,9 @@ def invert(
         from origcli.scoring.dry_run import plan_invert
 
         with run.open(settings, None) as runtime:
-            present.rows([plan_invert(len(inputs), counts, settings, runtime)], PLAN, run.form)
+            present.rows(
+                [plan_invert(len(inputs), counts, settings, runtime)], PLAN, run.form, drop=DROP_OF_PLAN
+            )
         return int(ExitCode.OK)
     place = run.place("invert", [one.name for one in inputs], tokens=counts)
     table: list[dict[str, Any]] = []
@@ -165,9 +168,8 @@ def invert(
         report = sweep.run(inputs, counts, settings, runtime, see)
     shown = SHOWN if run.form is options.Format.table else report.columns
     whole = read_json(target / "report.json") if run.form is options.Format.json else None
-    present.rows(table, shown, run.form, whole=whole)
-    for failure in report.errors:
-        run.progress.say(f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}")
+    present.rows(table, shown, run.form, whole=whole, drop=("stop_reason", "placeholder"))
+    present.failures(report.errors, run.form, run.progress.say)
     run.progress.say(f"report: {target / 'report.json'}")
     return exit_code({failure.code for failure in report.errors})
 

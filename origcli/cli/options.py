@@ -19,6 +19,7 @@ RUN = "Run"
 OUTPUT = "Output"
 
 TRAINED = ("stage", "metric", "value", "steps", "samples", "parameters")  # what a table shows of a training
+DROP_OF_TRAINED = ("parameters", "samples")
 
 # Those of the registry, which a TAB does not load; a test holds them alike.
 MODELS = (

@@ -59,6 +59,7 @@ def popularity(
             data, settings, runtime, find_cache(SCORES, run.progress.say) if cache else None
         )
     present.report(report, run.form, COLUMNS)
+    present.failures(report.errors, run.form, run.progress.say)
     if report.summary is not None and run.form is options.Format.table:
         difference = report.summary.difference
         if difference.value is not None:

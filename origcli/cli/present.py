@@ -5,23 +5,38 @@ import json
 import os
 import shutil
 import sys
-import textwrap
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from origcli.cli.options import Format
+from origcli.cli.table import folded, shortened, table, text_width
 from origcli.errors import OrigError, StorageError, without_secrets
 from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
 from origcli.runtime.progress import forgiving, one_line
 
 if TYPE_CHECKING:
-    from origcli.reports.envelope import Report
+    from origcli.reports.envelope import Failure, Report
 
 _WIDEST_PARAGRAPH = 100
 _WIDEST_NAME = 40  # of an image, where verdicts stand under each other
-_UNBOUNDED = 10_000  # columns of a table in a pipe, where nothing has to be folded
+_LEAST_NAME = 16
+_BETWEEN = "  "  # a name and its verdict
+_ERROR = "error"  # set in rows that came to nothing: `failures` prints these below a table
+_BOLD, _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN = 1, 31, 32, 33, 35, 36
+_COLORS = {  # of states and verdicts
+    "ok": _GREEN,
+    "here": _GREEN,
+    "warning": _YELLOW,
+    "missing": _RED,
+    "redrawn": _CYAN,
+    "not-redrawn": _MAGENTA,
+    "undecided": _YELLOW,
+    "out-of-domain": _YELLOW,
+    "failed": _RED,
+}
+_COLORED = ("state", "verdict")  # columns whose values have a color
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -100,7 +115,13 @@ def visible_json(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
-def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = None, title: str = "") -> None:
+def report(
+    whole: "Report[Any]",
+    form: Format,
+    columns: Sequence[str] | None = None,
+    title: str = "",
+    drop: Sequence[str] = (),
+) -> None:
     """Prints a report: its rows as they stand in report.csv, or all of it as JSON.
 
     Of the processes of a launch the first alone prints.
@@ -110,14 +131,13 @@ def report(whole: "Report[Any]", form: Format, columns: Sequence[str] | None = N
         form: the form asked for.
         columns: those that the table shows; all by default.
         title: stands over the table.
+        drop: as in `rows`.
     """
-    from origcli.runtime.distributed import is_main
-
     if not is_main():
         return
     table = list(whole.rows())
     shown = columns if columns is not None and form is Format.table else whole.columns
-    rows(table, shown, form, title=title, whole=whole.to_json())
+    rows(table, shown, form, title=title, whole=whole.to_json(), drop=drop)
 
 
 def rows(
@@ -127,6 +147,7 @@ def rows(
     *,
     title: str = "",
     whole: Any = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Prints the rows of a result in the form asked for.
 
@@ -136,6 +157,7 @@ def rows(
         form: `json` prints `whole` where it is given, else the list of rows.
         title: stands over the table on a terminal.
         whole: the report that the rows come from.
+        drop: columns that a table leaves out where the terminal is narrow, the first one first.
     """
     match form:
         case Format.json:
@@ -145,7 +167,19 @@ def rows(
         case Format.csv | Format.excel:
             csv(table, columns, mark=form is Format.excel)
         case Format.table:
-            write(_table_text(table, columns, title))
+            _write_table(table, columns, title, drop)
+
+
+def failures(errors: "Sequence[Failure]", form: Format, say: Callable[[str], None]) -> None:
+    """Says what came to nothing: below a table, and on stderr for other forms, whose stdout is data."""
+    for number, failure in enumerate(errors):
+        text = f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}"
+        if form is not Format.table:
+            say(text)
+            continue
+        if number == 0:
+            write("\n")
+        paragraph(f"error: {text}")
 
 
 def csv(
@@ -173,55 +207,115 @@ def _on_a_terminal() -> bool:
 
 def paragraph(text: str) -> None:
     """Prints a paragraph: wrapped on a terminal, one line in a pipe."""
-    text = one_line(text)
-    if _on_a_terminal():
-        width = min(shutil.get_terminal_size().columns, _WIDEST_PARAGRAPH)
-        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
-    write(f"{text}\n")
+    lines = folded(one_line(text), min(_width(), _WIDEST_PARAGRAPH)) if _on_a_terminal() else [one_line(text)]
+    write("".join(f"{line}\n" for line in lines))
 
 
-def verdicts(lines: Sequence[tuple[str, str, str]]) -> None:
-    """Prints a line for each image: its name, its verdict, bold on a terminal with color, and what follows.
+def in_color() -> bool:
+    """Whether stdout may have colors: on a terminal, unless NO_COLOR is set; anywhere with FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "") not in ("", "0"):
+        return True
+    return _on_a_terminal() and os.environ.get("TERM") != "dumb"
+
+
+def heading(text: str) -> str:
+    """A heading, bold where stdout may have it."""
+    return painted(text, _BOLD)
+
+
+def painted(text: str, *codes: int) -> str:
+    """A text in color or bold, where stdout may have it."""
+    return f"\x1b[{';'.join(map(str, codes))}m{text}\x1b[0m" if codes and in_color() else text
+
+
+Verdict = tuple[str, str, str, Sequence[str]]  # name, kind, words, endings from the longest to the shortest
+
+
+def verdicts(lines: Sequence[Verdict]) -> None:
+    """Prints a line for each image: name, verdict, bold and in color where that may be, and an ending.
+
+    Where a terminal is narrow, names lose their middle, and all lines have the longest ending that fits. A
+    line that still does not fit goes on below, under its verdict.
 
     Args:
-        lines: name, verdict, the rest.
+        lines: of each image its name, the kind of its verdict, the verdict, and what may follow it.
     """
-    column = min(max((len(one_line(name)) for name, _, _ in lines), default=0), _WIDEST_NAME)
-    bold = _on_a_terminal() and not os.environ.get("NO_COLOR")
-    for name, words, rest in lines:
-        said = f"\x1b[1m{one_line(words)}\x1b[0m" if bold else one_line(words)
-        write(f"{one_line(name).ljust(column)}  {said}{one_line(rest)}\n")
+    names = [one_line(name) for name, *_ in lines]
+    column = min(max(map(text_width, names), default=0), _WIDEST_NAME)
+    if not _on_a_terminal():
+        for name, (_, kind, words, endings) in zip(names, lines, strict=True):
+            _write_verdict(
+                name.ljust(column), kind, one_line(words), [one_line("".join([words, *endings[:1]]))]
+            )
+        return
+    chosen = _ending(lines, _width() - len(_BETWEEN) - min(column, _LEAST_NAME))
+    widest = max((text_width(words + _chosen(endings, chosen)) for _, _, words, endings in lines), default=0)
+    column = min(column, max(_width() - len(_BETWEEN) - widest, _LEAST_NAME))
+    room = _width() - len(_BETWEEN) - column
+    for name, (_, kind, words, endings) in zip(names, lines, strict=True):
+        ending = _chosen(endings, chosen)
+        name = shortened(name, column)
+        padded = name + " " * (column - text_width(name))
+        _write_verdict(padded, kind, one_line(words), folded(one_line(words + ending), room))
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else one_line(str(value))
-
-
-def _table_text(table: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    # A table is for the eye: a column in which no row says anything is left out.
-    shown = [name for name in columns if not table or any(row.get(name) is not None for row in table)]
-    buffer = io.StringIO()
-    console = Console(
-        file=buffer,
-        force_terminal=terminal,
-        no_color=not terminal or bool(os.environ.get("NO_COLOR")),
-        width=None if terminal else _UNBOUNDED,
+def _ending(lines: Sequence[Verdict], room: int) -> int:
+    """Which of the endings is the longest that fits behind every verdict that has several; else the last."""
+    several = [(words, endings) for _, _, words, endings in lines if len(endings) > 1]
+    count = min((len(endings) for _, endings in several), default=1)
+    fitting = (
+        number
+        for number in range(count)
+        if all(text_width(words + endings[number]) <= room for words, endings in several)
     )
+    return next(fitting, count - 1)
+
+
+def _chosen(endings: Sequence[str], number: int) -> str:
+    """One of a line's endings, or its last where it has fewer."""
+    return endings[min(number, len(endings) - 1)] if endings else ""
+
+
+def _write_verdict(name: str, kind: str, words: str, lines: Sequence[str]) -> None:
+    """Writes the lines of an image, of which the first characters are its verdict."""
+    codes = (_BOLD, *([_COLORS[kind]] if kind in _COLORS else []))
+    left = len(words)
+    for number, line in enumerate(lines):
+        said, rest = line[: max(left, 0)], line[max(left, 0) :]
+        left -= len(line) + 1
+        before = f"{name}{_BETWEEN}" if number == 0 else " " * (text_width(name) + len(_BETWEEN))
+        write(f"{before}{painted(said, *codes) if said else ''}{rest}\n")
+
+
+def _write_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, drop: Sequence[str]
+) -> None:
+    """A table of the rows that came to something, and below it the columns for which there is no room."""
+    found = [row for row in rows if row.get(_ERROR) is None]
+    width = _width() if _on_a_terminal() else None
     if title:
-        console.print(one_line(title), markup=False, highlight=False)
-    grid = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
-    for column in shown:
-        numeric = all(isinstance(row.get(column), int | float | None) for row in table)
-        grid.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in table:
-        grid.add_row(*(Text(_shown(row.get(column))) for column in shown))
-    console.print(grid)
-    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().strip("\n").splitlines())
+        write(f"{one_line(title)}\n")
+    if rows and not found:
+        return
+    laid_out = table(found, [name for name in columns if name != _ERROR], width, drop=drop, style=_style)
+    if laid_out.folder:
+        write(f"in {shortened(laid_out.folder, (width or 0) - 4)}:\n")
+    write("".join(f"{line}\n" for line in laid_out.lines))
+    if laid_out.missing:
+        left_out = ", ".join(name.replace("_", " ") for name in laid_out.missing)
+        paragraph(f"not shown for lack of room: {left_out} (--format csv has all columns)")
+
+
+def _style(column: str | None, value: str, line: str) -> str:
+    """A line of a table's cell: headings bold, states and verdicts in their color."""
+    if column is None:
+        return painted(line, _BOLD)
+    if column not in _COLORED:
+        return line
+    return painted(line, _COLORS[value]) if value in _COLORS else line
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns

@@ -9,6 +9,7 @@ from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode
 
 COLUMNS = ("score", "images", "common", "rare", "unseen", "in_order", "kendall_tau", "low", "high", "p_value")
+SHOWN = (*COLUMNS[:7], "kendall_tau_low", "kendall_tau_high", "p_value")  # its interval in its cell
 
 
 @command(ALL - {"dry_run"})
@@ -60,6 +61,11 @@ def rarity(
         }
         for test in (report.summary.tests if report.summary else ())
     ]
-    present.rows(rows, COLUMNS, run.form, whole=report.to_json())
+    shown = COLUMNS
+    if run.form is options.Format.table:
+        shown = SHOWN
+        rows = [{**row, "kendall_tau_low": row["low"], "kendall_tau_high": row["high"]} for row in rows]
+    present.rows(rows, shown, run.form, whole=report.to_json(), drop=("images", "p_value"))
+    present.failures(report.errors, run.form, run.progress.say)
     run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

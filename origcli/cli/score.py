@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from origcli.settings import Settings
 
 PLAN = ("stage", "count", "product", "tflop", "minutes", "batch", "gigabytes")
+DROP_OF_PLAN = ("batch", "tflop", "count")
 BATCH = "Many images"
 
 
@@ -321,13 +322,13 @@ def _print_plan(
 ) -> None:
     """What the runs, or this shard of one, would do and cost, at most."""
     if len(models) == 1:
-        present.rows(_plan(request, settings, runtime), PLAN, form)
+        present.rows(_plan(request, settings, runtime), PLAN, form, drop=DROP_OF_PLAN)
         return
     from origcli.scoring.several import settings_of
 
     each = settings_of(models, settings, runtime)
     rows = [{"model": name, **row} for name, one in each.items() for row in _plan(request, one, runtime)]
-    present.rows(rows, ("model", *PLAN), form)
+    present.rows(rows, ("model", *PLAN), form, drop=DROP_OF_PLAN)
 
 
 def _plan(request: "Request", settings: "Settings", runtime: "Runtime") -> list[dict[str, Any]]:

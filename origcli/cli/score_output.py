@@ -7,8 +7,8 @@ from pathlib import Path
 from origcli.cli import present
 from origcli.cli.options import Format
 from origcli.errors import GateError, InputError, UnmeasuredError
-from origcli.reports.schema import Failure, ScoreReport, ScoreResult
-from origcli.reports.verdict import headline, short, threshold_words
+from origcli.reports.schema import Failure, ScoreReport, ScoreResult, VerdictKind
+from origcli.reports.verdict import headline, more_samples, short, threshold_words
 from origcli.scoring.gate import Gate
 
 CURVE = ("m", "distance", "distance_low", "distance_high", "share_passing", "l_det")
@@ -28,7 +28,8 @@ class ScoreOutput:
         caught: images that met a condition, by its text.
         unmeasured: images that the model cannot show, and that were not measured.
         unjudged: images without the value that a condition asks for, by its text.
-        threshold: where the run's threshold comes from, and its positive control; empty or empty.
+        threshold: where the run's threshold comes from, and its positive control; or empty.
+        close: number of verdicts that are too close to call; `advice` says what makes them clear.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class ScoreOutput:
         self.caught: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unjudged: dict[str, list[str]] = {gate.text: [] for gate in gates}
         self.unmeasured: list[str] = []
-        self.threshold = ""
+        self.threshold = self.advice = ""
+        self.close = 0
         if form in (Format.csv, Format.excel):
             present.csv((), ScoreReport.columns, mark=form is Format.excel)
 
@@ -48,6 +50,9 @@ class ScoreOutput:
         if isinstance(outcome, ScoreResult):
             self._judge(outcome)
             self.threshold = threshold_words(outcome.threshold)  # of a run, all have the same
+            if outcome.verdict.kind is VerdictKind.undecided:
+                self.close += 1
+                self.advice = more_samples(outcome.curve)
             rows = list(outcome.rows())
         else:
             self.say(f"{outcome.message}{f' ({outcome.hint})' if outcome.hint else ''}")
@@ -124,10 +129,11 @@ class ScoreOutput:
                 )
 
     def _table(self, report: ScoreReport) -> None:
+        """The verdicts, curves where they are wanted, and what there is to say of all of them together."""
         model = report.provenance.model.name if report.provenance.model is not None else "the model"
         several = len(self.seen) > 1
         names = _names([_path(outcome) for outcome in self.seen])
-        lines = [(name, *_line(model, outcome)) for name, outcome in zip(names, self.seen, strict=True)]
+        lines = [_line(name, model, outcome) for name, outcome in zip(names, self.seen, strict=True)]
         if several and not self.verbose:
             present.verdicts(lines)
         else:
@@ -137,7 +143,10 @@ class ScoreOutput:
                 if isinstance(outcome, ScoreResult):
                     _details(outcome)
         if several:
-            present.write(f"\n{self._counts()}\n")
+            present.write("\n")
+            present.paragraph(f"{self._counts()}; originality is between 0 (familiar) and 1 (original)")
+            if self.close:
+                present.paragraph(f"{self.close} too close to call. {self.advice}")
 
     def _counts(self) -> str:
         """`6 scored, 1 unreadable, 1 not measured`."""
@@ -173,13 +182,22 @@ def _names(paths: Sequence[str]) -> list[str]:
     return [str(Path(path).relative_to(shared)) for path in paths]
 
 
-def _line(model: str, outcome: ScoreResult | Failure) -> tuple[str, str]:
-    """The verdict, and what follows it."""
-    if isinstance(outcome, ScoreResult):
-        known = outcome.originality.value is not None
-        return headline(model, outcome), f" · originality {short(outcome.originality)}" if known else ""
-    words = outcome.message.removeprefix(f"{outcome.path}: ")
-    return "unreadable" if outcome.code == InputError.code else "failed", f" · {words}"
+def _line(name: str, model: str, outcome: ScoreResult | Failure) -> present.Verdict:
+    """The line of an image: its verdict, and endings from the longest to the shortest."""
+    if isinstance(outcome, Failure):
+        words = outcome.message.removeprefix(f"{outcome.path}: ")
+        return name, "failed", "unreadable" if outcome.code == InputError.code else "failed", [f" · {words}"]
+    value = outcome.originality.value
+    endings = ["", "", "", ""]
+    if value is not None:
+        number = f"{value:.2f}"
+        endings = [
+            f" · originality {short(outcome.originality)}",
+            f" · originality {number}",
+            f" · {number}",
+            "",
+        ]
+    return name, str(outcome.verdict.kind), headline(model, outcome), endings
 
 
 def _details(result: ScoreResult) -> None:

@@ -77,4 +77,4 @@ def train_detector(
         report = detector.run(
             datasets, run.settings, runtime, init=init, resume=run.resume, workers=workers, track=track
         )
-    present.report(report, run.form, options.TRAINED)
+    present.report(report, run.form, options.TRAINED, drop=options.DROP_OF_TRAINED)

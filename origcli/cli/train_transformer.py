@@ -63,4 +63,4 @@ def train_transformer(
             track=track,
             init_from=init_from,
         )
-    present.report(report, run.form, options.TRAINED)
+    present.report(report, run.form, options.TRAINED, drop=options.DROP_OF_TRAINED)

@@ -55,4 +55,4 @@ def train_vae(
         report = vae.run(
             dataset, settings, runtime, resume=run.resume, workers=workers, track=track, init_from=init_from
         )
-    present.report(report, run.form, options.TRAINED)
+    present.report(report, run.form, options.TRAINED, drop=options.DROP_OF_TRAINED)

@@ -17,14 +17,15 @@ from origcli.reports.score import (
 )
 
 _ONE_MODEL = (
-    "It speaks of one model. Another model, trained on other pictures, may know this image better or worse."
+    "It is about one model. Another model, trained on other images, may know this image better or worse."
 )
 _NO_SOURCES = (
-    "It does not tell whether this image, or one like it, was in the training data, and it finds no sources."
+    "It does not say whether this image, or one like it, was in the training data, and it finds no sources."
 )
 _OUT_OF_DOMAIN = (
-    "A picture that the model cannot show at all is reported as out of its domain, not as original."
+    "An image that the model cannot show at all is reported as out of its domain, not as original."
 )
+_MORE_SAMPLES = 3  # times as many, to narrow the intervals of a verdict that is too close to call
 LIMITS = (
     _ONE_MODEL,
     _NO_SOURCES,
@@ -102,7 +103,7 @@ def threshold_words(threshold: Threshold) -> str:
         return ""
     control = control_words(threshold)
     words = f"Threshold {threshold.value:.2f} ({SOURCES[threshold.source]})"
-    words += f"; positive control: {control}." if control else "; no positive control was made."
+    words += f"; positive control: {control}." if control else "; without a positive control."
     return f"{words} {UNRELIABLE}" if threshold.reliable is False else words
 
 
@@ -122,7 +123,7 @@ def headline(model: str, result: ScoreResult) -> str:
         case VerdictKind.not_redrawn:
             words = f"unfamiliar to {model}: not redrawn with up to {tokens(needed.maximum or 1)}"
         case VerdictKind.undecided:
-            words = f"too close to call: {model} may redraw it after {tokens(needed.m or 1)}"
+            words = f"too close to call for {model} at {tokens(needed.m or 1)}"
         case VerdictKind.measured:
             words = f"measured with {model}, which has no threshold"
         case VerdictKind.out_of_domain if result.domain_check.forced:
@@ -142,7 +143,7 @@ def short(estimate: Estimate) -> str:
 
 
 def _outside(model: str, domain: DomainCheck) -> str:
-    measured = " It was measured all the same, on request; read the numbers with that in mind."
+    measured = " It was measured anyway, as requested; read the numbers with that in mind."
     return (
         f"The model “{model}” cannot show this image, so it cannot measure how original the image is. "
         f"This says nothing about whether the image is original.{measured if domain.forced else ''}"
@@ -152,53 +153,55 @@ def _outside(model: str, domain: DomainCheck) -> str:
 def _redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     m = needed.m or 1
     words = (
-        f"The model “{model}” redraws this image with {tokens(m)}: its drawings come within "
-        f"{_limit(threshold)}{_distance_at(curve, m)}."
+        f"The model “{model}” redraws this image with {tokens(m)}: its samples are "
+        f"{_distance_at(curve, m)}within {_limit(threshold)}."
     )
     if m == 1:
-        return f"{words} One is the least there is: the image is close to what the model draws anyway."
-    return (
-        f"{words} With {tokens(m - 1)} they do not. The more tokens it takes, the less the model knew before."
-    )
+        return f"{words} One token is the minimum: the image is close to what the model generates anyway."
+    return f"{words} With {tokens(m - 1)} it does not. The more tokens it needs, the less it knew the image."
 
 
 def _not_redrawn(model: str, needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     maximum = needed.maximum or 1
     return (
-        f"The model “{model}” does not redraw this image with up to {tokens(maximum)}, the most tried: "
-        f"its drawings stay outside {_limit(threshold)}{_distance_at(curve, maximum)}. "
-        "To this model the image holds more than it can put together from what it knows in so few tokens."
+        f"The model “{model}” does not redraw this image with up to {tokens(maximum)}: its samples are "
+        f"{_distance_at(curve, maximum)}not within {_limit(threshold)}. "
+        "So few tokens cannot describe this image to this model."
     )
 
 
 def _undecided(needed: TokensNeeded, threshold: Threshold, curve: Sequence[CurvePoint]) -> str:
     m = needed.m or 1
     return (
-        f"The number of tokens needed is undecided: at {tokens(m)} the interval of the average distance "
-        f"lies on both sides of {_limit(threshold)}{_distance_at(curve, m)}. "
-        "More drawings (--images) narrow it."
+        f"Too close to call at {tokens(m)}: the samples are {_distance_at(curve, m)}and the interval "
+        f"includes {_limit(threshold)}. {more_samples(curve)}"
     )
+
+
+def more_samples(curve: Sequence[CurvePoint]) -> str:
+    """What makes a verdict clear that is too close to call."""
+    count = max((len(samples) for point in curve for samples in point.distances), default=0)
+    option = f"--samples {_MORE_SAMPLES * count}" if count else "--samples"
+    return f"More samples ({option}) narrow the interval."
 
 
 def _measured(model: str, curve: Sequence[CurvePoint]) -> str:
     if not curve:
         return "The image was not measured."
     first, last = curve[0], curve[-1]
-    words = (
-        f"With {tokens(first.m)} the drawings of the model “{model}” are on average {_of(first)} "
-        "from the image"
+    words = f"With {tokens(first.m)} the samples of the model “{model}” are on average {_of(first)}"
+    more = f", with {tokens(last.m)} {_of(last)}" if last is not first else ""
+    return (
+        f"{words}{more} from the image. No threshold is calibrated, so no number of tokens counts as enough."
     )
-    if last is not first:
-        words += f", with {tokens(last.m)} {_of(last)}"
-    return f"{words}. There is no calibrated threshold, so no number of tokens is called enough."
 
 
 def _scale(originality: Estimate) -> str:
     if originality.value is None:
-        return f"There is no originality score: {originality.reason}."
+        return f"No originality: {originality.reason}."
     return (
-        f"On the scale from 0 (redrawn as well as the model can show it) to 1 (no nearer than unrelated "
-        f"drawings) its originality is {_shown(originality)}."
+        f"Its originality is {_shown(originality)}, on a scale from 0 (redrawn as well as this model can) "
+        "to 1 (no nearer than unrelated samples)."
     )
 
 
@@ -208,7 +211,7 @@ def _limit(threshold: Threshold) -> str:
 
 def _distance_at(curve: Sequence[CurvePoint], m: int) -> str:
     point = next((point for point in curve if point.m == m), None)
-    return "" if point is None else f", on average {_of(point)} away"
+    return "" if point is None else f"on average {_of(point)} from the image, "
 
 
 def _of(point: CurvePoint) -> str:

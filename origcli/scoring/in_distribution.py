@@ -73,10 +73,9 @@ def _placement_words(holds: bool | None) -> str:
             return "The model rearranges the image's parts freely: it does not copy the layout."
         case False:
             return (
-                "Copied: the drawings put elements where the image has them, "
-                "far more often than chance would."
+                "Copied: the samples put elements where the image has them, far more often than chance would."
             )
-    return "Undecided: how often the drawings copy the image's layout is not clear."
+    return "Too close to call: whether the samples copy the image's layout."
 
 
 def edit_test(
@@ -120,8 +119,8 @@ def edit_test(
 def _edit_words(took: bool | None, stayed: bool | None, prompt: str) -> str:
     edit = {True: "took", False: "did not take", None: "may or may not have taken"}[took]
     query = {
-        True: "the drawings still look like the image",
+        True: "the samples still look like the image",
         False: "the image is lost in it",
-        None: "whether the drawings still look like the image is not clear",
+        None: "the samples may or may not still look like the image",
     }[stayed]
     return f"The edit “{prompt}” {edit}, and {query}."

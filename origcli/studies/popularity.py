@@ -228,10 +228,10 @@ def compare(distances: dict[Group, Array], samples: dict[Group, Array], margin: 
 def _words(equivalent: bool | None, margin: float) -> str:
     match equivalent:
         case True:
-            return f"Equivalent: pictures trained on and fresh ones are redrawn alike, within {margin:g}."
+            return f"Equivalent: training images and fresh images are redrawn alike, within {margin:g}."
         case False:
             return f"Not equivalent: the two differ by more than {margin:g}."
-    return f"Undecided: that the two differ by less than {margin:g} is neither shown nor excluded."
+    return f"Too close to call: a difference of less than {margin:g} is neither shown nor excluded."
 
 
 def _estimate(distances: Array, samples: Array) -> Estimate:

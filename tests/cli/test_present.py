@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from origcli.cli import present
 from origcli.cli.options import Format
+from origcli.reports.envelope import Failure
 from origcli.reports.spreadsheet import safe_cell
 from origcli.runtime.progress import one_line
 
@@ -177,7 +178,7 @@ def test_excel_knows_its_csv_by_a_mark(capsys: pytest.CaptureFixture[str]) -> No
 def test_verdicts_stand_under_each_other_bold_where_there_is_color(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [("a.png", "familiar", " · 0.00"), ("long.png", "unfamiliar\x1b[2J", "")]
+    lines = [("a.png", "redrawn", "familiar", [" · 0.00"]), ("long.png", "", "unfamiliar\x1b[2J", [])]
     plain = "a.png     familiar · 0.00\nlong.png  unfamiliar\\x1b[2J\n"
     present.verdicts(lines)
     assert capsys.readouterr().out == plain
@@ -185,7 +186,69 @@ def test_verdicts_stand_under_each_other_bold_where_there_is_color(
     monkeypatch.setattr(present, "_on_a_terminal", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     present.verdicts(lines)
-    assert "a.png     \x1b[1mfamiliar\x1b[0m · 0.00\n" in capsys.readouterr().out
+    assert "a.png     \x1b[1;36mfamiliar\x1b[0m · 0.00\n" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
     present.verdicts(lines)
     assert capsys.readouterr().out == plain
+
+
+LONG = "unfamiliar to shapes: not redrawn with up to 5 tokens"
+ENDINGS = [" · originality 0.63 (0.56–0.67)", " · originality 0.63", " · 0.63", ""]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (140, [f"some/where/000003.png  {LONG}{ENDINGS[0]}"]),
+        (100, [f"some/where/000003.png  {LONG}{ENDINGS[1]}"]),
+        (80, [f"some/w…/000003.png  {LONG}{ENDINGS[2]}"]),
+        (60, ["some…/000003.png  unfamiliar to shapes: not redrawn with up", " " * 18 + "to 5 tokens"]),
+    ],
+)
+def test_the_line_of_an_image_fits_the_terminal(
+    width: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    present.verdicts([("some/where/000003.png", "not-redrawn", LONG, ENDINGS)])
+    assert terminal.getvalue().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables", "color"),
+    [
+        (True, {}, True),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (False, {}, False),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (False, {"FORCE_COLOR": "0"}, False),
+        (True, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_states_have_a_color_where_colors_may_be(
+    terminal: bool, variables: dict[str, str], color: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm", **variables}.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    present.rows([{"check": "ok", "state": "ok"}], ("check", "state"), Format.table)
+    assert stream.getvalue().count("\x1b[32mok\x1b[0m") == color and ("\x1b" in stream.getvalue()) is color
+
+
+def test_what_came_to_nothing_stands_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    failure = Failure(path="b.png", code="input", message="b.png: not an image", hint="convert it")
+    said: list[str] = []
+    present.rows([{"path": "a.png", "error": None}, failure.row()], ("path", "error"), Format.table)
+    present.failures([failure], Format.table, said.append)
+    assert capsys.readouterr().out.splitlines() == [
+        "path",
+        "a.png",
+        "",
+        "error: b.png: not an image (convert it)",
+    ]
+    present.failures([failure], Format.csv, said.append)
+    assert capsys.readouterr().out == "" and said == ["b.png: not an image (convert it)"]

@@ -16,11 +16,11 @@ NONE = Threshold(value=None, source="none", how="none in the registry")
             0.05,
             samples.THRESHOLD,
             VerdictKind.redrawn,
-            ["with 1 token:", "One is the least there is", "0.42"],
+            ["with 1 token:", "One token is the minimum", "0.42"],
         ),
-        (0.30, samples.THRESHOLD, VerdictKind.redrawn, ["with 2 tokens:", "With 1 token they do not"]),
-        (0.70, samples.THRESHOLD, VerdictKind.not_redrawn, ["up to 5 tokens", "stay outside the threshold"]),
-        (0.50, NONE, VerdictKind.measured, ["no calibrated threshold", "With 1 token", "with 5 tokens"]),
+        (0.30, samples.THRESHOLD, VerdictKind.redrawn, ["with 2 tokens:", "With 1 token it does not"]),
+        (0.70, samples.THRESHOLD, VerdictKind.not_redrawn, ["up to 5 tokens", "not within the threshold"]),
+        (0.50, NONE, VerdictKind.measured, ["No threshold is calibrated", "With 1 token", "with 5 tokens"]),
     ],
 )
 def test_the_words_follow_the_numbers(
@@ -34,13 +34,14 @@ def test_the_words_follow_the_numbers(
     assert "originality is" in verdict.words
 
 
-def test_an_undecided_verdict_says_where_and_what_to_do() -> None:
+def test_a_verdict_too_close_to_call_says_where_and_what_to_do() -> None:
     limit = samples.result(None, drawings=20).curve[1].distance.value
     assert limit is not None
     threshold = Threshold(value=limit - 1e-4, source="flag", how="--threshold")
     verdict = samples.result(None, threshold=threshold).verdict
     assert verdict.kind is VerdictKind.undecided
-    assert "at 2 tokens the interval" in verdict.words and "--samples" in verdict.words
+    assert verdict.words.startswith("Too close to call at 2 tokens: ")
+    assert "More samples (--samples 60) narrow the interval." in verdict.words
 
 
 def test_out_of_domain_is_not_original() -> None:
@@ -58,7 +59,7 @@ def test_measured_by_force_stays_out_of_domain() -> None:
         "shapes", domain, result.originality, result.tokens_needed, result.threshold, result.curve
     )
     assert verdict.kind is VerdictKind.out_of_domain
-    assert "measured all the same" in verdict.words
+    assert "measured anyway" in verdict.words
 
 
 def test_a_missing_originality_says_why() -> None:
@@ -71,7 +72,7 @@ def test_a_missing_originality_says_why() -> None:
         result.threshold,
         result.curve,
     )
-    assert "no originality score: the scale is too narrow" in verdict.words
+    assert "No originality: the scale is too narrow" in verdict.words
 
 
 def test_the_limits_are_about_law_and_training_data() -> None:

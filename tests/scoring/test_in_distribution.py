@@ -43,7 +43,7 @@ def test_drawings_without_the_elements_decide_nothing() -> None:
 @pytest.mark.parametrize(
     ("gain", "distance", "holds", "words"),
     [
-        (0.1, 0.4, True, "took, and the drawings still look"),
+        (0.1, 0.4, True, "took, and the samples still look"),
         (-0.1, 0.4, False, "did not take"),
         (0.1, 0.8, False, "lost"),
         (0.0, 0.4, None, "may or may not"),

@@ -30,6 +30,7 @@ ENVIRONMENT = {
     **VARIABLES,
     "HF_HOME": "directory of the Hugging Face hub, whose cache holds fetched models",
     "NO_COLOR": "no colors",
+    "FORCE_COLOR": "colors, also in a pipe",
     "OMP_WAIT_POLICY": "how CPU threads wait for each other; commands set PASSIVE, so that they sleep, "
     "unless this, GOMP_SPINCOUNT or KMP_BLOCKTIME is set",
 }
