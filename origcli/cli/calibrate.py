@@ -119,5 +119,4 @@ def calibrate(
             image_column=image_column,
         )
     present.report(report, run.form, SHOWN, drop=("metric", "psnr_limit"))
-    present.failures(report.errors, run.form, run.progress.say)
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

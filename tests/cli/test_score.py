@@ -141,7 +141,8 @@ def test_many_images_in_every_format(run: Any, pictures: list[Input], tiny_bert_
     assert names == ["pictures/common/a.png", "pictures/common/b.png", "pictures/original/c.png", "bad.png"]
     assert all(" · originality " in line for line in verdicts[:3])
     assert "  unreadable · " in verdicts[3] and "0 bytes" in verdicts[3]
-    assert (gap, counts) == ("", "3 scored, 1 unreadable")
+    scale = "originality is between 0 (familiar) and 1 (original)"
+    assert (gap, counts) == ("", f"3 scored, 1 unreadable; {scale}")
 
     done = run(*words, "--out", "table", "--resume", "--verbose")
     assert done.out.count("distance low") == 3 and done.out.endswith(f"{counts}\n")
