@@ -9,7 +9,7 @@ import diffusers
 import torch
 import transformers
 
-from origcli.models.checkpoints import quiet_loading
+from origcli.models.loading import quiet_loading
 from origcli.models.pipeline import forget_origin
 from origcli.weights.registry import RegistryValues, write_registry
 from tests.tiny_models import WORDS, clip_tokenizer

@@ -5,11 +5,8 @@ only then are older ones removed. A run that is killed at any moment leaves the 
 """
 
 import json
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,7 @@ from torch import Tensor
 
 from origcli.errors import InputError, ModelError
 from origcli.runtime.atomic import atomic_directory, make_directory, write_bytes, write_json
-from origcli.runtime.network import no_network
 from origcli.runtime.provenance import hash_file
-from origcli.weights.pipelines import check_part, part_files
 
 _PREFIX = "step-"
 _STATE, _TENSORS = "state.json", "tensors.safetensors"
@@ -121,56 +116,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
                 tensor = moment.copy_(tensor)
             states.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keeps the libraries' remarks and bars off the terminal, and puts their settings back."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    bars = [library.is_progress_bar_enabled() for library in libraries]
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for library in libraries:
-            library.disable_progress_bar()
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for library, shown in zip(libraries, bars, strict=True):
-            if shown:
-                library.enable_progress_bar()
-
-
-def load_part(kind: Any, path: Path, name: str) -> Any:
-    """A frozen diffusers network, from its directory or from a run or pipeline that holds it.
-
-    Args:
-        kind: a class such as AutoencoderKL.
-        name: what it is called; in small letters, the folder that holds it.
-
-    Raises:
-        ModelError: there is none, it is another network, or it is damaged.
-    """
-    folder = name.lower()
-    directory = path / folder if (path / folder).is_dir() else path
-    if not (directory / "config.json").is_file():
-        raise ModelError(f"{path}: no {name} is here", f"make one with: origcli train-{folder}")
-    check_part(directory, part_files("", kind.__name__))
-    try:
-        with no_network(), quiet_loading():
-            part, info = kind.from_pretrained(
-                directory, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-    except Exception as error:
-        raise ModelError(f"{directory}: cannot load the {name}: {error}") from error
-    if info["missing_keys"] or info["unexpected_keys"]:
-        raise ModelError(f"{directory}: the weights are not those of a {kind.__name__} of this config.json")
-    return part.requires_grad_(False).eval()

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from origcli.errors import ModelError, OrigError
-from origcli.models.checkpoints import quiet_loading
 from origcli.models.conditioning import Conditioning
 from origcli.models.families.family import Drawing, Family
 from origcli.models.families.known import FAMILIES
 from origcli.models.families.stable_diffusion import StableDiffusion
+from origcli.models.loading import first_line, load_network, quiet_loading
 from origcli.models.noising import Noising
 from origcli.models.words import Words
 from origcli.runtime.atomic import write_json
@@ -30,6 +30,8 @@ from origcli.runtime.network import no_network
 from origcli.settings import DrawSettings
 from origcli.weights.hashing import check_pipeline
 from origcli.weights.pipelines import Pipeline, pipeline_name
+
+REMEDY = "fetch or train the model again"
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def load_pipeline(
     guidance: float | None = None,
     resolution: int | None = None,
     weights_hash: str | None = None,
-    remedy: str = "fetch or train the model again",
+    remedy: str = REMEDY,
 ) -> DiffusionModel:
     """Checks a pipeline directory and loads it onto the runtime's device, in its dtype, frozen.
 
@@ -186,26 +188,8 @@ def _load_part(root: Path, pipeline: Pipeline, part: str, dtype: torch.dtype, va
         return _load_words(getattr(transformers, name), root / part)
     if part == "scheduler":
         return _load_scheduler(getattr(diffusers, name), root / part)
-    if part.startswith("text_encoder"):
-        return _load(getattr(transformers, name), root / part, {"dtype": dtype, "variant": variant})
-    return _load(getattr(diffusers, name), root / part, {"torch_dtype": dtype, "variant": variant})
-
-
-def _load(kind: Any, directory: Path, options: dict[str, Any]) -> Any:
-    """`from_pretrained`, with anything but a complete and exact match an error."""
-    try:
-        module, info = kind.from_pretrained(
-            directory, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-        )
-    except Exception as error:  # each library raises its own kinds for a damaged file
-        raise ModelError(
-            f"{directory}: cannot load the weights: {_first_line(error)}", "fetch or train the model again"
-        ) from error
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(problem):
-            first = sorted(map(str, info[problem]))[0]
-            raise ModelError(f"{directory}: {len(info[problem])} {problem.replace('_', ' ')}, e.g. {first}")
-    return module
+    kind = getattr(transformers if part.startswith("text_encoder") else diffusers, name)
+    return load_network(kind, root / part, variant=variant, dtype=dtype, remedy=REMEDY)
 
 
 def _load_words(kind: Any, directory: Path) -> Any:
@@ -213,7 +197,7 @@ def _load_words(kind: Any, directory: Path) -> Any:
         return kind.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ModelError(
-            f"{directory.parent}: cannot load the {directory.name}: {_first_line(error)}"
+            f"{directory.parent}: cannot load the {directory.name}: {first_line(error)}"
         ) from error
 
 
@@ -221,11 +205,7 @@ def _load_scheduler(kind: Any, directory: Path) -> Any:
     try:
         return kind.from_pretrained(directory, local_files_only=True)
     except Exception as error:
-        raise ModelError(f"{directory.parent}: cannot load the scheduler: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{directory.parent}: cannot load the scheduler: {first_line(error)}") from error
 
 
 def _place(networks: dict[str, nn.Module], runtime: Runtime) -> None:

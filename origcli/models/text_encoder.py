@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from origcli.errors import ModelError, UsageError
-from origcli.models.checkpoints import quiet_loading
+from origcli.models.loading import quiet_loading
 from origcli.runtime.network import no_network
 from origcli.settings import TextEncoderSettings
 from origcli.weights.pipelines import check_part, part_files

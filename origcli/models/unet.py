@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from origcli.models.checkpoints import load_part
+from origcli.models.loading import load_part
 from origcli.settings import UNetSettings
 
 # The noise schedule of Stable Diffusion.

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from origcli.errors import NonFiniteError
-from origcli.models.checkpoints import load_part
+from origcli.models.loading import load_part
 from origcli.settings import VaeSettings
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from origcli.errors import ModelError
-from origcli.models.checkpoints import quiet_loading
+from origcli.models.loading import quiet_loading
 from origcli.perception.distance import EDIT, InDistributionTest
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from origcli.inversion.templates import SLOT
-from origcli.models.checkpoints import quiet_loading
+from origcli.models.loading import quiet_loading
 from origcli.models.text_encoder import build_bert_config, build_tokenizer, load_bert
 from origcli.runtime.atomic import atomic_directory, make_directory, read_json, write_json
 from origcli.runtime.context import Runtime

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from origcli.errors import InputError, ModelError, UsageError
-from origcli.models.checkpoints import quiet_loading
+from origcli.models.loading import quiet_loading
 from origcli.models.pipeline import forget_origin
 from origcli.models.vae import (
     build_vae,

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from origcli.errors import ModelError, UsageError, nearest
-from origcli.models.checkpoints import quiet_loading
 from origcli.models.importing import checkpoint, lora
 from origcli.models.importing.configurations import CONFIGURATIONS, prediction_scheduler, write_configuration
 from origcli.models.importing.header import REFUSED, SUFFIX, Header, read_header, read_tensors
 from origcli.models.importing.kinds import SD2, recognize
 from origcli.models.importing.parts import Index, frame, load, read_index, weight_files
 from origcli.models.importing.prediction import correlation_with_noise, predicts_noise
+from origcli.models.loading import quiet_loading
 from origcli.models.pipeline import forget_origin
 from origcli.runtime import interrupts
 from origcli.runtime.atomic import atomic_directory, make_directory, storage_error, write_json

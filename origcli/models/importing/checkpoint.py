@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from origcli.errors import ModelError
-from origcli.models.checkpoints import quiet_loading
 from origcli.models.importing.header import Header
 from origcli.models.importing.kinds import UNET, VAE_PREFIXES
 from origcli.models.importing.lineage import trace
+from origcli.models.loading import quiet_loading
 
 # Tensors that lie in many files and are no part of the model: averages of training, the noise schedule,
 # losses, counters, and what the original text encoders hold beside the states that the denoiser attends to.

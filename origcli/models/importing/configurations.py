@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from origcli.errors import ModelError, UsageError, nearest
-from origcli.models.checkpoints import quiet_loading
 from origcli.models.importing.vocabulary import LENGTH, clip_tokenizer
+from origcli.models.loading import quiet_loading
 from origcli.runtime.atomic import write_json
 
 _NOISE = {

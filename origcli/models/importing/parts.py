@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from origcli.errors import InputError, ModelError
-from origcli.models.checkpoints import quiet_loading
 from origcli.models.importing.header import read_header
+from origcli.models.loading import first_line, load_network, quiet_loading
 from origcli.runtime.atomic import read_json
 from origcli.weights.pipelines import INDEX, read_config
 
@@ -113,9 +113,7 @@ def frame(directory: Path, part: str, library: str, name: str) -> nn.Module:
             else:
                 network = kind.from_config(kind.load_config(directory / part, local_files_only=True))
     except Exception as error:  # each library raises its own kinds for a damaged file
-        raise ModelError(
-            f"{directory / part}: cannot read the configuration: {_first_line(error)}"
-        ) from error
+        raise ModelError(f"{directory / part}: cannot read the configuration: {first_line(error)}") from error
     return network.requires_grad_(False).eval()
 
 
@@ -145,25 +143,5 @@ def load(
         raise ModelError(f"{root}: has no safetensors weights")
     dtype = dtype or read_header(files[0]).dtype()
     kind = part_class(directory, library, name)
-    typed = {"dtype": dtype} if library == "transformers" else {"torch_dtype": dtype}
-    try:
-        with quiet_loading():
-            network, info = kind.from_pretrained(
-                root,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                variant=variant,
-                **typed,
-            )
-    except Exception as error:  # each library raises its own kinds for a damaged file
-        raise ModelError(f"{root}: cannot load the weights: {_first_line(error)}") from error
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(problem):
-            first = sorted(map(str, info[problem]))[0]
-            raise ModelError(f"{root}: {len(info[problem])} {problem.replace('_', ' ')}, e.g. {first}")
-    return network.requires_grad_(False).eval()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    network: nn.Module = load_network(kind, root, variant=variant, dtype=dtype)
+    return network
