@@ -144,7 +144,7 @@ def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> s
     differences = []
     for scale in _calibrated_otherwise(models):
         found = [
-            (f"{_OPTIONS.get(name, f'--{name}')} {value}", facts.get(name))
+            (f"--{_OPTIONS.get(name, name)} {value}", facts.get(name))
             for name, value in scale.draw.items()
             if facts.get(name) != value
         ]

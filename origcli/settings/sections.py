@@ -247,7 +247,7 @@ class GeneralizeSettings(Section):
     repeats: int = Field(ge=1)
     samples: int = Field(ge=1)
     max_elements: int = Field(ge=1)
-    count_level: int | None = Field(None, ge=4, le=60)
+    count_level: Annotated[int, Field(ge=4, le=60)] | Literal[0]
     empty: float = Field(ge=0, le=1)
     caption_pool: int = Field(ge=1)
     bootstrap: int = Field(ge=1)

@@ -41,7 +41,9 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def settings(**changes: Any) -> Any:
-    return resolve({"draw": {"steps": 50}, **changes}, environment={})[0]
+    return resolve(
+        {"draw": {"steps": 50, "scheduler": "ddim"} | changes.pop("draw", {}), **changes}, environment={}
+    )[0]
 
 
 def test_the_threshold_is_the_flag_s_or_the_registry_s_or_none(models: Any) -> None:

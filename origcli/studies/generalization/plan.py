@@ -59,7 +59,7 @@ def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> d
 def picture_count(experiment: Experiment, settings: Settings) -> int:
     """How many pictures an experiment learns from: as many for each element, or the same at every level."""
     level = settings.generalize.count_level
-    if level is None:
+    if not level:
         return settings.synth.count
     return round(settings.synth.count * len(experiment.trained_on) / (level - 1))  # one is held out
 
