@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from origcli.interface import (
+        Scorer,
         calibrate,
         compare,
         detect,
+        doctor,
         draw,
+        fetch,
+        fixed_location,
+        generalize,
         import_model,
         invert,
+        popularity,
+        rarity,
         score,
         synth,
         train_detector,
@@ -22,13 +29,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Scorer",
     "__version__",
     "calibrate",
     "compare",
     "detect",
+    "doctor",
     "draw",
+    "fetch",
+    "fixed_location",
+    "generalize",
     "import_model",
     "invert",
+    "popularity",
+    "rarity",
     "score",
     "synth",
     "train_detector",

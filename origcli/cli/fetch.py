@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from origcli.cli import options, present
 from origcli.cli.binding import argument, flag, option
 from origcli.cli.run import Run, command
-from origcli.errors import ModelError, UsageError
+from origcli.errors import UsageError
 
 if TYPE_CHECKING:
     from origcli.weights.fetchable import State
@@ -58,23 +58,17 @@ def fetch(
     from origcli.runtime.cache import cache_directory
     from origcli.scoring import fetching
 
-    if variant not in (None, "fp16"):
-        raise UsageError(f"unknown variant {variant!r}", "choose fp16, or leave it out for the full weights")
     if not names and not (show or verify):
         raise UsageError("nothing to fetch", "name what to fetch, or list it with: origcli fetch --list")
     stay = show or verify or run.settings.runtime.offline
     if not stay:
         cache_directory()  # where there is none, nothing that is fetched would stay
-    states = []
-    for name in names or fetching.names():
-        state = fetching.state(name, verify=verify or not stay, variant=variant)
-        if not stay and (not state.ready or state.variant not in (variant, None)):
-            state = fetching.fetch(name, run.progress, variant=variant)
-        states.append(state)
+    wanted = names or fetching.names()
+    states = fetching.fetch_all(wanted, run.progress, stay=stay, verify=verify, variant=variant)
     shown = SHOWN if run.form is options.Format.table else COLUMNS
     rows = [_row(state) for state in states]
     present.rows(rows, shown, run.form, drop=("path", "license", "variant"))
-    _check(states, missing_is_wrong=bool(names) and not show)
+    fetching.check_fetched(states, missing_is_wrong=bool(names) and not show)
 
 
 def _names() -> list[str]:
@@ -101,20 +95,3 @@ def _gigabytes(state: "State") -> float | None:
     if state.path:
         return round(state.bytes / 1e9, 3)
     return None if state.download is None else round(state.download / 1e9, 1)
-
-
-def _check(states: "list[State]", missing_is_wrong: bool) -> None:
-    """Exit status 4 where something is damaged, or named and not here."""
-    damaged = [state for state in states if state.problem]
-    missing = [state for state in states if state.path is None] if missing_is_wrong else []
-    if damaged:
-        names = " ".join(state.name for state in damaged)
-        raise ModelError(
-            "; ".join(f"{state.name}: {state.problem}" for state in damaged),
-            f"fetch again: origcli fetch {names}",
-        )
-    if missing:
-        names = " ".join(state.name for state in missing)
-        raise ModelError(
-            f"not on this disk: {names}", f"fetch where there is a network: origcli fetch {names}"
-        )

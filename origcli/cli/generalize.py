@@ -1,6 +1,5 @@
 """`origcli generalize`: the controlled experiments on held-out elements."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from origcli.cli.binding import Sets, flag, option
 from origcli.cli.renamed import Formerly
 from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode, UsageError
+from origcli.presets import for_many_models
 
 PLAN_COLUMNS = ("experiment", "level", "held_out", "sizes", "colors", "textures", "shapes", "hash")
 SHOWN_PLAN = ("experiment", "level", "held_out", "hash")  # what fits a terminal, as the hash's beginning does
@@ -30,12 +30,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not words or not all(word.isdecimal() for word in words):
         raise UsageError(f"--levels {text!r} is not a list of numbers", "e.g. --levels 4,30,60")
     return tuple(int(word) for word in words)
-
-
-def for_many_models(presets: Sequence[str]) -> list[str]:
-    """The presets of a command that trains many models: `many` is layered on `small`."""
-    layered = {"small": ("small",) if "many" in presets else ("small", "many")}
-    return [name for given in presets for name in layered.get(given, (given,))]
 
 
 @command(ALL - {"dry_run"}, layered=for_many_models)

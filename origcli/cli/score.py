@@ -13,7 +13,6 @@ from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
-    from origcli.models.words import Vectors
     from origcli.runtime.context import Runtime
     from origcli.scoring.run import Request
     from origcli.settings import Settings
@@ -229,12 +228,13 @@ def score(
     files = CiFiles(junit, summary)
     files.check()
 
+    from origcli.inversion.embeddings import read_several
     from origcli.runtime.cache import SCORES, find_cache
     from origcli.scoring.advice import why_unmeasured
     from origcli.scoring.cases import suite_of
     from origcli.scoring.run import Request, score_images
 
-    given = _given(embeddings)
+    given = read_several(embeddings) if embeddings else None
     check_gates(gates, settings.score, sorted(given) if given else None)
     request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, gates=gates)
     models = model or [settings.score.model]
@@ -348,24 +348,3 @@ def _plan(request: "Request", settings: "Settings", runtime: "Runtime") -> list[
     sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}
     peak = {"batch": None, "gigabytes": max(stage["gigabytes"] for stage in stages)}
     return [*stages, {**whole, **sums, **peak}]
-
-
-def _given(embeddings: Sequence[Path] | None) -> "dict[int, Vectors] | None":
-    """Learned tokens from files, by m.
-
-    Raises:
-        UsageError: two files hold as many tokens.
-    """
-    if not embeddings:
-        return None
-    from origcli.inversion.embeddings import count
-    from origcli.inversion.token_files import read_tokens
-
-    given: dict[int, Vectors] = {}
-    for path in embeddings:
-        vectors = read_tokens(path)[1]
-        m = count(vectors)
-        if m in given:
-            raise UsageError(f"{path}: another --embeddings holds {m} tokens too", "give one an m")
-        given[m] = vectors
-    return given

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 from origcli.errors import InputError
 from origcli.files import decoded, expanded, read_file, read_text
 from origcli.images import hub_datasets, tables, tars
-from origcli.images.formats import SUFFIXES, UNSUPPORTED
+from origcli.images.formats import HEIC, SUFFIXES, UNSUPPORTED, is_image_name
 from origcli.images.sources import CAPTION_COLUMNS, Found, Say, Source, where_is
 from origcli.images.web import WebImage, is_address
 from origcli.runtime import interrupts
@@ -208,7 +208,9 @@ def _from_argument(argument: str, how: Reading, say: Say) -> list[Found]:
     if path.is_dir():
         if (path / "metadata.jsonl").is_file():
             found = _from_metadata(path, how.group_column or "category")
-            return _inside(found, path, how.follow_links, say)
+            inside = _inside(found, path, how.follow_links, say)
+            _say_unlisted(path, found, say)
+            return inside
         return _from_directory(path, how.follow_links, say)
     if path.suffix.lower() == ".csv" and path.is_file():
         text = read_text(path, errors="surrogateescape")
@@ -242,7 +244,7 @@ def _from_directory(root: Path, follow_links: bool, say: Say) -> list[Found]:
     found: list[Path] = []
     others: list[Path] = []
     for path in _files(root, follow_links, say):
-        (found if path.suffix.lower() in SUFFIXES else others).append(path)
+        (found if is_image_name(path) else others).append(path)
     _say_left_out(root, others, say)
     return _inside([Found(path, _group_of(path, root)) for path in found], root, follow_links, say)
 
@@ -254,7 +256,7 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
     """
     searched: set[tuple[int, int]] = set()
     unreadable: list[OSError] = []
-    again = unfollowed = 0
+    again = unfollowed = hidden = 0
     for folder, folders, files in os.walk(root, followlinks=follow_links, onerror=unreadable.append):
         interrupts.check()
         try:
@@ -270,9 +272,12 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
 
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         unfollowed += 0 if follow_links else sum(_leads_out(Path(folder, name), root) for name in folders)
+        hidden += sum(name.startswith(".") and is_image_name(Path(name)) for name in files)
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
     for problem in unreadable:
         say(f"{problem.filename}: left out, cannot be read: {problem.strerror}")
+    if hidden:
+        say(f"{root}: left out, hidden by their names: {hidden} images")
     if again:
         say(f"{root}: {again} links to folders that were searched already are skipped")
     if unfollowed:
@@ -285,16 +290,29 @@ def _leads_out(folder: Path, root: Path) -> bool:
 
 
 def _say_left_out(root: Path | str, others: Sequence[Path], say: Say) -> None:
-    """Names what a folder holds beside its pictures: images of formats that are not read, and the rest."""
+    """Names what a folder holds beside its images: formats that are not read, archives, and the rest."""
+    held = [path for path in others if path.suffix.lower() in (tars.SUFFIX, tables.SUFFIX)]
+    if held:
+        say(f"{root}: left out, archives and tables: {len(held)} files (name them to read them: {held[0]})")
+    others = [path for path in others if path not in held]
     formats = Counter(UNSUPPORTED.get(path.suffix.lower(), "") for path in others)
     rest = formats.pop("", 0)
     if formats:
         listed = ", ".join(f"{number} {name}" for name, number in sorted(formats.items()))
-        say(f"{root}: left out, formats not supported: {listed} (convert them to PNG or JPEG)")
+        extra = f"; HEIC: {HEIC.remedy}" if HEIC.name in formats else ""
+        say(f"{root}: left out, formats not supported: {listed} (convert them to PNG or JPEG{extra})")
     if rest:
         kinds = sorted({path.suffix.lower() or "no suffix" for path in others} - UNSUPPORTED.keys())
         shown = ", ".join(kinds[:5]) + (", …" if len(kinds) > 5 else "")
         say(f"{root}: left out, not images by their names: {rest} files ({shown})")
+
+
+def _say_unlisted(root: Path, listed: Sequence[Found], say: Say) -> None:
+    """Tells of images beside a `metadata.jsonl` that it does not name."""
+    named = {one.source for one in listed}
+    unlisted = [path for path in _files(root, False, say) if is_image_name(path) and path not in named]
+    if unlisted:
+        say(f"{root}: left out, not in metadata.jsonl: {len(unlisted)} images, the first {unlisted[0].name}")
 
 
 def _inside(found: list[Found], root: Path, follow_links: bool, say: Say) -> list[Found]:
@@ -332,7 +350,7 @@ def _from_glob(pattern: str, how: Reading, say: Say) -> list[Found]:
     found: list[Found] = []
     others: list[Path] = []
     for path in sorted(root.glob(str(Path(*parts[fixed:])))):
-        if path.suffix.lower() in SUFFIXES:
+        if is_image_name(path):
             found.append(Found(path, _group_of(path, root)))
         elif path.is_file() and _is_container(str(path), path):
             found += _from_container(str(path), path, how, say)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from origcli.errors import InputError, OrigError
-from origcli.images.formats import FORMATS, kind_of
+from origcli.images.formats import FORMATS, HEIC, kind_of, reads_heic
 from origcli.images.png_chunks import is_png, lightened, transparent_color
 from origcli.images.sources import Source, read_content, where_is
 
@@ -111,7 +111,8 @@ def _convert(image: Image.Image, name: str, admit: Admit) -> tuple[Image.Image, 
 
         image.load()  # truncation shows only here
         picture, conversions = to_srgb(image)
-        if turned and _TURN not in conversions:  # Pillow turns TIFF files while it loads them
+        # Pillow turns TIFF files while it loads them, and libheif HEIC files.
+        if (turned or image.info.get("original_orientation") in range(2, 9)) and _TURN not in conversions:
             conversions = [_TURN, *conversions]
         return picture, {**facts, "conversions": conversions}
 
@@ -137,7 +138,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
         # Pillow warns at half the limit; the limit is checked below. Filters belong to the whole process.
         with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(light), formats=FORMATS)
+            image = _identified(light)
     except UnidentifiedImageError as error:
         kind = kind_of(data)
         raise InputError(
@@ -158,6 +159,19 @@ def _opened(data: bytes, name: str) -> Image.Image:
     if (key := transparent_color(data)) is not None:
         image.info["transparency"] = key
     return image
+
+
+def _identified(data: bytes) -> Image.Image:
+    """The picture in one of the formats that are read; HEIC by pillow-heif, where that is installed."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if kind_of(data) is not HEIC or not reads_heic():
+            raise
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        return Image.open(io.BytesIO(data), formats=("HEIF",))
 
 
 def _is_turned(image: Image.Image) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from origcli.errors import InputError
 from origcli.files import open_file, read_file
-from origcli.images.formats import SUFFIXES, UNSUPPORTED
+from origcli.images.formats import SUFFIXES, UNSUPPORTED, is_image_name
 from origcli.images.sources import CAPTION_COLUMNS, INSIDE, Found, Missing, Say
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_text
@@ -144,7 +144,7 @@ def _sort(path: Path, member: tarfile.TarInfo, contents: _Contents) -> None:
         return
     if not member.isreg() or member.issparse():
         contents.left_out["links or special files"] += 1
-    elif suffix in SUFFIXES:
+    elif is_image_name(name):
         contents.images.append(TarMember(path, member.name, member.offset_data, member.size))
     elif suffix in _SIDE:
         contents.side[member.name] = TarMember(path, member.name, member.offset_data, member.size)

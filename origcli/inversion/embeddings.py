@@ -4,6 +4,7 @@ The files are described in `token_files`.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,23 @@ _AUTO_RATE = 2 / 3
 def count(vectors: Vectors) -> int:
     """m: how many tokens."""
     return len(next(iter(vectors.values())))
+
+
+def read_several(paths: Sequence[Path]) -> dict[int, Vectors]:
+    """Learned tokens from files, by m.
+
+    Raises:
+        InputError: a file cannot be read.
+        UsageError: two files hold as many tokens.
+    """
+    found: dict[int, Vectors] = {}
+    for path in paths:
+        vectors = read_tokens(path)[1]
+        m = count(vectors)
+        if m in found:
+            raise UsageError(f"{path}: another --embeddings holds {m} tokens too", "give one an m")
+        found[m] = vectors
+    return found
 
 
 def fitted(model: DiffusionModel, vectors: Vectors, name: str) -> dict[str, Tensor]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from origcli.reports.compare import ComparedScore, CompareReport, CompareResult
 from origcli.reports.gallery import render
+from origcli.reports.picture_files import inlined
 from origcli.reports.score import ScoreResult
 from origcli.reports.verdict import tokens
-from origcli.reports.views import file_name, inlined, visible
+from origcli.reports.views import file_name, visible
 
 SHOWN = 40  # images with samples; the rest are in the numbers
 _TILES = 8  # samples of a row

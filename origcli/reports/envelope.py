@@ -9,16 +9,24 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from origcli.errors import OrigError
+from origcli.errors import OrigError, UsageError
 from origcli.reports.notebook import html_table
 from origcli.runtime.paths import path_of, path_text
 
+if TYPE_CHECKING:
+    import pandas
+
 Row = dict[str, Any]  # column -> cell; a cell that is not there is empty
+
+
+# What completion in a notebook leaves out: methods of pydantic, most of them of its first version.
+_OF_PYDANTIC = {name for name in dir(BaseModel) if not name.startswith("_")} - {"model_copy", "model_dump"}
 
 
 class Record(BaseModel):
@@ -36,6 +44,10 @@ class Record(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values, under its published field names."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def __dir__(self) -> list[str]:
+        """Its own names, without those that pydantic's models have beside them."""
+        return sorted(set(super().__dir__()) - _OF_PYDANTIC)
 
 
 class Estimate(Record):
@@ -234,6 +246,34 @@ class Report(Record, Generic[R]):
     provenance: Provenance
     results: tuple[R, ...]
     errors: tuple[Failure, ...] = ()
+
+    @cached_property
+    def directory(self) -> Path | None:
+        """Where it is with its files; `None` of a report that was never written."""
+        return None
+
+    def at(self, directory: Path) -> Self:
+        """The report with its directory."""
+        report = self.model_copy()
+        report.__dict__["directory"] = directory
+        return report
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Its rows as report.csv has them, as a frame of pandas; `None` where a cell is empty.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError(
+                "to_dataframe needs pandas, which is not installed", "pip install pandas"
+            ) from error
+        names = dict.fromkeys((*self.columns, "error"))
+        return pandas.DataFrame(
+            [{name: row.get(name) for name in names} for row in self.rows()], columns=[*names]
+        )
 
     def _repr_html_(self) -> str:
         """The rows as a table, for notebooks."""

@@ -19,6 +19,7 @@ from PIL import Image
 
 from origcli.reports import numerals, views
 from origcli.reports.envelope import Provenance
+from origcli.reports.picture_files import Inlined
 from origcli.reports.saved_images import encoded
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
@@ -115,7 +116,7 @@ def write_sheet_html(directory: Path, title: str, sheet: Image.Image) -> None:
     Raises:
         StorageError: the disk is full or the directory cannot be written.
     """
-    shown = views.Inlined.of(encoded(sheet, None)[1], "image/png", *sheet.size)
+    shown = Inlined.of(encoded(sheet, None)[1], "image/png", *sheet.size)
     write_text(directory / "report.html", render("sheet", {"title": views.visible(title), "sheet": shown}))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from origcli.reports.picture_files import FORMATS, contained
 from origcli.reports.score import PictureFiles
 from origcli.runtime.atomic import claim_directory, write_unsynced
 
@@ -19,9 +20,6 @@ ImageOrBytes = Image.Image | bytes  # bytes: of a PNG or WebP file, kept as they
 THUMBNAIL = 96
 DRAWING = 256
 QUERY = 512
-FORMATS = ("PNG", "WEBP", "JPEG")
-SUFFIXES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
-_LARGEST = 32 << 20  # bytes of a picture file that is read back
 _LOSSLESS = 128  # up to this width a picture is kept as PNG: small anyway, and exact
 
 
@@ -116,23 +114,6 @@ def _shrunk(image: Image.Image, size: int) -> Image.Image:
     copy = image.copy()
     copy.thumbnail((size, size), Image.Resampling.LANCZOS)
     return copy
-
-
-def contained(directory: Path, name: str | None) -> Path | None:
-    """The path of a picture file under `directory`; `None` where there is none.
-
-    A report may come from elsewhere: a name that leads out of the directory, or to anything but a picture,
-    counts as absent.
-    """
-    if name is None:
-        return None
-    root = directory.resolve()
-    try:
-        path = (root / name).resolve()
-        fits = path.suffix.lower() in SUFFIXES and path.is_relative_to(root) and path.is_file()
-        return path if fits and path.stat().st_size <= _LARGEST else None
-    except (OSError, ValueError):
-        return None
 
 
 def read_saved_image(directory: Path, name: str | None) -> Image.Image | None:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from origcli.errors import InputError
 from origcli.reports.envelope import (
     Estimate,
     ImageFacts,
@@ -16,6 +17,7 @@ from origcli.reports.envelope import (
     Row,
     with_ends,
 )
+from origcli.reports.notebook import Card, html_cards
 
 CONTROL_NEEDED = 0.5  # share of the positive control's samples that one token has to bring back
 NO_THRESHOLD = "no threshold"  # where images are counted by tokens needed
@@ -312,3 +314,33 @@ class ScoreReport(Report[ScoreResult]):
     schema_id: Literal["origcli/score/1"] = Field(default="origcli/score/1", alias="schema")
     summary: ScoreSummary | None = None
     parts: Parts | None = Field(default=None, description="null where the report is of all parts")
+
+    @property
+    def result(self) -> ScoreResult:
+        """The result of its only image.
+
+        Raises:
+            InputError: the image could not be measured.
+            ValueError: the report is of several images, or of none.
+        """
+        if len(self.results) == 1 and not self.errors:
+            return self.results[0]
+        if len(self.errors) == 1 and not self.results:
+            raise InputError(self.errors[0].message, self.errors[0].hint)
+        raise ValueError(f"a report of {len(self.results) + len(self.errors)} images: see results and errors")
+
+    def _repr_html_(self) -> str:
+        """The first images with their nearest samples and verdicts, then the rows, for notebooks."""
+        return html_cards(map(_card_of, self.results), self.directory) + super()._repr_html_()
+
+
+def _card_of(result: ScoreResult) -> Card:
+    """The image of a result, and of each number of tokens the sample that is nearest to it."""
+    pictures = [("image", result.pictures.query if result.pictures else None)]
+    for point in result.curve:
+        distances = point.distances[0] if point.distances else ()
+        if distances and len(point.drawings) == len(distances):
+            nearest = min(range(len(distances)), key=distances.__getitem__)
+            tokens = f"{point.m} token{'s' if point.m > 1 else ''}"
+            pictures.append((f"{tokens}, distance {distances[nearest]:.2f}", point.drawings[nearest]))
+    return Card(result.image.path, result.verdict.words, pictures)

@@ -11,6 +11,7 @@ from origcli.reports.charts import Chart
 from origcli.reports.envelope import Estimate, Report
 from origcli.reports.gallery import render, write_generalize_html
 from origcli.reports.numerals import interval, number
+from origcli.reports.picture_files import Inlined, inlined
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import GroupSummary
 from origcli.reports.studies import (
@@ -20,7 +21,7 @@ from origcli.reports.studies import (
     RarityReport,
     RaritySummary,
 )
-from origcli.reports.views import Inlined, inlined, named
+from origcli.reports.views import named
 from origcli.reports.writers import read_report, write_report
 from origcli.runtime.atomic import write_text
 

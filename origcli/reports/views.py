@@ -1,19 +1,14 @@
 """What the HTML templates show, made from reports: numbers as text, pictures as data, charts, rows."""
 
-import base64
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-
-from PIL import Image
+from typing import Any
 
 from origcli.reports import charts
 from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
 from origcli.reports.numerals import number
-from origcli.reports.saved_images import FORMATS, SUFFIXES, contained
+from origcli.reports.picture_files import inlined
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import (
     GIVEN,
@@ -40,40 +35,6 @@ SCORES = {
     "l_det": "denoising loss",
     "l_det_0": "denoising loss without tokens",
 }
-_EXACT = 128  # up to this width a picture is shown pixel by pixel
-
-
-@dataclass(frozen=True)
-class Inlined:
-    """A picture file as it stands in a page."""
-
-    uri: str
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, data: bytes, kind: str, width: int, height: int) -> Self:
-        """A file's bytes, of a media type."""
-        return cls(f"data:{kind};base64,{base64.b64encode(data).decode()}", width, height)
-
-    @property
-    def exact(self) -> bool:
-        """Whether to enlarge it without smoothing."""
-        return self.width <= _EXACT
-
-
-def inlined(directory: Path, name: str | None) -> Inlined | None:
-    """A picture file under `directory` as data; `None` where there is none (see `contained`)."""
-    path = contained(directory, name)
-    if path is None:
-        return None
-    try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    return Inlined.of(data, SUFFIXES[path.suffix.lower()], width, height)
 
 
 def headline(result: ScoreResult) -> str:

@@ -107,7 +107,8 @@ def read_report(path: Path, expected: str | None = None) -> Report[Any]:
         raise InputError(f"{path}: not a report that this version can read: {told}")
     if expected is not None and kind is not SCHEMAS[expected]:
         raise InputError(f"{path}: a report of {str(schema).split('/')[1]}, not of {expected}")
-    return _validated(kind, value, str(path))
+    report: Report[Any] = _validated(kind, value, str(path))
+    return report.at(path.parent)
 
 
 def _validated(kind: type[R], value: Any, where: str) -> R:

@@ -190,7 +190,8 @@ def backends(
     """TF32 for what stays in fp32 on CUDA; repeatable kernels when asked; the number of threads.
 
     These are switches of the whole process. A notebook that called us gets back what it had, its random
-    state included.
+    state included. What it set for itself, such as another default dtype or `torch.no_grad`, holds no longer
+    inside.
     """
 
     def change() -> None:
@@ -210,11 +211,17 @@ def backends(
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
         # Filling every new tensor costs time and only hides reads of uninitialized memory.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.set_default_dtype(torch.float32)
 
     if device.type == "cuda" and deterministic:
         # Read when cuBLAS is first used: without it its kernels differ from run to run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with _random_states.changed(), _switches.changed(change):
+    with (
+        _random_states.changed(),
+        _switches.changed(change),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         yield
 
 
@@ -227,6 +234,7 @@ def _read_switches() -> tuple[Any, ...]:
         cudnn.benchmark,
         torch.get_deterministic_debug_mode(),
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        torch.get_default_dtype(),
     )
 
 
@@ -237,6 +245,7 @@ def _write_switches(before: tuple[Any, ...]) -> None:
     torch.backends.cudnn.benchmark = before[3]
     torch.set_deterministic_debug_mode(before[4])
     torch.utils.deterministic.fill_uninitialized_memory = before[5]  # type: ignore[attr-defined]
+    torch.set_default_dtype(before[6])
 
 
 def _read_random() -> tuple[Any, ...]:

@@ -3,9 +3,10 @@
 Needs no torch to list and check.
 """
 
+from collections.abc import Sequence
 from itertools import chain
 
-from origcli.errors import UsageError, nearest
+from origcli.errors import ModelError, UsageError, nearest
 from origcli.perception import metrics
 from origcli.runtime.progress import Progress
 from origcli.weights.downloads import RemoteFile
@@ -75,6 +76,56 @@ def fetch(name: str, progress: Progress, *, variant: str | None = None) -> State
     wanted = thing(name)
     wanted.fetch(progress, variant=variant)
     return wanted.state(variant=variant)
+
+
+def fetch_all(
+    wanted: Sequence[str],
+    progress: Progress,
+    *,
+    stay: bool = False,
+    verify: bool = False,
+    variant: str | None = None,
+) -> list[State]:
+    """Gets what is not here yet of several things, and tells how each stands.
+
+    Args:
+        stay: get nothing.
+        verify: read what is here and compare the hashes with those recorded.
+        variant: `fp16` for weight files of half the size.
+
+    Raises:
+        UsageError: an unknown name or variant.
+        ModelError: something cannot be had.
+    """
+    if variant not in (None, "fp16"):
+        raise UsageError(f"unknown variant {variant!r}", "choose fp16, or leave it out for the full weights")
+    states = []
+    for name in wanted:
+        found = state(name, verify=verify or not stay, variant=variant)
+        if not stay and (not found.ready or found.variant not in (variant, None)):
+            found = fetch(name, progress, variant=variant)
+        states.append(found)
+    return states
+
+
+def check_fetched(states: Sequence[State], missing_is_wrong: bool) -> None:
+    """Makes sure that nothing is damaged, and that all is here where that was asked for.
+
+    Raises:
+        ModelError: something is not; names the remedy.
+    """
+    damaged = [state for state in states if state.problem]
+    missing = [state for state in states if state.path is None] if missing_is_wrong else []
+    if damaged:
+        raise ModelError(
+            "; ".join(f"{state.name}: {state.problem}" for state in damaged),
+            f"fetch again: origcli fetch {' '.join(state.name for state in damaged)}",
+        )
+    if missing:
+        listed = " ".join(state.name for state in missing)
+        raise ModelError(
+            f"not on this disk: {listed}", f"fetch where there is a network: origcli fetch {listed}"
+        )
 
 
 def weight_file(name: str) -> FileFetchable:

@@ -12,7 +12,7 @@ from typing import Any
 from origcli.errors import InputError, UsageError
 from origcli.files import read_file
 from origcli.inversion.token_files import SUFFIX
-from origcli.reports.saved_images import SUFFIXES
+from origcli.reports.picture_files import SUFFIXES
 from origcli.reports.schema import Failure, ScoreReport, ScoreResult
 from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog

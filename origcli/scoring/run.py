@@ -63,7 +63,11 @@ class Request:
 
 
 def score_images(
-    request: Request, settings: Settings, runtime: Runtime, listen: Listen = lambda outcome: None
+    request: Request,
+    settings: Settings,
+    runtime: Runtime,
+    listen: Listen = lambda outcome: None,
+    models: Models | None = None,
 ) -> ScoreReport:
     """Scores images and writes report.json, report.csv, report.html and a page an image.
 
@@ -72,6 +76,7 @@ def score_images(
 
     Args:
         listen: called with each outcome, in the order of the images, those found before a stop included.
+        models: those of the settings, where they are open already.
 
     Returns:
         The report; its results are left out where there are more than one (they are in `results.jsonl`).
@@ -81,7 +86,7 @@ def score_images(
             or a prompt, a start or a threshold is unsuitable. Then nothing is written.
     """
     whole, batches, parts = planned(request, settings, runtime)
-    models = open_models(settings, runtime)
+    models = models or open_models(settings, runtime)
     _check_words(request, batches, models, settings, runtime)
     provenance = provenance_of("score", models, settings)
     plan = make_plan(whole, batches, parts, settings, provenance, request.given)

@@ -154,7 +154,9 @@ def _similarity(models: Models, settings: Settings, runtime: Runtime) -> tuple[T
         # The test is beside the measure: a machine without network and CLIP can still score.
         runtime.progress.say(f"the editability test is left out: {problem.message}")
         return None, ""
-    return TextSimilarity(directory, runtime), words
+    if not models.similarity:
+        models.similarity.append(TextSimilarity(directory, runtime))
+    return models.similarity[0], words
 
 
 def provenance_of(command: str, models: Models, settings: Settings) -> Provenance:

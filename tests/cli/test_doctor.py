@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from origcli.cli.app import main
-from origcli.scoring import readiness
+from origcli.scoring import diagnosis, readiness
 from origcli.settings import resolve
 from origcli.weights import registry
 from origcli.weights.hashing import hash_pipeline
@@ -166,7 +166,8 @@ def test_the_last_line_is_for_everybody(run: Run, bundled: Path, monkeypatch: py
     shutil.rmtree(bundled / "detector")
     assert "cannot run the bundled demo, nor can it measure photos" in last("--device", "cpu")
     found = readiness.Check("all", "ok", "here")
-    monkeypatch.setattr(readiness, "check_score", lambda settings, device: [found])
+    for module in (readiness, diagnosis):
+        monkeypatch.setattr(module, "check_score", lambda settings, device: [found])
     assert last("--model", "sd15", "--device", "cpu").startswith(
         "This machine can run the bundled demo and measure photos with sd15, slowly without a GPU"
     )

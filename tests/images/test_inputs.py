@@ -192,16 +192,32 @@ def test_a_signal_ends_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 # -- what is left out ------------------------------------------------------------------------------
 
 
-def test_a_folder_says_what_it_left_out(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jfif", "b.JPE", "c.heic", "d.HEIF", "e.jxl", "notes.txt", "no-suffix", ".hidden.heic")
+def test_a_folder_says_what_it_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("origcli.images.formats.reads_heic", lambda: False)
+    touch(
+        tmp_path, "a.jfif", "b.JPE", "c.heic", "d.HEIF", "e.jxl", "notes.txt", "no-suffix", ".g.png", "f.tar"
+    )
     said: list[str] = []
     assert [name for name, _ in found(tmp_path, say=said.append)] == ["a.jfif", "b.JPE"]
     assert said == [
-        f"{tmp_path}: left out, formats not supported: 2 HEIC, 1 JPEG XL (convert them to PNG or JPEG)",
+        f"{tmp_path}: left out, hidden by their names: 1 images",
+        f"{tmp_path}: left out, archives and tables: 1 files (name them to read them: {tmp_path / 'f.tar'})",
+        f"{tmp_path}: left out, formats not supported: 2 HEIC, 1 JPEG XL (convert them to PNG or JPEG; HEIC: "
+        "pip install 'origcli[heif]', or convert it to JPEG or PNG)",
         f"{tmp_path}: left out, not images by their names: 2 files (.txt, no suffix)",
     ]
     said.clear()
     assert found(tmp_path / "*.j*", say=said.append) == [("a.jfif", "")] and "1 JPEG XL" in said[0]
+    monkeypatch.setattr("origcli.images.formats.reads_heic", lambda: True)
+    assert [name for name, _ in found(tmp_path)] == ["a.jfif", "b.JPE", "c.heic", "d.HEIF"]
+
+
+def test_a_data_set_says_which_images_it_does_not_list(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/b.png", "c.png", "notes.txt")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "images/a.png"}\n')
+    said: list[str] = []
+    assert found(tmp_path, say=said.append) == [("a.png", "")]
+    assert said == [f"{tmp_path}: left out, not in metadata.jsonl: 2 images, the first c.png"]
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -312,7 +312,6 @@ def test_what_is_wrong_names_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\xff\x0a" + bytes(20), "JPEG XL"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"\n<!DOCTYPE html><title>403</title>", "a web page"),
@@ -324,6 +323,44 @@ def test_what_a_file_holds_instead_is_named(tmp_path: Path, data: bytes, words: 
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(InputError, match=words):
         read_image(tmp_path / "a.jpg", 8)
+
+
+def heic(path: Path, **options: Any) -> Path:
+    """A real HEIC, 48 × 32: its left half is red, its right half blue."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    image = Image.new("RGB", (48, 32), "blue")
+    image.paste((255, 0, 0), (0, 0, 24, 32))
+    pillow_heif.from_pillow(image).save(path, quality=100, **options)
+    return path
+
+
+def test_heic_is_read_where_its_reader_is_installed(tmp_path: Path) -> None:
+    image, facts = read_image(heic(tmp_path / "a.heic"), 32, "squash")
+    assert (facts["format"], facts["width"], facts["height"]) == ("HEIF", 48, 32)
+    assert facts["conversions"] == []
+    pixels = np.asarray(image)
+    assert np.allclose(pixels[16, [4, 28]], [(255, 0, 0), (0, 0, 255)], atol=12)
+
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned, facts = read_image(heic(tmp_path / "b.heic", exif=exif.tobytes()), 32, "squash")
+    assert facts["conversions"] == ["exif turn"]
+    assert np.allclose(np.asarray(turned)[16, 4], (0, 0, 255), atol=12)
+
+
+def test_a_damaged_heic_is_an_error_of_its_own(tmp_path: Path) -> None:
+    path = heic(tmp_path / "a.heic")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"a\.heic: damaged or unreadable image"):
+        read_image(path, 8)
+
+
+def test_without_a_reader_of_heic_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = heic(tmp_path / "a.heic")
+    monkeypatch.setattr("origcli.images.reading.reads_heic", lambda: False)
+    with pytest.raises(InputError, match="unsupported image format: HEIC") as caught:
+        read_image(path, 8)
+    assert "origcli[heif]" in caught.value.hint
 
 
 def test_a_device_without_end_is_refused(tmp_path: Path) -> None:

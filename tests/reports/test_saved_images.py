@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from origcli.errors import StorageError
-from origcli.reports.saved_images import DRAWING, contained, encoded, read_saved_image, save_images
+from origcli.reports.picture_files import contained
+from origcli.reports.saved_images import DRAWING, encoded, read_saved_image, save_images
 from tests.reports import samples
 
 
