@@ -35,11 +35,10 @@ from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring import measure
 from origcli.scoring.measure import Array, Interval
-from origcli.scoring.statistics import resampled, sign_flip_p_value
+from origcli.scoring.statistics import LEAST_FOR_A_TEST, resampled, sign_flip_p_value
 from origcli.scoring.thresholds import learning_budget
 from origcli.settings import current_names
 
-LEAST_FOR_A_TEST = 5  # images; with fewer a p-value says nothing that their list does not say
 _ALIKE = {  # what is called by another name in an error
     "metric": "metric",
     "prompt": "prompt",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from origcli.reports.envelope import Estimate
 from origcli.scoring.measure import Array, Interval, interval
 
+LEAST_FOR_A_TEST = 5  # images; with fewer a p-value says nothing that their list does not say
 _EXACT_LIMIT = 9999  # random permutations; where there are fewer in all, the test is exact
 
 

@@ -20,6 +20,7 @@ from origcli.reports.schema import (
 from origcli.reports.score import NO_THRESHOLD
 from origcli.scoring.measure import Array, Interval, interval, originality, spans_enough
 from origcli.scoring.statistics import (
+    LEAST_FOR_A_TEST,
     permutation_p_value,
     rank_correlation,
     resampled,
@@ -174,6 +175,7 @@ class Tally:
             auc = roc_auc(high, low)
             assert auc is not None
             few = len(low) + len(high) <= _MOST_RESAMPLED
+            tested = min(len(low), len(high)) >= LEAST_FOR_A_TEST
             spans = [
                 resampled(statistic, [high, low], self.replicates, self.random) if few else None
                 for statistic in (roc_auc, _difference)
@@ -186,8 +188,8 @@ class Tally:
                     score="l_det" if score == "l_det" else "originality",
                     auc=_estimate(auc, spans[0]),
                     difference=_estimate(_difference(high, low), spans[1]),
-                    p_value=permutation_p_value(high, low, self.random),
-                    permutations=_PERMUTATIONS,
+                    p_value=permutation_p_value(high, low, self.random) if tested else None,
+                    permutations=_PERMUTATIONS if tested else 0,
                 )
             )
         return found

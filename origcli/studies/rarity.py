@@ -23,7 +23,7 @@ from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.scene import boxes_meet
 from origcli.scoring.measure import Interval
-from origcli.scoring.statistics import permutation_p_value, resampled, roc_auc
+from origcli.scoring.statistics import LEAST_FOR_A_TEST, permutation_p_value, resampled, roc_auc
 from origcli.settings import Settings
 from origcli.studies.occurrence import PERMUTATIONS, rise
 from origcli.studies.queries import (
@@ -211,11 +211,12 @@ def _pair_test(
     if auc is None:
         return PairTest(lower=lower, higher=higher, auc=Estimate.missing("a category has no image"))
     span = resampled(roc_auc, [above, below], replicates, random)
+    tested = min(len(above), len(below)) >= LEAST_FOR_A_TEST
     return PairTest(
         lower=lower,
         higher=higher,
         auc=_estimate(auc, span),
-        p_value=permutation_p_value(above, below, random),
+        p_value=permutation_p_value(above, below, random) if tested else None,
     )
 
 

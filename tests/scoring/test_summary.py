@@ -44,8 +44,8 @@ def test_groups_have_curves_with_intervals() -> None:
 
 def test_groups_of_a_domain_are_compared_lower_first() -> None:
     results = [
-        *group("houses/original", (0.5, 0.52, 0.54, 0.56)),
-        *group("houses/common", (0.3, 0.32, 0.34, 0.36)),
+        *group("houses/original", (0.5, 0.52, 0.54, 0.56, 0.58)),
+        *group("houses/common", (0.3, 0.32, 0.34, 0.36, 0.38)),
         *group("art/common", (0.4, 0.45)),
         *group("lone", (0.4,)),
     ]
@@ -57,9 +57,17 @@ def test_groups_of_a_domain_are_compared_lower_first() -> None:
             "houses/common",
             "houses/original",
         )
-        assert comparison.auc.value == 1 and comparison.p_value == pytest.approx(2 / 70)
+        assert comparison.auc.value == 1 and comparison.p_value == pytest.approx(2 / 252)
     assert by_score["originality"].difference.value == pytest.approx(0.2 / 0.6)
     assert by_score["originality"].difference.low > 0
+
+
+def test_a_group_of_fewer_than_five_images_has_no_p_value() -> None:
+    common = group("common", (0.3, 0.31, 0.32, 0.33, 0.34))
+    for unseen, tested in (((0.5, 0.51, 0.52, 0.53), False), ((0.5, 0.51, 0.52, 0.53, 0.54), True)):
+        found = summary([*common, *group("unseen", unseen)]).comparisons
+        assert found and {one.p_value is not None for one in found} == {tested}
+        assert {one.permutations for one in found} == {9999 if tested else 0}
 
 
 def test_kinds_are_ordered_by_how_original_they_are_expected_to_be() -> None:
