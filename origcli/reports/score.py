@@ -126,6 +126,14 @@ class Percentile(Record):
     count: int = Field(ge=1, description="images in the reference")
 
 
+class Landmarks(Record):
+    """The originality of kinds of images that a model is known to know well or not: marks on its scale."""
+
+    originality: dict[str, float] = Field(description="mean originality by kind of image")
+    images: int = Field(ge=1, description="images of each kind")
+    how: str = Field(description="how they were measured")
+
+
 class VerdictKind(StrEnum):
     """What a verdict says."""
 
@@ -178,6 +186,9 @@ class ScoreResult(Result):
     domain_check: DomainCheck
     in_distribution: InDistribution | None = None
     percentile: Percentile | None = None
+    landmarks: Landmarks | None = Field(
+        default=None, description="of the model, measured with equal settings; null where it has none"
+    )
     pictures: PictureFiles | None = None
     page: str | None = Field(default=None, description="the image's HTML page, relative to the report")
     embeddings: tuple[str, ...] = Field(

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from origcli.reports.schema import CurvePoint, DomainCheck, Estimate, Percentile, Threshold, TokensNeeded
+from origcli.reports.schema import (
+    CurvePoint,
+    DomainCheck,
+    Estimate,
+    Landmarks,
+    Percentile,
+    Threshold,
+    TokensNeeded,
+)
 from origcli.scoring import measure
 from origcli.scoring.measure import Array, Interval
 from origcli.scoring.statistics import percentile
@@ -54,6 +62,7 @@ class Scale:
     psnr_limit: float | None
     bootstrap: int
     reference: Reference | None = None
+    landmarks: Landmarks | None = None
 
 
 @dataclass(frozen=True)

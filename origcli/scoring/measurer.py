@@ -199,6 +199,7 @@ class Measurer:
             domain_check=query.domain,
             in_distribution=test,
             percentile=assessed.percentile,
+            landmarks=self.scale.landmarks,
             pictures=pictures,
             embeddings=embeddings,
             intervals=assessed.intervals,

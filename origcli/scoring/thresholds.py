@@ -13,7 +13,7 @@ import numpy as np
 
 from origcli.errors import InputError, UsageError
 from origcli.inversion.cost import measured_rate
-from origcli.reports.schema import ScoreReport, ScoreResult, Threshold
+from origcli.reports.schema import Landmarks, ScoreReport, ScoreResult, Threshold
 from origcli.reports.writers import read_report
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_file
@@ -50,7 +50,15 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
         psnr_limit=models.entry.psnr_limit,
         bootstrap=score.bootstrap,
         reference=reference,
+        landmarks=_landmarks(kept, settings),
     )
+
+
+def _landmarks(kept: Calibration | None, settings: Settings) -> Landmarks | None:
+    """The model's landmarks, where they were measured with these settings."""
+    if kept is None or kept.learned != _learned(settings):
+        return None
+    return kept.landmarks
 
 
 def _settled(
@@ -184,12 +192,19 @@ def _from_reference(models: Models, settings: Settings) -> tuple[Reference | Non
     expected = {
         "model": models.model.weights_hash,
         "metric": f"{models.metric.name} {models.metric.version}",
-        "max_tokens": settings.score.max_tokens,
-        "prompt": settings.score.prompt,
         **drawing_facts(models.model, settings.draw),
-        **learning_budget(settings.invert.model_dump(mode="json")),
+        **_learned(settings),
     }
     return read_reference(Path(settings.score.reference), expected)
+
+
+def _learned(settings: Settings) -> dict[str, Any]:
+    """Which tokens are learned, for which prompt, for how long: scores are compared with equal ones."""
+    return {
+        "max_tokens": settings.score.max_tokens,
+        "prompt": settings.score.prompt,
+        **learning_budget(settings.invert.model_dump(mode="json")),
+    }
 
 
 def read_reference(path: Path, expected: Mapping[str, Any]) -> tuple[Reference, Threshold]:

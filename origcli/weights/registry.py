@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from origcli.errors import InputError, ModelError, UsageError
+from origcli.reports.score import Landmarks
 from origcli.runtime.atomic import read_json, write_json
 from origcli.weights import hub
 from origcli.weights.pipelines import (
@@ -166,6 +167,8 @@ class Calibration(_Record):
         threshold: at most this far is a redrawing; `None` where none was calibrated.
         threshold_how: the procedure that gave it.
         control_images, control_within: positive control: samples learned, and brought back by one token.
+        landmarks: originality of kinds of images that it is known to know well or not.
+        learned: number of tokens, prompt and learning budget that the landmarks hold for.
     """
 
     metric: str
@@ -178,6 +181,8 @@ class Calibration(_Record):
     threshold_how: str = ""
     control_images: int | None = None
     control_within: int | None = None
+    landmarks: Landmarks | None = None
+    learned: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class RegistryValues(_Record):

@@ -109,7 +109,7 @@ def test_the_fields_that_scripts_rely_on_keep_their_names() -> None:
     assert names == {
         *("id", "image", "group", "domain", "verdict", "originality", "tokens_needed", "threshold", "curve"),
         *("distance_0", "distances_0", "l_det_0", "floor", "ceiling", "domain_check", "in_distribution"),
-        *("percentile", "pictures", "page", "embeddings", "intervals"),
+        *("percentile", "landmarks", "pictures", "page", "embeddings", "intervals"),
     }
 
 

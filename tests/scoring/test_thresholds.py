@@ -9,8 +9,10 @@ import pytest
 
 from origcli.errors import InputError, UsageError
 from origcli.models.families.stable_diffusion import StableDiffusion
+from origcli.reports.schema import Landmarks
 from origcli.reports.writers import write_report
 from origcli.scoring import thresholds
+from origcli.scoring.store import Store
 from origcli.scoring.thresholds import find_threshold, what_was_lost
 from origcli.settings import resolve
 from origcli.weights.registry import Calibration
@@ -82,6 +84,35 @@ def test_nothing_is_lost_where_nothing_was_calibrated_or_another_is_given(models
     models.entry.scales = ()
     bare = settings(draw={"steps": 20})
     assert what_was_lost(models, bare, find_threshold(models, bare)) == ""
+
+
+def test_landmarks_hold_for_the_budget_that_they_were_measured_with_alone(
+    models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Landmarks(originality={"common": 0.03, "unseen": 0.2}, images=20, how="mean of 20 images")
+    usual = settings()
+    learned = {
+        "max_tokens": usual.score.max_tokens,
+        "prompt": usual.score.prompt,
+        **thresholds.learning_budget(usual.invert.model_dump(mode="json")),
+    }
+    models.entry.scales = (CALIBRATED.model_copy(update={"landmarks": known, "learned": learned}),)
+    store = Store(tmp_path)
+
+    def found(chosen: Any) -> Landmarks | None:
+        return thresholds.open_scale(models, chosen, SimpleNamespace(), store).landmarks  # type: ignore[arg-type]
+
+    monkeypatch.setattr(thresholds, "find_ceiling", lambda *given: 0.8)
+    monkeypatch.setattr(thresholds, "read_own_scale", lambda *given: None)
+    assert found(usual) == known
+    for other in (
+        {"score": {"max_tokens": 2}},
+        {"invert": {"steps": 7}},
+        {"score": {"prompt": "art of {S}"}},
+    ):
+        assert found(settings(**other)) is None
+    models.entry.scales = (CALIBRATED,)
+    assert found(usual) is None, "a model without landmarks has none"
 
 
 def crafted(directory: Path, change: Any) -> Path:
