@@ -170,6 +170,10 @@ ImageColumnOption = Annotated[
         PICTURES,
     ),
 ]
+DatedOption = Annotated[
+    bool,
+    flag("--dated", "Show the date and the command on the pages.", OUTPUT),
+]
 FollowLinksOption = Annotated[
     bool,
     flag("--follow-links", "Follow symbolic links that leave the directory.", PICTURES),

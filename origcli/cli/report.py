@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from origcli.cli import present
+from origcli.cli import options, present
 from origcli.cli.binding import argument, flag, option
 from origcli.cli.help import Command, Group
 from origcli.cli.run import Run, command
@@ -28,6 +28,7 @@ def merge(
         option("-o --out", "DIR", "Where the joined run goes.", show_default=False),
     ],
     figures: FiguresOption = False,
+    dated: options.DatedOption = False,
     *,
     run: Run,
 ) -> int:
@@ -46,7 +47,7 @@ def merge(
     if out.resolve() in [run.resolve() for run in runs]:
         raise UsageError(f"{out}: would be written over while it is read", "give --out another directory")
     with RunDirectory(out, run.existing):
-        report = merging.merge(runs, out, figures)
+        report = merging.merge(runs, out, figures, dated)
     for failure in report.errors:
         run.progress.say(f"{failure.message}{f' ({failure.hint})' if failure.hint else ''}")
     present.write(f"{out / 'report.html'}\n")
@@ -57,6 +58,7 @@ def merge(
 def render(
     run: Annotated[Path, argument("DIR", "Directory of a finished run.")],
     figures: FiguresOption = False,
+    dated: options.DatedOption = False,
 ) -> None:
     """Write the reports and pages of a finished run again, without computing anything.
 
@@ -78,7 +80,7 @@ def render(
         raise InputError(f"{run}: not the directory of a finished run", "give one that has a run.json")
     with RunDirectory(run, record=False):
         if (run / IMAGES).is_file():
-            render_run(run, figures)
+            render_run(run, figures, dated)
         else:
-            render_study(run)
+            render_study(run, dated)
     present.write(f"{run / 'report.html'}\n")

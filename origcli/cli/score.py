@@ -166,6 +166,7 @@ def score(
     ] = False,
     junit: JunitOption = None,
     summary: SummaryOption = None,
+    dated: options.DatedOption = False,
     verbose: options.VerboseOption = False,
     *,
     run: Run,
@@ -236,7 +237,7 @@ def score(
 
     given = read_several(embeddings) if embeddings else None
     check_gates(gates, settings.score, sorted(given) if given else None)
-    request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, gates=gates)
+    request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, dated=dated, gates=gates)
     models = model or [settings.score.model]
     if run.dry_run:
         with run.open(settings, None) as runtime:

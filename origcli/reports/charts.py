@@ -8,7 +8,7 @@ from markupsafe import Markup
 from origcli.reports.envelope import Estimate
 from origcli.reports.numerals import number
 from origcli.reports.schema import GeneralizeSummary
-from origcli.reports.score import GroupSummary, ScoreResult
+from origcli.reports.score import GroupSummary, Landmarks, ScoreResult
 from origcli.reports.svg import Level, Line, Mark, line_chart, scale_bar
 from origcli.reports.verdict import tokens
 
@@ -18,7 +18,7 @@ _QUANTITIES = {
     "lift": "frequency × number of elements",
     "confidence": "confidence in the held-out element",
 }
-WIDE, MIDDLE, NARROW = 640, 340, 358  # CSS pixels: a figure, one of several beside each other, a phone
+RULER, WIDE, MIDDLE, NARROW = 846, 640, 340, 358  # CSS pixels: a ruler, a figure, one of several, a phone
 TALL, LOW = 340, 300
 
 
@@ -31,22 +31,25 @@ class Chart:
     title: str = ""
 
 
-def originality_scale(originality: Estimate) -> Markup:
-    """The originality on a ruler from 0 to 1; nothing where there is none."""
+def originality_scale(originality: Estimate, landmarks: Landmarks | None = None) -> Chart | None:
+    """The originality on a ruler from 0 to 1, with the model's landmarks; `None` where there is none."""
     if originality.value is None:
-        return Markup("")
-    return scale_bar(
-        originality.value,
-        originality.low,
-        originality.high,
-        width=300,
-        ends=("redrawn", "unrelated"),
-        description=f"Originality {number(originality.value)} on a scale from 0 to 1",
-    )
+        return None
+    value, low, high = originality.value, originality.low, originality.high
+    known = landmarks.originality if landmarks else {}
+    marks = [(f"{name} {number(at)}", at) for name, at in known.items()]
+    said = f"Originality {number(value)} on a scale from 0, familiar, to 1, original"
+    said = f"{said}; for comparison: {', '.join(name for name, _ in marks)}" if marks else said
+
+    def drawn(width: int) -> Markup:
+        ends = ("familiar", "original")
+        return scale_bar(value, low, high, width=width, ends=ends, description=said, landmarks=marks)
+
+    return Chart(drawn(RULER), drawn(NARROW))
 
 
 def distance_chart(result: ScoreResult, metric: str) -> Chart:
-    """d(m) with its intervals and single drawings, the threshold, floor and ceiling."""
+    """d(m) with its intervals and single samples, the threshold, floor and ceiling."""
     curve = tuple(
         Mark(p.m, p.distance.value, p.distance.low, p.distance.high, tuple(d for r in p.distances for d in r))
         for p in result.curve

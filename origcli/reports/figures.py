@@ -14,11 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from origcli.reports.chosen_samples import typical, with_tokens
 from origcli.reports.envelope import Estimate
 from origcli.reports.numerals import number
 from origcli.reports.saved_images import read_saved_image
 from origcli.reports.schema import ConfusionMatrix, GeneralizeSummary
-from origcli.reports.score import CurvePoint, GroupSummary, ScoreResult
+from origcli.reports.score import GroupSummary, ScoreResult
 from origcli.reports.verdict import tokens
 
 Form = Literal["png", "pdf"]
@@ -77,7 +78,7 @@ def _series(
 
 
 def distance_curve(result: ScoreResult, metric: str, form: Form = "png") -> bytes:
-    """d(m) of one image: intervals, single drawings, threshold, floor and ceiling."""
+    """d(m) of one image: intervals, single samples, threshold, floor and ceiling."""
     figure = _figure(_WIDTH, 3.2)
     axes = _styled(figure.subplots(), "learned tokens m", f"{metric} distance")
     for point in result.curve:
@@ -265,36 +266,28 @@ def _measured(result: ScoreResult) -> str:
     return f"{points}; originality {number(result.originality.value)}" if points else "not measured"
 
 
-def median_drawing(point: CurvePoint) -> int:
-    """The number of the drawing that stands for its token count: at the lower median of distance."""
-    distances = point.distances[0] if point.distances else ()
-    count = min(len(distances), len(point.drawings))
-    if count == 0:
-        return 0
-    return sorted(range(count), key=lambda i: distances[i])[(count - 1) // 2]
-
-
 def _edits(result: ScoreResult) -> tuple[str, ...]:
     test = result.in_distribution
     return test.drawings if test and test.kind == "edit" else ()
 
 
 def print_figure(directory: Path, results: Sequence[ScoreResult], form: Form = "png") -> bytes:
-    """Images with one drawing a token count and an edit: the supplement's figures 1 and 2, a row an image.
+    """Images with one sample per token count and an edit: the supplement's figures 1 and 2, a row an image.
 
     Args:
         directory: the report's; pictures are read from it.
-        results: those to show. Of each token count the drawing with the median distance is shown.
+        results: those to show. Of each token count the sample with the median distance is shown.
     """
     counts = sorted({point.m for result in results for point in result.curve})
     edited = any(_edits(result) for result in results)
-    columns = ["query", *(tokens(m) for m in counts), *(["edit"] if edited else [])]
+    columns = ["image", *(tokens(m) for m in counts), *(["edit"] if edited else [])]
     pictures: dict[tuple[int, int], Image.Image] = {}
     for row, result in enumerate(results):
         names: dict[int, str] = {0: result.pictures.query} if result.pictures else {}
         for point in result.curve:
-            if point.drawings:
-                names[1 + counts.index(point.m)] = point.drawings[median_drawing(point)]
+            sample = typical(with_tokens(point))
+            if sample is not None:
+                names[1 + counts.index(point.m)] = sample.file
         if _edits(result):
             names[len(columns) - 1] = _edits(result)[0]
         for column, name in names.items():

@@ -6,8 +6,9 @@ the one style sheet and script that belong to it, so that no name in a report ca
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from heapq import nsmallest
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -18,19 +19,22 @@ from markupsafe import Markup
 from PIL import Image
 
 from origcli.reports import numerals, views
+from origcli.reports.card import CARD, card
 from origcli.reports.envelope import Provenance
 from origcli.reports.picture_files import Inlined
 from origcli.reports.saved_images import encoded
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import ScoreReport, ScoreResult
-from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS
-from origcli.runtime.atomic import make_directory, write_text
+from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS, tokens
+from origcli.runtime.atomic import make_directory, write_bytes, write_text
 
 ROWS = 1000
 ERRORS = 100
 
 
-def page_html(directory: Path, result: ScoreResult, provenance: Provenance, home: str | None = None) -> str:
+def page_html(
+    directory: Path, result: ScoreResult, provenance: Provenance, home: str | None = None, dated: str = ""
+) -> str:
     """The page of one image.
 
     Args:
@@ -38,13 +42,14 @@ def page_html(directory: Path, result: ScoreResult, provenance: Provenance, home
         result: the measurement.
         provenance: of the report.
         home: the overview's address, relative to the page.
+        dated: when and with which command it was made (`dated.date_line`), if that is to be shown.
     """
     view = views.page_view(directory, result, provenance)
     limits = LIMITS if result.curve else UNMEASURED_LIMITS
-    return render("page", {**view, "provenance": provenance, "home": home, "limits": limits})
+    return render("page", {**view, "provenance": provenance, "home": home, "limits": limits}, dated)
 
 
-def write_page(directory: Path, result: ScoreResult, provenance: Provenance) -> str:
+def write_page(directory: Path, result: ScoreResult, provenance: Provenance, dated: str = "") -> str:
     """Writes an image's page and returns its name, relative to the report's directory.
 
     Raises:
@@ -52,37 +57,46 @@ def write_page(directory: Path, result: ScoreResult, provenance: Provenance) -> 
     """
     name = f"pages/{result.id}.html"
     make_directory(directory / "pages")
-    write_text(directory / name, page_html(directory, result, provenance, home="../report.html"))
+    write_text(directory / name, page_html(directory, result, provenance, "../report.html", dated))
     return name
 
 
-def overview_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResult] | None = None) -> str:
-    """The overview of many images: up to `ROWS` of them, sortable and filterable.
+def overview_html(
+    directory: Path,
+    report: ScoreReport,
+    results: Iterable[ScoreResult] | None = None,
+    dated: str = "",
+) -> str:
+    """The overview of many images: the `ROWS` most familiar of them, sortable and filterable.
 
     Args:
         directory: the report's.
         report: all but the results, or all of it.
         results: instead of `report.results`; each is needed once.
+        dated: as for `page_html`.
     """
-    rows, total = [], 0
-    for total, result in enumerate(report.results if results is None else results, 1):
-        if total <= ROWS:
-            rows.append(views.overview_row(directory, result))
+    counted = _Counted(report.results if results is None else results)
+    rows = [views.overview_row(directory, result) for result in nsmallest(ROWS, counted, key=_familiar_first)]
     measured = any(row["most"] for row in rows)
     context = {
         **views.overview_view(report, rows),
         "measured": measured,
-        "total": total,
+        "total": counted.count,
         "provenance": report.provenance,
         "errors": report.errors[:ERRORS],
         "more_errors": max(0, len(report.errors) - ERRORS),
         "limits": LIMITS if measured else UNMEASURED_LIMITS,
     }
-    return render("overview", context)
+    return render("overview", context, dated)
 
 
-def write_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResult] | None = None) -> None:
-    """Writes report.html: the page itself for a single image, the overview for more.
+def write_html(
+    directory: Path,
+    report: ScoreReport,
+    results: Iterable[ScoreResult] | None = None,
+    dated: str = "",
+) -> None:
+    """Writes report.html: the page itself for a single image, with its card beside it; the overview for more.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written.
@@ -90,24 +104,25 @@ def write_html(directory: Path, report: ScoreReport, results: Iterable[ScoreResu
     stream = iter(report.results if results is None else results)
     first = list(islice(stream, 2))
     if len(first) == 1 and not report.errors:
-        text = page_html(directory, first[0], report.provenance)
+        text = page_html(directory, first[0], report.provenance, dated=dated)
+        write_bytes(directory / CARD, card(directory, first[0], report.provenance))
     else:
-        text = overview_html(directory, report, _chained(first, stream))
+        text = overview_html(directory, report, _chained(first, stream), dated)
     write_text(directory / "report.html", text)
 
 
-def generalize_html(directory: Path, report: GeneralizeReport) -> str:
+def generalize_html(directory: Path, report: GeneralizeReport, dated: str = "") -> str:
     """The report of the generalization experiments: the curves, the sheets, every experiment."""
-    return render("generalize", views.generalize_view(directory, report))
+    return render("generalize", views.generalize_view(directory, report), dated)
 
 
-def write_generalize_html(directory: Path, report: GeneralizeReport) -> None:
+def write_generalize_html(directory: Path, report: GeneralizeReport, dated: str = "") -> None:
     """Writes report.html of the generalization experiments.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written.
     """
-    write_text(directory / "report.html", generalize_html(directory, report))
+    write_text(directory / "report.html", generalize_html(directory, report, dated))
 
 
 def write_sheet_html(directory: Path, title: str, sheet: Image.Image) -> None:
@@ -120,19 +135,36 @@ def write_sheet_html(directory: Path, title: str, sheet: Image.Image) -> None:
     write_text(directory / "report.html", render("sheet", {"title": views.visible(title), "sheet": shown}))
 
 
+def _familiar_first(result: ScoreResult) -> tuple[bool, float]:
+    value = result.originality.value
+    return value is None, value or 0.0
+
+
+class _Counted:
+    """Results, and how many went by."""
+
+    def __init__(self, results: Iterable[ScoreResult]) -> None:
+        self._results, self.count = results, 0
+
+    def __iter__(self) -> Iterator[ScoreResult]:
+        for result in self._results:
+            self.count += 1
+            yield result
+
+
 def _chained(first: list[ScoreResult], rest: Iterable[ScoreResult]) -> Iterable[ScoreResult]:
     yield from first
     yield from rest
 
 
-def render(name: str, context: Mapping[str, Any]) -> str:
+def render(name: str, context: Mapping[str, Any], dated: str = "") -> str:
     style, script = _text("style.css"), _text(f"{name}.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_fingerprint(style)}'; "
         f"script-src '{_fingerprint(script)}'; base-uri 'none'; form-action 'none'"
     )
     template = _environment().get_template(f"{name}.html")
-    return template.render(**context, style=Markup(style), script=Markup(script), policy=policy)
+    return template.render(**context, dated=dated, style=Markup(style), script=Markup(script), policy=policy)
 
 
 def _fingerprint(text: str) -> str:
@@ -161,5 +193,6 @@ def _environment() -> jinja2.Environment:
         provenance_rows=views.provenance_rows,
         setting_rows=views.setting_rows,
         visible=views.visible,
+        tokens=tokens,
     )
     return environment

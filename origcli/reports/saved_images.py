@@ -80,18 +80,24 @@ def save_images(
     def save_all(images: Sequence[ImageOrBytes], stem: str) -> tuple[str, ...]:
         return tuple(save(image, f"{stem}-{i:02d}", DRAWING) for i, image in enumerate(images))
 
-    thumbnail = f"{folder}/thumbnail.webp"
-    write_unsynced(directory / thumbnail, _webp(_shrunk(query, THUMBNAIL), 80))
+    small = f"{folder}/thumbnail.webp"
+    write_unsynced(directory / small, thumbnail(query)[0])
     return SavedImages(
         files=PictureFiles(
             query=save(query, "query", QUERY),
             round_trip=None if round_trip is None else save(round_trip, "round-trip", QUERY),
-            thumbnail=thumbnail,
+            thumbnail=small,
             without_tokens=save_all(without_tokens, "m0"),
         ),
         drawings={m: save_all(images, f"m{m}") for m, images in (drawings or {}).items()},
         edits=save_all(edits, "edit"),
     )
+
+
+def thumbnail(image: Image.Image) -> tuple[bytes, tuple[int, int]]:
+    """A small copy as WebP, and its width and height."""
+    copy = _shrunk(image, THUMBNAIL)
+    return _webp(copy, 80), copy.size
 
 
 def encoded(image: Image.Image, size: int | None) -> tuple[str, bytes]:

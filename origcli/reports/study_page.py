@@ -8,6 +8,7 @@ from typing import Any
 from origcli.errors import InputError
 from origcli.reports import charts
 from origcli.reports.charts import Chart
+from origcli.reports.dated import date_line
 from origcli.reports.envelope import Estimate, Report
 from origcli.reports.gallery import render, write_generalize_html
 from origcli.reports.numerals import interval, number
@@ -56,15 +57,18 @@ class Part:
     note: str = ""
 
 
-def write_study_html(directory: Path, report: Report[Any]) -> None:
+def write_study_html(directory: Path, report: Report[Any], dated: str = "") -> None:
     """Writes the report.html of a study.
+
+    Args:
+        dated: the line about date and command, if the page is to have one (`date_line`).
 
     Raises:
         InputError: no page can be made of a report of this command alone.
         StorageError: the disk is full or the directory cannot be written.
     """
     if isinstance(report, GeneralizeReport):
-        write_generalize_html(directory, report)
+        write_generalize_html(directory, report, dated)
         return
     view = _VIEWS.get(type(report))
     if view is None:
@@ -77,11 +81,14 @@ def write_study_html(directory: Path, report: Report[Any]) -> None:
         "errors": report.errors,
         "model": named(report.provenance.model, "the model"),
     }
-    write_text(directory / "report.html", render("study", {**shared, **view(directory, report)}))
+    write_text(directory / "report.html", render("study", {**shared, **view(directory, report)}, dated))
 
 
-def render_study(directory: Path) -> Report[Any]:
+def render_study(directory: Path, with_date: bool = False) -> Report[Any]:
     """Writes report.json, report.csv and report.html of a finished study again, from its report.json.
+
+    Args:
+        with_date: say on the page when and with which command the run was made.
 
     Raises:
         InputError: there is no report, it is damaged, or it is of a command that has no page.
@@ -92,7 +99,7 @@ def render_study(directory: Path) -> Report[Any]:
             "finish the run first, with its command and --resume",
         )
     report = read_report(directory)
-    write_study_html(directory, report)
+    write_study_html(directory, report, date_line(directory) if with_date else "")
     write_report(directory, report)
     return report
 

@@ -15,6 +15,8 @@ _LABEL_GAP = 14.0
 _LONGEST_LABEL = 22  # characters
 _STEPS = 5  # about as many between the ticks of an axis
 _COLORS = 8  # classes s0 … s7 in the style sheet
+_ROW = 16.0  # of the names above a ruler
+_FAR = 0.6  # from here on the name of a landmark stands left of it
 
 
 @dataclass(frozen=True)
@@ -240,27 +242,47 @@ def scale_bar(
     width: int,
     ends: tuple[str, str],
     description: str,
+    landmarks: Sequence[tuple[str, float]] = (),
 ) -> Markup:
-    """A value in [0, 1] on a ruler, with its interval; `ends` say what 0 and 1 mean."""
-    left, right, y = 6.0, width - 6.0, 12.0
+    """A value in [0, 1] on a ruler, with its interval; `ends` say what 0 and 1 mean.
+
+    Args:
+        landmarks: other values on the ruler, by name: each on a row of its own above it.
+    """
+    left, right = 8.0, width - 8.0
+    rows = _rows(landmarks)
+    axis = 12.0 + _ROW * len(rows)
+    height = round(axis) + 32
 
     def x(number: float) -> float:
-        return left + number * (right - left)
+        return left + min(max(number, 0.0), 1.0) * (right - left)
 
-    parts = [
-        Markup('<path class="axis" d="M{:.1f} {:.1f}v{}"/>').format(x(i / 10), y, 5 if i % 5 else 8)
+    parts = []
+    for row, (name, at) in enumerate(rows):
+        y, from_right = 10.0 + _ROW * row, at > _FAR
+        parts.append(Markup('<path class="lead-line" d="M{:.1f} {:.1f}V{:.1f}"/>').format(x(at), y - 9, axis))
+        anchor, gap = ("end", -5) if from_right else ("start", 5)
+        parts.append(_text(x(at) + gap, y, name, "tick", anchor))
+    parts += [
+        Markup('<path class="axis" d="M{:.1f} {:.1f}v{}"/>').format(x(i / 10), axis, 5 if i % 5 else 8)
         for i in range(11)
     ]
-    parts.append(Markup('<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/>').format(left, y, right))
+    parts.append(Markup('<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/>').format(left, axis, right))
     if low is not None and high is not None:
-        parts.append(Markup('<path class="span" d="M{:.1f} {:.1f}H{:.1f}"/>').format(x(low), y, x(high)))
-    parts.append(Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x(value), y))
-    parts.append(_text(0, y + 24, f"0 {ends[0]}", "tick", "start"))
-    parts.append(_text(width, y + 24, f"{ends[1]} 1", "tick", "end"))
+        parts.append(Markup('<path class="span" d="M{:.1f} {:.1f}H{:.1f}"/>').format(x(low), axis, x(high)))
+    parts.append(Markup('<circle class="mark" cx="{:.1f}" cy="{:.1f}" r="7"/>').format(x(value), axis))
+    parts.append(_text(0, axis + 26, f"0 {ends[0]}", "end-label", "start"))
+    parts.append(_text(width, axis + 26, f"{ends[1]} 1", "end-label", "end"))
     return Markup(
-        '<svg class="scale" viewBox="0 0 {0} 42" width="{0}" height="42" role="img">'
-        "<title>{1}</title>{2}</svg>"
-    ).format(width, description, Markup("").join(parts))
+        '<svg class="scale" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img">'
+        "<title>{2}</title>{3}</svg>"
+    ).format(width, height, description, Markup("").join(parts))
+
+
+def _rows(landmarks: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Landmarks from the top row down, so that no line to the ruler runs through a name below it."""
+    far = sorted((one for one in landmarks if one[1] > _FAR), key=lambda one: -one[1])
+    return [*far, *sorted((one for one in landmarks if one[1] <= _FAR), key=lambda one: one[1])]
 
 
 def sparkline(values: Sequence[float], threshold: float | None, *, top: float) -> Markup:

@@ -1,4 +1,4 @@
-"""What the HTML templates show, made from reports: numbers as text, pictures as data, charts, rows."""
+"""What the HTML templates show, made from reports: numbers as text, images as data, charts, rows."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,9 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from origcli.reports import charts
+from origcli.reports.chosen_samples import (
+    Sample,
+    nearest,
+    telling_point,
+    typical,
+    with_tokens,
+    without_tokens,
+)
 from origcli.reports.envelope import ImageFacts, ModelFacts, Provenance
 from origcli.reports.numerals import number
-from origcli.reports.picture_files import inlined
+from origcli.reports.picture_files import Inlined, inlined
+from origcli.reports.saved_images import read_saved_image, thumbnail
 from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import (
     GIVEN,
@@ -21,36 +30,21 @@ from origcli.reports.score import (
     VerdictKind,
 )
 from origcli.reports.svg import sparkline
-from origcli.reports.verdict import SOURCES, control_words, tokens
+from origcli.reports.verdict import SOURCES, control_words, headline, tokens
 
 VERDICTS = {
     VerdictKind.redrawn: "redrawn",
     VerdictKind.not_redrawn: "not redrawn",
-    VerdictKind.undecided: "undecided",
-    VerdictKind.measured: "measured",
-    VerdictKind.out_of_domain: "out of domain",
+    VerdictKind.undecided: "too close to call",
+    VerdictKind.measured: "measured, no threshold",
+    VerdictKind.out_of_domain: "cannot be shown",
 }
 SCORES = {
     "originality": "originality",
     "l_det": "denoising loss",
     "l_det_0": "denoising loss without tokens",
 }
-
-
-def headline(result: ScoreResult) -> str:
-    """The verdict in a few words."""
-    needed = result.tokens_needed
-    match result.verdict.kind:
-        case VerdictKind.redrawn:
-            return f"Redrawn with {tokens(needed.m or 1)}"
-        case VerdictKind.not_redrawn:
-            return f"Not redrawn with up to {tokens(needed.maximum or 1)}"
-        case VerdictKind.undecided:
-            return "Undecided"
-        case VerdictKind.out_of_domain:
-            return "Outside what this model can show"
-    value = result.originality.value
-    return "Measured" if value is None else f"Originality {number(value)}"
+_TELLING_GROUP = 5  # images; groups of fewer stand below the images
 
 
 def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> dict[str, Any]:
@@ -58,19 +52,21 @@ def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> d
     files = result.pictures
     test = result.in_distribution
     metric = named(provenance.metric, "perceptual")
+    model, prompt = named(provenance.model, "the model"), _prompt(provenance)
     view: dict[str, Any] = {
         "result": result,
         "name": file_name(result.image),
-        "model": named(provenance.model, "the model"),
+        "model": model,
         "metric": metric,
-        "headline": headline(result),
+        "headline": sentence(headline(model, result)),
         "source": SOURCES[result.threshold.source],
         "control": control_words(result.threshold),
         "query": inlined(directory, files.query if files else None),
         "round_trip": inlined(directory, files.round_trip if files else None),
-        "scale": charts.originality_scale(result.originality),
-        "prompt": _prompt(provenance),
-        "shapes_only": bool(provenance.metric and provenance.metric.name == "elements"),
+        "shown": list(_shown(directory, result, prompt)),
+        "scale": charts.originality_scale(result.originality, result.landmarks),
+        "prompt": prompt,
+        "shapes_only": shapes_only(provenance),
         "given": all(reason == GIVEN for point in result.curve for reason in point.stop_reason),
         "image_rows": list(image_rows(result)),
         "rows": [],
@@ -78,10 +74,53 @@ def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> d
         "thumbnail": inlined(directory, files.thumbnail if files else None),
     }
     if result.curve:
-        view["rows"] = list(_drawing_rows(directory, result))
+        view["rows"] = list(_sample_rows(directory, result))
         view["distance_chart"] = charts.distance_chart(result, metric)
         view["loss_chart"] = charts.loss_chart(result)
     return view
+
+
+def shrunk(directory: Path, name: str) -> Inlined | None:
+    """A picture file under `directory` as data, no larger than a thumbnail."""
+    whole = inlined(directory, name)
+    if whole is None or whole.exact:
+        return whole
+    image = read_saved_image(directory, name)
+    if image is None:
+        return None
+    data, size = thumbnail(image)
+    return Inlined.of(data, "image/webp", *size)
+
+
+def sentence(words: str) -> str:
+    """Words that begin with a capital letter."""
+    return words[:1].upper() + words[1:]
+
+
+def shapes_only(provenance: Provenance) -> bool:
+    """Whether the model knows nothing but the shapes world."""
+    return bool(provenance.metric and provenance.metric.name == "elements")
+
+
+def _shown(directory: Path, result: ScoreResult, prompt: str) -> Iterator[dict[str, Any]]:
+    """The samples that stand beside the image: the nearest, a typical one with tokens, and one without."""
+    point, found = telling_point(result), nearest(result)
+    if point is None or found is None:
+        return
+    bare = prompt.replace("{S}", "").strip()
+    alone = f"of “{bare}” alone" if bare else ""
+    for title, note, sample in (
+        ("Nearest sample", f"with {tokens(found.m)}", found),
+        (f"Typical sample with {tokens(point.m)}", "", typical(with_tokens(point))),
+        ("Typical sample without tokens", alone, typical(without_tokens(result))),
+    ):
+        if sample is not None:
+            distance = "" if sample.distance is None else f"distance {number(sample.distance)}"
+            yield {
+                "picture": inlined(directory, sample.file),
+                "title": title,
+                "note": ", ".join(filter(None, (note, distance))),
+            }
 
 
 def _prompt(provenance: Provenance) -> str:
@@ -90,7 +129,7 @@ def _prompt(provenance: Provenance) -> str:
     return str(prompt or "a photo of {S}")
 
 
-def _drawing_rows(directory: Path, result: ScoreResult) -> Iterator[dict[str, Any]]:
+def _sample_rows(directory: Path, result: ScoreResult) -> Iterator[dict[str, Any]]:
     if result.pictures and result.pictures.without_tokens:
         files = result.pictures.without_tokens
         yield {
@@ -117,14 +156,15 @@ def _tiles(
             "picture": inlined(directory, files[i] if i < len(files) else None),
             "distance": distance,
             "near": distance is not None and limit is not None and distance <= limit,
-            "alt": f"drawing {i + 1} with {tokens(m)}",
-            "caption": f"Drawn with {tokens(m)}, seed number {i + 1}, distance {number(distance, 3)}",
+            "alt": f"sample {i + 1} with {tokens(m)}",
+            "caption": f"Sample with {tokens(m)}, seed number {i + 1}, distance {number(distance, 3)}",
         }
 
 
 def overview_row(directory: Path, result: ScoreResult) -> dict[str, Any]:
     """One row of the overview."""
     values = [p.distance.value for p in result.curve if p.distance.value is not None]
+    sample = nearest(result)
     top = max([*values, result.ceiling.value or 0, result.threshold.value or 0, 1e-9])
     return {
         "name": file_name(result.image),
@@ -132,16 +172,28 @@ def overview_row(directory: Path, result: ScoreResult) -> dict[str, Any]:
         "kind": str(result.verdict.kind),
         "verdict": VERDICTS[result.verdict.kind],
         "originality": result.originality,
-        "tokens": result.tokens_needed.text,
+        "tokens": _needed(result.tokens_needed),
         "rank": _rank(result.tokens_needed),
         "first": values[0] if values else None,
         "last": values[-1] if values else None,
         "most": result.curve[-1].m if result.curve else 0,
         "spark": sparkline(values, result.threshold.value, top=top) if values else "",
         "thumbnail": inlined(directory, result.pictures.thumbnail if result.pictures else None),
+        "nearest": shrunk(directory, sample.file) if sample else None,
+        "nearest_note": _nearest_note(sample),
         "page": f"pages/{result.id}.html" if result.page else None,
         "threshold": result.threshold,
     }
+
+
+def _nearest_note(sample: Sample | None) -> str:
+    if sample is None:
+        return ""
+    return f"nearest sample: {tokens(sample.m)}, distance {number(sample.distance)}"
+
+
+def _needed(needed: TokensNeeded) -> str:
+    return f"maybe {needed.m}" if needed.kind == "undecided" else needed.text
 
 
 def _rank(needed: TokensNeeded) -> float | None:
@@ -175,8 +227,11 @@ def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dic
         "tally": [(label, counts[kind]) for kind, label in kinds] + _failed(report),
         "group_names": sorted({row["group"] for row in rows if row["group"]}),
         "groups": summary.groups if summary else (),
+        "groups_first": any(group.count >= _TELLING_GROUP for group in (summary.groups if summary else ())),
         "needed_columns": _needed_columns(summary.groups if summary else ()),
         "comparisons": summary.comparisons if summary else (),
+        "untested": any(one.p_value is None for one in summary.comparisons) if summary else False,
+        "shapes_only": shapes_only(provenance),
         "correlations": summary.correlations if summary else (),
         "panels": charts.group_panels(report.summary.groups, metric) if report.summary else [],
     }

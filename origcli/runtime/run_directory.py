@@ -25,7 +25,7 @@ from origcli.runtime.owned import (
     without_link,
 )
 from origcli.runtime.run_place import Existing, RunPlace
-from origcli.runtime.run_record import read_run_record, run_record
+from origcli.runtime.run_record import now, read_run_record, run_record
 
 _LOCK, _OWNER = LOCK_NAMES
 _OWN = {*LOCK_NAMES, WRITTEN_NAME}
@@ -86,7 +86,8 @@ class RunDirectory:
     ) -> None:
         with self._stack:
             if kind is None and self._began is not None:
-                write_json(self / RUN_NAME, run_record(time.monotonic() - self._began, self._place.request))
+                seconds = time.monotonic() - self._began
+                write_json(self / RUN_NAME, run_record(seconds, self._place.request, self._since))
             elif kind is not None and self._names() == {RUN_NAME}:
                 # Nothing came of it: once the fault is fixed, the same command works.
                 remove_written(self._handle)
@@ -95,8 +96,8 @@ class RunDirectory:
 
     def begin(self) -> None:
         """Marks the directory as a run's."""
-        self._began = time.monotonic()
-        write_json(self / RUN_NAME, run_record(None, self._place.request))
+        self._began, self._since = time.monotonic(), now()
+        write_json(self / RUN_NAME, run_record(None, self._place.request, self._since))
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

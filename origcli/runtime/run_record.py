@@ -15,18 +15,26 @@ from origcli.runtime.paths import path_text
 SCHEMA = "origcli.run/1"
 
 
-def run_record(seconds: float | None, request: str | None = None) -> dict[str, Any]:
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def run_record(seconds: float | None, request: str | None = None, begun: str | None = None) -> dict[str, Any]:
     """What differs between two equal runs: when, where, how long, which words.
 
     Args:
         seconds: what the run took; `None` while it is under way or after it was stopped.
         request: hash of what was asked for.
+        begun: when the run began (`now`); now, where it is `None`.
     """
+    at = now()
     return {
         "schema": SCHEMA,
         "state": "begun" if seconds is None else "finished",
         "request": request,
-        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "begun": begun or at,
+        "at": at,
         "seconds": None if seconds is None else round(seconds, 3),
         "host": platform.node(),
         "machine": platform.machine(),

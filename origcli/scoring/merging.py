@@ -12,6 +12,7 @@ from typing import Any
 from origcli.errors import InputError, UsageError
 from origcli.files import read_file
 from origcli.inversion.token_files import SUFFIX
+from origcli.reports.dated import date_line
 from origcli.reports.picture_files import SUFFIXES
 from origcli.reports.schema import Failure, ScoreReport, ScoreResult
 from origcli.reports.score import Parts
@@ -35,8 +36,11 @@ _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8\xff")  # of PNG, WebP a
 _LARGEST = 64 << 20  # bytes of a sample, or of a file of learned tokens
 
 
-def merge(sources: Sequence[Path], out: Path, in_print: bool = False) -> ScoreReport:
+def merge(sources: Sequence[Path], out: Path, in_print: bool = False, with_date: bool = False) -> ScoreReport:
     """Joins runs into the directory of a run.
+
+    Args:
+        with_date: say on the pages when and with which command they were joined.
 
     Raises:
         UsageError: the runs were made by different models or settings, or are parts of different lists.
@@ -51,13 +55,14 @@ def merge(sources: Sequence[Path], out: Path, in_print: bool = False) -> ScoreRe
     provenance = runs[0].provenance
     record_run(make_directory(out), Plan(_joined_facts(runs, images, parts), images, parts))
 
+    dated = date_line(out) if with_date else ""
     log = ResultLog(out / RESULTS, ScoreResult)
     for run, result in _in_order(runs):
         _copy_files(run.directory, out, result)
         alone = result.model_copy(update={"page": None})  # its page is report.html itself
-        log.append(alone if len(images) == 1 else add_page(out, result, provenance))
+        log.append(alone if len(images) == 1 else add_page(out, result, provenance, dated))
     failures = [*_failures(runs), *_missing(parts)]
-    return write_reports(out, log, failures, provenance, len(images), parts, in_print)
+    return write_reports(out, log, failures, provenance, len(images), parts, in_print, dated)
 
 
 def _joined_parts(runs: Sequence[Saved]) -> Parts | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from origcli.images.inputs import Input
 from origcli.models.words import Vectors
+from origcli.reports.dated import date_line
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
 from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog
@@ -50,6 +51,7 @@ class Request:
         cache: directory of results kept by content; `None` keeps them in the run directory until its end.
         ray: address of a Ray cluster to spread the batches over.
         in_print: draw the figures of single images, too.
+        dated: say on the pages when and with which command they were made.
         gates: conditions that the results will be held against.
     """
 
@@ -59,6 +61,7 @@ class Request:
     cache: Path | None = None
     ray: str | None = None
     in_print: bool = False
+    dated: bool = False
     gates: Sequence[Gate] = ()
 
 
@@ -98,12 +101,16 @@ def score_images(
     outcomes = _outcomes(left, models, request, settings, runtime)
 
     record_run(runtime.out, plan)  # now that nothing is left that could be refused
-    follow_images(runtime.out, log, inputs, provenance)
+    dated = date_line(runtime.out) if request.dated else ""
+    follow_images(runtime.out, log, inputs, provenance, dated)
     del models
     if request.ray is not None:
         release()  # the workers open their own
-    failures = _keep_outcomes(outcomes, log, done, len(inputs), len(request.inputs) == 1, runtime, listen)
-    report = write_reports(runtime.out, log, failures, provenance, len(inputs), parts, request.in_print)
+    is_alone = len(request.inputs) == 1
+    failures = _keep_outcomes(outcomes, log, done, len(inputs), is_alone, dated, runtime, listen)
+    report = write_reports(
+        runtime.out, log, failures, provenance, len(inputs), parts, request.in_print, dated
+    )
     shutil.rmtree(runtime.out / WORK, ignore_errors=True)
     return report
 
@@ -131,6 +138,7 @@ def _keep_outcomes(
     done: Collection[str],
     images: int,
     is_alone: bool,
+    dated: str,
     runtime: Runtime,
     listen: Listen,
 ) -> list[Failure]:
@@ -140,6 +148,7 @@ def _keep_outcomes(
         done: names of the images that had results before; `listen` hears of those first.
         images: how many there are.
         is_alone: there is a single image in the list, whose page is report.html itself.
+        dated: the line of the pages about date and command, if they are to have one.
     """
     for result in log:
         listen(result)
@@ -151,7 +160,7 @@ def _keep_outcomes(
             elif outcome.id in done:
                 continue
             else:
-                outcome = outcome if is_alone else add_page(runtime.out, outcome, provenance)
+                outcome = outcome if is_alone else add_page(runtime.out, outcome, provenance, dated)
                 log.append(outcome)
             listen(outcome)
             bar.advance(1)

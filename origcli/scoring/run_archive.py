@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from origcli.errors import InputError, UsageError
 from origcli.images.contents import refuse_exchanged, refuse_other_images
 from origcli.images.inputs import Input
+from origcli.reports.dated import date_line
 from origcli.reports.gallery import write_html, write_page
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
 from origcli.reports.score import Parts
@@ -90,25 +91,31 @@ def measured_before(log: ResultLog[ScoreResult], inputs: Sequence[Input]) -> set
 
 
 def follow_images(
-    directory: Path, log: ResultLog[ScoreResult], inputs: Sequence[Input], provenance: Provenance
+    directory: Path,
+    log: ResultLog[ScoreResult],
+    inputs: Sequence[Input],
+    provenance: Provenance,
+    dated: str = "",
 ) -> None:
     """Gives the results of images that have moved, and their pages, the new paths."""
     paths = {one.name: one.where for one in inputs}
     if any(result.image.path != paths.get(result.id, result.image.path) for result in log):
-        log.replace(_moved(directory, result, paths[result.id], provenance) for result in log)
+        log.replace(_moved(directory, result, paths[result.id], provenance, dated) for result in log)
 
 
-def _moved(directory: Path, result: ScoreResult, path: str, provenance: Provenance) -> ScoreResult:
+def _moved(
+    directory: Path, result: ScoreResult, path: str, provenance: Provenance, dated: str
+) -> ScoreResult:
     result = result.model_copy(update={"image": result.image.moved_to(path)})
     if result.page is not None:
-        write_page(directory, result, provenance)
+        write_page(directory, result, provenance, dated)
     return result
 
 
-def add_page(directory: Path, result: ScoreResult, provenance: Provenance) -> ScoreResult:
+def add_page(directory: Path, result: ScoreResult, provenance: Provenance, dated: str = "") -> ScoreResult:
     """Writes the page of a result, and names it there."""
     named = result.model_copy(update={"page": f"pages/{result.id}.html"})
-    write_page(directory, named, provenance)
+    write_page(directory, named, provenance, dated)
     return named
 
 
@@ -123,6 +130,7 @@ def write_reports(
     images: int,
     parts: Parts | None = None,
     in_print: bool = False,
+    dated: str = "",
 ) -> ScoreReport:
     """Sums up and writes the reports.
 
@@ -131,6 +139,7 @@ def write_reports(
         images: how many have to have a result or a failure.
         parts: which part of a list the results are of.
         in_print: draw the figures of single images, too.
+        dated: the line about date and command, if the page is to have one (`date_line`).
 
     Returns:
         The report; its results are left out where there are more than one.
@@ -164,7 +173,7 @@ def write_reports(
         parts=parts,
     )
     write_report(directory, report, results)
-    write_html(directory, report, results)
+    write_html(directory, report, results, dated)
     _write_figures(directory, report, results if in_print else ())
     return report.model_copy(update={"results": tuple(first)}) if tally.images == 1 else report
 
@@ -276,12 +285,24 @@ def _read(path: Path, parse: Callable[[Any], R]) -> R:
         raise InputError(f"{path}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
 
 
-def render_run(directory: Path, in_print: bool = False) -> ScoreReport:
-    """Makes the reports and pages of a run again from what is recorded."""
+def render_run(directory: Path, in_print: bool = False, with_date: bool = False) -> ScoreReport:
+    """Makes the reports and pages of a run again from what is recorded.
+
+    Args:
+        with_date: say on the pages when and with which command the run was made.
+    """
     saved = read_saved(directory)
+    dated = date_line(directory) if with_date else ""
     for result in saved.results:
         if result.page is not None:
-            write_page(directory, result, saved.provenance)
+            write_page(directory, result, saved.provenance, dated)
     return write_reports(
-        directory, saved.results, saved.failures, saved.provenance, len(saved.images), saved.parts, in_print
+        directory,
+        saved.results,
+        saved.failures,
+        saved.provenance,
+        len(saved.images),
+        saved.parts,
+        in_print,
+        dated,
     )

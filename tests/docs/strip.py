@@ -1,17 +1,20 @@
-"""The picture that explains the method: images, and what a model generates without and with learned tokens.
+"""The picture that explains the method: what a model generates without an image, and after learned tokens.
 
-A row an image of a score run, from its files: the image, a sample without tokens, one for each number of
-tokens (that with the median distance), and the originality.
+A row an image of a score run, from its files: the image, a typical sample without tokens, one after one token
+and one after two, and the originality on its scale.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-CELL, GAP, HEAD, LABEL = 112, 12, 36, 150
-THEMES = {"light": ("#ffffff", "#1f2328"), "dark": ("#0d1117", "#e6edf3")}
+from origcli.reports.numerals import number
+from origcli.reports.strip import DARK, LIGHT, cells, font, paste, ruler
+from origcli.reports.writers import read_report
+
+THEMES = {"light": LIGHT, "dark": DARK}
+COUNTS = (1, 2)
+SIDE, GAP, HEAD, SCALE = 264, 44, 58, 440  # pixels; shown at half of them
 
 
 def strip(run: Path, theme: str) -> Image.Image:
@@ -21,36 +24,31 @@ def strip(run: Path, theme: str) -> Image.Image:
         run: its directory.
         theme: of `THEMES`.
     """
-    results = json.loads((run / "report.json").read_text("utf-8"))["results"]
-    paper, ink = THEMES[theme]
-    titles = ["image", "without it", *_titles(results[0])]
-    size = (GAP + len(titles) * (CELL + GAP) + LABEL, HEAD + len(results) * (CELL + GAP))
-    picture = Image.new("RGB", size, paper)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
-    for column, title in enumerate([*titles, "originality"]):
-        draw.text((GAP + column * (CELL + GAP), GAP), title, fill=ink, font=font)
+    results = read_report(run, "score").results
+    colors = THEMES[theme]
+    columns = 2 + len(COUNTS)
+    left = columns * (SIDE + GAP)  # of the scale
+    canvas = Image.new("RGB", (left + SCALE, HEAD + len(results) * (SIDE + GAP) - GAP + 8), colors.paper)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((left, HEAD - 22), "originality", fill=colors.ink, font=font(28), anchor="ls")
     for row, result in enumerate(results):
-        top = HEAD + row * (CELL + GAP)
-        for column, name in enumerate(_files(result)):
-            with Image.open(run / name) as image:
-                shown = image.convert("RGB").resize((CELL, CELL), Image.Resampling.LANCZOS)
-            place = (GAP + column * (CELL + GAP), top)
-            picture.paste(shown, place)
-            draw.rectangle((*place, place[0] + CELL - 1, place[1] + CELL - 1), outline="#8b949e")
-        said = f"{result['originality']['value']:.2f}  {result['group']}"
-        draw.text((GAP + len(titles) * (CELL + GAP), top + CELL // 2 - 8), said, fill=ink, font=font)
-    return picture
-
-
-def _titles(result: dict[str, Any]) -> list[str]:
-    counts = [point["m"] for point in result["curve"]]
-    return [f"{m} token" if m == 1 else f"{m} tokens" for m in counts]
-
-
-def _files(result: dict[str, Any]) -> list[str]:
-    """Relative to the run; the sample with the median distance stands for each number of tokens."""
-    typical = []
-    for point in result["curve"]:
-        by_distance = sorted(zip(point["distances"][0], point["drawings"], strict=False))
-        typical.append(by_distance[len(by_distance) // 2][1])
-    return [result["pictures"]["query"], result["pictures"]["without_tokens"][0], *typical]
+        top = HEAD + row * (SIDE + GAP)
+        for column, cell in enumerate(cells(run, result, COUNTS)):
+            x = column * (SIDE + GAP)
+            paste(canvas, cell.image, (x, top), SIDE, colors)
+            draw.text(
+                (x + SIDE + GAP // 2, top + SIDE // 2), "›", fill=colors.soft, font=font(44), anchor="mm"
+            )
+            if row == 0:
+                draw.text((x, HEAD - 22), cell.title, fill=colors.ink, font=font(28), anchor="ls")
+        found = result.originality
+        assert found.value is not None
+        middle, right = top + SIDE // 2, left + SCALE - 16
+        draw.text(
+            (left, middle - 24), number(found.value), fill=colors.ink, font=font(64, bold=True), anchor="ls"
+        )
+        ends = None if found.low is None or found.high is None else (found.low, found.high)
+        ruler(draw, (left + 12, right), middle + 26, found.value, ends, colors)
+        for place, anchor, words in ((left, "ls", "0 familiar"), (right, "rs", "original 1")):
+            draw.text((place, middle + 76), words, fill=colors.soft, font=font(24), anchor=anchor)
+    return canvas

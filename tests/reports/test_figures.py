@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from origcli.reports import figures
-from origcli.reports.schema import ConfusionMatrix, CurvePoint, Estimate, GeneralizeSummary, LevelSummary
+from origcli.reports.schema import ConfusionMatrix, Estimate, GeneralizeSummary, LevelSummary
 from tests.reports import samples
 
 
@@ -125,7 +125,7 @@ def test_loss_curves_take_rows_with_gaps(drawn: list[Any]) -> None:
     assert axes.get_yscale() == "log"
 
 
-def test_the_print_figure_shows_the_query_each_token_count_and_the_edit(
+def test_the_print_figure_shows_the_image_each_token_count_and_the_edit(
     tmp_path: Path, drawn: list[Any]
 ) -> None:
     result = samples.result(tmp_path, tokens=3, drawings=3)
@@ -133,22 +133,13 @@ def test_the_print_figure_shows_the_query_each_token_count_and_the_edit(
     edit = result.in_distribution.model_copy(update={"kind": "edit"})
     figures.print_figure(tmp_path, [result.model_copy(update={"in_distribution": edit})])
     axes = drawn[0].axes
-    assert [a.get_title() for a in axes] == ["query", "1 token", "2 tokens", "3 tokens", "edit"]
+    assert [a.get_title() for a in axes] == ["image", "1 token", "2 tokens", "3 tokens", "edit"]
     assert all(a.images for a in axes)
     np.testing.assert_array_equal(axes[0].images[0].get_array(), np.asarray(samples.picture(0)))
     figures.print_figure(tmp_path, [result, samples.result(None, "gone", tokens=3)])
     assert [bool(a.images) for a in drawn[1].axes] == [True] * 4 + [False] * 4, (
         "no edit: placement is no edit"
     )
-
-
-def test_the_drawing_shown_is_the_one_of_median_distance() -> None:
-    point = CurvePoint(
-        m=1, distance=samples.estimate(0.4), distances=((0.9, 0.1, 0.4, 0.5),), l_det=samples.estimate(0.1),
-        drawings=("a", "b", "c", "d"),
-    )  # fmt: skip
-    assert figures.median_drawing(point) == 2
-    assert figures.median_drawing(point.model_copy(update={"drawings": ("a",)})) == 0
 
 
 @pytest.mark.parametrize("form", ["png", "pdf"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from origcli.reports import gallery
-from origcli.reports.schema import Estimate, ModelFacts, ScoreReport, Threshold, Trend
+from origcli.reports.schema import Estimate, Landmarks, ModelFacts, ScoreReport, Threshold, Trend
 from origcli.reports.verdict import LIMITS
 from tests.reports import samples
 from tests.reports.pages import Page
@@ -35,10 +35,10 @@ def test_a_page_shows_the_whole_measurement(scored: tuple[Path, ScoreReport]) ->
     directory, report = scored
     (result,) = report.results
     page = Page(gallery.page_html(directory, result, report.provenance))
-    assert "Redrawn with 2 tokens" in page.text
+    assert "Partly familiar to shapes: redrawn after 2 tokens" in page.text
     assert result.verdict.words in page.text
     pictures = page.all("img")
-    assert len([p for p in pictures if p.get("src", "").startswith("data:image/")]) == 2 + 6 + 6 * 20 + 10
+    assert len([p for p in pictures if p.get("src", "").startswith("data:image/")]) == 2 + 3 + 6 + 6 * 20 + 10
     assert all("alt" in picture for picture in pictures)
     for point in result.curve:
         assert point.distance.value is not None
@@ -66,6 +66,58 @@ def test_pages_show_where_the_threshold_comes_from_and_its_control(
         assert "0.42 (own samples)" in page.text
         assert page.text.count(f"one token redraws {within} of 4 of the model's own samples") == 1 + failed
         assert len(page.all("p", **{"class": "warning"})) == failed
+
+
+def test_the_samples_that_tell_stand_first_and_the_round_trip_under_how_it_was_measured(
+    scored: tuple[Path, ScoreReport],
+) -> None:
+    directory, report = scored
+    text = gallery.page_html(directory, report.results[0], report.provenance)
+    places = [
+        text.index(words)
+        for words in (
+            "<h1>", "The image</b>", "Nearest sample</b>", "Typical sample with 2 tokens</b>",
+            "Typical sample without tokens</b>", 'class="scale"', "Is a high number original?",
+            "Does it work on my photo, on my machine?", "How long does it take?", "What was found",
+            "<details>", "Denoising loss on fixed noise", "</details>", "What the model generates",
+            "How it was measured", "through the model's image coder and back",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+
+
+def test_landmarks_stand_on_the_scale_and_nowhere_without(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    (bare,) = report.results
+    known = Landmarks(originality={"<b>seen</b>": 0.03, "unseen": 0.2}, images=20, how="mean of 20 images")
+    marked = bare.model_copy(update={"landmarks": known})
+    pages = [Page(gallery.page_html(directory, one, report.provenance)) for one in (bare, marked)]
+    for page, shown in zip(pages, (False, True), strict=True):
+        assert len(page.all("path", **{"class": "lead-line"})) == (4 if shown else 0), "wide and narrow"
+        for words in ("<b>seen</b> 0.03", "unseen 0.20", "mean of 20 images"):
+            assert (words in page.text) is shown
+
+
+def test_a_page_says_what_a_photo_needs_only_where_the_model_knows_shapes_alone(tmp_path: Path) -> None:
+    result = samples.result(tmp_path)
+    for metric, words in (("elements", "knows colored shapes only"), ("dreamsim", "Photos and art need")):
+        made_by = samples.provenance(metric=ModelFacts(name=metric))
+        text = Page(gallery.page_html(tmp_path, result, made_by)).text
+        assert words in text and ("colored shapes only" in text) == (metric == "elements")
+
+
+def test_the_date_and_the_command_are_text_and_shown_on_request(scored: tuple[Path, ScoreReport]) -> None:
+    directory, report = scored
+    (result,) = report.results
+    line = "2026-03-01 12:00 UTC: origcli score '<b>x.png'"
+    for dated in ("", line):
+        texts = (
+            gallery.page_html(directory, result, report.provenance, dated=dated),
+            gallery.overview_html(directory, report, dated=dated),
+        )
+        for text in texts:
+            page = Page(text)
+            assert (line in page.text) == bool(dated) and not page.all("b", **{"class": "x.png"})
 
 
 def test_a_page_asks_nothing_of_the_network(scored: tuple[Path, ScoreReport]) -> None:
@@ -130,25 +182,25 @@ def test_pictures_that_are_gone_leave_a_page(tmp_path: Path) -> None:
 
 def test_out_of_domain_has_no_curve_and_says_why(tmp_path: Path) -> None:
     page = Page(gallery.page_html(tmp_path, samples.result(tmp_path, outside=True), samples.provenance()))
-    assert "Outside what this model can show" in page.text and "14.2 dB is under" in page.text
+    assert "Not measured: shapes cannot show this image" in page.text and "14.2 dB is under" in page.text
     assert "no tokens were learned" in page.text and "no samples of it were generated" in page.text
-    for claim in ("asked to learn", "Then it drew", "tokens that were learned"):
+    for claim in ("learned a few", "Then it generated", "tokens that were learned"):
         assert claim not in page.text, "a page states only what happened"
-    assert "What the model draws" not in page.text
+    assert "What the model generates" not in page.text
 
 
 def test_without_a_threshold_nothing_is_called_enough(tmp_path: Path) -> None:
     none = Threshold(value=None, source="none", how="none in the registry")
     result = samples.result(tmp_path, threshold=none)
     page = Page(gallery.page_html(tmp_path, result, samples.provenance()))
-    assert "Originality 0.36" in page.text and "none in the registry" in page.text
+    assert "Measured with shapes, which has no threshold" in page.text and "none in the registry" in page.text
     assert not page.all("span", **{"class": "num near"})
 
 
 def test_one_image_is_its_own_report_and_more_are_an_overview(scored: tuple[Path, ScoreReport]) -> None:
     directory, report = scored
     gallery.write_html(directory, report)
-    assert "What the model draws" in Page((directory / "report.html").read_text("utf-8")).text
+    assert "What the model generates" in Page((directory / "report.html").read_text("utf-8")).text
     two = samples.report(report.results[0], samples.result(None, "second"))
     gallery.write_html(directory, two)
     assert "How original are 2 images" in Page((directory / "report.html").read_text("utf-8")).text
@@ -181,7 +233,43 @@ def test_an_overview_shows_a_thousand_rows_and_says_so() -> None:
     stream = (one.model_copy(update={"id": f"i{i}"}) for i in range(1002))
     page = Page(gallery.overview_html(Path(), head, stream))
     assert len(page.all("tr", **{"data-verdict": str(one.verdict.kind)})) == gallery.ROWS
-    assert "The first 1000 of 1002" in page.text
+    assert "The 1000 most familiar of 1002" in page.text
+
+
+def test_an_overview_has_the_familiar_first_each_with_its_nearest_sample(tmp_path: Path) -> None:
+    levels = {"far": 0.7, "near": 0.1, "middle": 0.4}
+    results = [
+        samples.result(tmp_path, name, path=f"{name}.png", level=level, drawings=2, size=300, test=False)
+        for name, level in levels.items()
+    ]
+    outside = samples.result(tmp_path, "outside", path="outside.png", outside=True)
+    text = gallery.overview_html(tmp_path, samples.report(outside, *results))
+    page = Page(text)
+    names = [row["data-name"] for row in page.all("tr") if "data-name" in row]
+    assert names == ["near.png", "middle.png", "far.png", "outside.png"], "what has no number comes last"
+    (head,) = page.all("th", **{"data-key": "originality"})
+    assert head["aria-sort"] == "ascending"
+    beside = [one for one in page.all("img") if one["alt"].startswith("nearest sample: ")]
+    assert len(beside) == 3 and {one["width"] for one in beside} == {"96"}, "small copies"
+
+
+def test_few_images_stand_before_their_groups_and_many_after(tmp_path: Path) -> None:
+    for count, first in ((6, "Images"), (15, "Groups")):
+        report = samples.report(*samples.many(None, count, drawings=2), grouped=True)
+        text = gallery.overview_html(Path(), report)
+        places = {name: text.index(f">{name}</h2>") for name in ("Groups", "Images")}
+        assert min(places, key=places.__getitem__) == first
+
+
+def test_groups_that_were_not_tested_say_why() -> None:
+    report = samples.report(*samples.many(None, 6, drawings=2), grouped=True)
+    assert report.summary is not None
+    (one,) = report.summary.comparisons
+    words = "Groups with fewer than five images have no p"
+    assert words not in Page(gallery.overview_html(Path(), report)).text
+    untested = one.model_copy(update={"p_value": None, "permutations": 0})
+    summary = report.summary.model_copy(update={"comparisons": (untested,)})
+    assert words in Page(gallery.overview_html(Path(), report.model_copy(update={"summary": summary}))).text
 
 
 def test_groups_of_several_domains_have_a_panel_each() -> None:
@@ -213,18 +301,18 @@ def test_a_page_of_given_tokens_says_that_none_were_learned_here(tmp_path: Path)
     learned = samples.result(tmp_path)
     curve = tuple(point.model_copy(update={"stop_reason": ("given",)}) for point in learned.curve)
     given = learned.model_copy(update={"curve": curve})
-    for result, words in ((learned, "was asked to learn"), (given, "was given tokens")):
+    for result, words in ((learned, "learned a few new words"), (given, "was given tokens")):
         page = Page(gallery.page_html(tmp_path, result, samples.provenance()))
-        assert words in page.text and "Then it drew" in page.text
-    assert "asked to learn" not in page.text
+        assert words in page.text and "Then it generated" in page.text
+    assert "learned a few new" not in page.text
 
 
 def test_an_overview_claims_no_work_that_was_not_done() -> None:
     outside = [samples.result(None, f"photo-{i}", outside=True) for i in range(2)]
     nothing = Page(gallery.overview_html(Path(), samples.report(*outside)))
-    assert "No image was measured" in nothing.text and "drawings a token count" not in nothing.text
+    assert "No image was measured" in nothing.text and "samples per number of tokens" not in nothing.text
     some = Page(gallery.overview_html(Path(), samples.report(*outside, samples.result(None))))
-    assert "No image was measured" not in some.text and "20 drawings a token count" in some.text
+    assert "No image was measured" not in some.text and "20 samples per number of tokens" in some.text
 
 
 def test_equal_reports_are_equal_pages(scored: tuple[Path, ScoreReport]) -> None:

@@ -85,10 +85,27 @@ def test_equal_values_and_a_single_mark_make_a_chart() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
 def test_the_ruler_puts_a_value_in_its_place(value: float) -> None:
     bar = ET.fromstring(
-        str(svg.scale_bar(value, 0.0, 1.0, width=212, ends=("least", "most"), description="d"))
+        str(svg.scale_bar(value, 0.0, 1.0, width=216, ends=("least", "most"), description="d"))
     )
     (mark,) = bar.iter("circle")
-    assert float(mark.get("cx", "nan")) == pytest.approx(6 + 200 * value, abs=0.06)
+    assert float(mark.get("cx", "nan")) == pytest.approx(8 + 200 * value, abs=0.06)
+
+
+def test_landmarks_stand_on_the_ruler_and_no_line_runs_through_a_name() -> None:
+    marks = [("middle", 0.4), ("low", 0.02), ("high", 0.9), ("near", 0.05)]
+    drawn = svg.scale_bar(0.3, None, None, width=216, ends=("a", "b"), description="d", landmarks=marks)
+    bar = ET.fromstring(str(drawn))
+    lines = [one.get("d", "") for one in bar.iter("path") if one.get("class") == "lead-line"]
+    starts = [(float(x), float(y)) for d in lines for x, y in [d[1:].split("V")[0].split()]]
+    assert sorted(x for x, _ in starts) == pytest.approx([12, 18, 88, 188], abs=0.06)
+    names = {one.text: one for one in bar.iter("text")}
+    for name, at in marks:
+        label = names[name]
+        x, y = (float(label.get(axis, "nan")) for axis in "xy")
+        left, right = (x - 7 * len(name), x) if label.get("text-anchor") == "end" else (x, x + 7 * len(name))
+        assert left >= 0 and right <= 216
+        crossing = [px for px, py in starts if left < px < right and py < y and px != 8 + 200 * at]
+        assert not crossing, name
 
 
 def test_a_sparkline_stays_in_its_box() -> None:

@@ -72,6 +72,27 @@ def test_a_report_is_drawn_again_from_what_is_recorded(
     }
 
 
+def test_pages_say_date_and_command_on_request_alone(
+    tmp_path: Path,
+    pictures: list[Input],
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/origcli", "score", "a b.png"])
+    out = tmp_path / "out"
+    score(tiny_settings(), out, pictures[:2], dated=True)
+    dated = bytes_of(out)
+    begun = json.loads((out / "run.json").read_text())["begun"]
+    line = f"{begun[:10]} {begun[11:16]} UTC: origcli score &#39;a b.png&#39;"
+    names = [name for name, data in dated.items() if line in data.decode()]
+    assert sorted(names) == ["pages/a.html", "pages/b.html", "report.html"]
+    run_archive.render_run(out)
+    plain = bytes_of(out)
+    assert not [name for name, data in plain.items() if b"a b.png" in data or begun[:10].encode() in data]
+    run_archive.render_run(out, with_date=True)
+    assert bytes_of(out) == dated, "the date is that of the run, whenever its pages are written"
+
+
 def test_every_image_has_its_figures_and_the_first_share_a_sheet(
     tmp_path: Path,
     pictures: list[Input],
