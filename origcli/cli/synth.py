@@ -144,7 +144,7 @@ def synth(
 ) -> None:
     """Make a data set of colored shapes: pictures, captions, boxes and labels.
 
-    OUT loads with datasets.load_dataset("imagefolder") and trains with yolo as it is. Picture i depends
+    OUT loads with datasets.load_dataset(OUT) and trains with yolo as it is. Picture i depends
     on the seed and i alone: a longer set begins with the shorter one.
 
     \b

@@ -1,8 +1,9 @@
 """Data sets on disk: what `origcli synth` writes and everything else reads.
 
-A directory: `images/00012/012345.png`, `labels/00012/012345.txt`, `metadata.jsonl`, `data.yaml`,
-`dataset.json`. A thousand pictures a folder are one unit of work: a worker writes them, and the parent
-keeps their metadata under `.parts` until all are there, so a killed run resumes with the missing ones.
+A directory: `images/00012/012345.png`, `labels/00012/012345.txt`, `metadata.jsonl`, `data.yaml` and
+its lists, `README.md`, `dataset.json`. A thousand pictures a folder are one unit of work: a worker writes
+them, and the parent keeps their metadata under `.parts` until all are there, so a killed run resumes with the
+missing ones.
 With shards, a unit is one tar (see `shards`).
 """
 

@@ -8,6 +8,10 @@ from origcli.scenes.scene import Placed, Scene
 # A detector cannot learn to name a sliver: metadata has every element, the labels those of which this
 # share can be seen.
 LABELLED_SHARE = 0.1
+# Lists of the pictures that ultralytics trains on, and validates on. Names with the words train or val would
+# be splits to `datasets`, which reads the directory without its card, too.
+SPLIT_NAMES = ("yolo-fit.txt", "yolo-held-out.txt")
+VALIDATED = 10  # one picture in so many is for validation
 
 
 def _element_text(placed: Placed) -> str:
@@ -67,6 +71,18 @@ def yolo_labels(scene: Scene) -> str:
 
 
 def data_yaml() -> str:
-    """The `data.yaml` of ultralytics: all 60 classes, whichever are in use, so that class numbers are one."""
+    """The `data.yaml` of ultralytics: all 60 classes, whichever are in use, so that class numbers are one.
+
+    Its splits are lists of files (`SPLIT_NAMES`).
+    """
     names = "".join(f"  {element.index}: {element.phrase}\n" for element in ALL_ELEMENTS)
-    return f"train: images\nval: images\nnames:\n{names}"  # without a path they stand beside this file
+    # Without a path they stand beside this file.
+    return f"train: {SPLIT_NAMES[0]}\nval: {SPLIT_NAMES[1]}\nnames:\n{names}"
+
+
+def is_for_validation(index: int, count: int) -> bool:
+    """Whether a picture of a set is for validation: every tenth, so that a longer set keeps the split.
+
+    Of fewer than ten it is the last; a single one is for both.
+    """
+    return index % VALIDATED == VALIDATED - 1 or (count < VALIDATED and index == count - 1)

@@ -34,12 +34,12 @@ from origcli.runtime.provenance import hash_value
 from origcli.runtime.run_directory import RunDirectory
 from origcli.runtime.run_place import Existing
 from origcli.runtime.workers import Check, run_units
-from origcli.scenes import shards
+from origcli.scenes import card, shards
 from origcli.scenes.dataset import FACTS_NAME, METADATA_NAME, SCHEMA, Dataset, read_dataset
 from origcli.scenes.frequencies import Tally, frequency_facts, tally
 from origcli.scenes.making import SceneImage, make_images
 from origcli.scenes.mixtures import Recipe
-from origcli.scenes.records import data_yaml, record_line, yolo_labels
+from origcli.scenes.records import SPLIT_NAMES, data_yaml, is_for_validation, record_line, yolo_labels
 
 UNIT = 1000
 PLAN_NAME = ".synth.json"
@@ -224,6 +224,16 @@ def _is_made(recipe: Recipe, directory: Path, unit: Unit) -> bool:
     return all(folder.is_dir() and sum(1 for _ in folder.iterdir()) >= len(unit) for folder in folders)
 
 
+def _write_splits(directory: Path, count: int) -> None:
+    """Writes the lists of pictures that ultralytics trains on, and validates on."""
+    names = [f"./images/{index // UNIT:05d}/{index:06d}.png\n" for index in range(count)]
+    held = [is_for_validation(index, count) for index in range(count)]
+    train = [name for name, is_held in zip(names, held, strict=True) if not is_held or count == 1]
+    val = [name for name, is_held in zip(names, held, strict=True) if is_held]
+    for name, listed in zip(SPLIT_NAMES, (train, val), strict=True):
+        write_text(directory / name, "".join(listed))
+
+
 def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:
     """Puts the parts together."""
     counts: Tally = Counter()
@@ -234,6 +244,7 @@ def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:
                 shutil.copyfileobj(part, whole)
     if recipe.settings.shards is None:
         write_text(directory / "data.yaml", data_yaml())
+        _write_splits(directory, recipe.settings.count)
     facts = {
         "schema": SCHEMA,
         "recipe": recipe_facts(recipe),
@@ -243,6 +254,7 @@ def _finish(recipe: Recipe, directory: Path, units: list[Unit]) -> None:
         "frequencies": frequency_facts(recipe, counts),
         "origcli": __version__,
     }
+    write_text(directory / card.NAME, card.dataset_card(facts))
     write_json(directory / FACTS_NAME, facts)
     remove(directory / PARTS_NAME)
     remove(directory / PLAN_NAME)

@@ -42,7 +42,8 @@ def run_python(code: str, *arguments: Any, **environment: str) -> str:
 IMAGEFOLDER = """
 import hashlib, json, sys
 from datasets import load_dataset
-rows = load_dataset("imagefolder", data_dir=sys.argv[1], cache_dir=sys.argv[2], split="train")
+options = {"data_dir": sys.argv[1]} if sys.argv[3] == "imagefolder" else {}
+rows = load_dataset(sys.argv[3], cache_dir=sys.argv[2], split="train", **options)
 print(json.dumps([
     [r["text"], r["category"], r["elements"], r["image"].mode, r["image"].size,
      hashlib.sha256(r["image"].tobytes()).hexdigest()] for r in rows
@@ -50,10 +51,13 @@ print(json.dumps([
 """
 
 
-def test_imagefolder_reads_pictures_captions_and_elements(small: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["imagefolder", "its card"])
+def test_datasets_reads_pictures_captions_and_elements(small: Dataset, tmp_path: Path, by: str) -> None:
     import hashlib
 
-    rows = json.loads(run_python(IMAGEFOLDER, small.path, tmp_path).splitlines()[-1])
+    pytest.importorskip("datasets")
+    loaded = by if by == "imagefolder" else small.path
+    rows = json.loads(run_python(IMAGEFOLDER, small.path, tmp_path, loaded).splitlines()[-1])
     assert len(rows) == COUNT
     expected = [
         [record["text"], record["category"], hashlib.sha256(small.image(index).tobytes()).hexdigest()]
@@ -74,10 +78,15 @@ with contextlib.redirect_stdout(noise):
     from ultralytics.data.utils import check_det_dataset
     from ultralytics.data.dataset import YOLODataset
     data = check_det_dataset(sys.argv[1], autodownload=False)
-    labels = YOLODataset(img_path=data["train"], data=data, task="detect", augment=False).get_labels()
+    splits = {
+        split: YOLODataset(img_path=data[split], data=data, task="detect", augment=False).get_labels()
+        for split in ("train", "val")
+    }
+    labels = [*splits["train"], *splits["val"]]
 print(json.dumps({
     "names": data["names"],
     "labels": {Path(l["im_file"]).stem: [l["cls"].ravel().tolist(), l["bboxes"].tolist()] for l in labels},
+    "splits": {split: sorted(Path(l["im_file"]).stem for l in found) for split, found in splits.items()},
     "shapes": sorted({tuple(l["shape"]) for l in labels}),
 }))
 """
@@ -93,6 +102,8 @@ def test_ultralytics_reads_labels_and_classes(small: Dataset, tmp_path: Path) ->
     said = json.loads(run_python(YOLO, small.path / "data.yaml", **quiet).splitlines()[-1])
     assert said["names"] == {str(element.index): element.phrase for element in ALL_ELEMENTS}
     assert said["shapes"] == [[64, 64]] and len(said["labels"]) == COUNT
+    assert said["splits"]["val"] == ["000009", "000019", "000029", "000039"]
+    assert len(said["splits"]["train"]) == COUNT - 4
     indices = {element.phrase: element.index for element in ALL_ELEMENTS}
     for number, record in enumerate(small.records):
         shown = [e for e in record["elements"] if e["box"] and 1 - e["covered"] >= LABELLED_SHARE]
@@ -101,6 +112,24 @@ def test_ultralytics_reads_labels_and_classes(small: Dataset, tmp_path: Path) ->
         for (x, y, width, height), item in zip(boxes, shown, strict=True):
             sides = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
             assert sides == pytest.approx(item["box"], abs=2e-6)
+
+
+CARD = """
+import json, sys
+from datasets import load_dataset
+rows = load_dataset(sys.argv[1], cache_dir=sys.argv[2], split="train")
+print(json.dumps([[row["__key__"], row["txt"], row["png"].size, row["json"]["category"]] for row in rows]))
+"""
+
+
+def test_datasets_reads_shards_by_their_card(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    data = write_dataset(recipe(count=12, shards=2), tmp_path / "set")
+    rows = json.loads(run_python(CARD, data.path, tmp_path / "cache").splitlines()[-1])
+    assert rows == [
+        [f"{index:06d}", record["text"], [64, 64], record["category"]]
+        for index, record in enumerate(data.records)
+    ]
 
 
 def test_webdataset_reads_shards(small: Dataset, tmp_path: Path) -> None:

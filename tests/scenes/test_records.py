@@ -5,7 +5,14 @@ import json
 import pytest
 
 from origcli.scenes.elements import ALL_ELEMENTS, Element
-from origcli.scenes.records import LABELLED_SHARE, data_yaml, record_line, scene_of, yolo_labels
+from origcli.scenes.records import (
+    LABELLED_SHARE,
+    data_yaml,
+    is_for_validation,
+    record_line,
+    scene_of,
+    yolo_labels,
+)
 from origcli.scenes.scene import Placed, Scene
 
 STAR, SQUARE = Element.parse("big red full star"), Element.parse("small blue empty square")
@@ -36,6 +43,13 @@ def test_labels_are_those_of_yolo() -> None:
     shown = Placed(SQUARE, 0.5, 0.5, (0.5, 0.5, 0.6, 0.6), 1 - LABELLED_SHARE - 0.01)
     assert yolo_labels(Scene((shown,), "uniform"))
     assert yolo_labels(Scene((), "empty")) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "held"), [(1, [0]), (2, [1]), (9, [8]), (10, [9]), (25, [9, 19]), (30, [9, 19, 29])]
+)
+def test_every_tenth_picture_is_for_validation(count: int, held: list[int]) -> None:
+    assert [index for index in range(count) if is_for_validation(index, count)] == held
 
 
 def test_data_yaml_names_all_classes() -> None:

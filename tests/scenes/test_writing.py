@@ -59,12 +59,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_set_holds_what_it_should(small: Path) -> None:
     assert sorted(path.name for path in small.iterdir()) == [
         ".written",
+        "README.md",
         "data.yaml",
         "dataset.json",
         "images",
         "labels",
         "metadata.jsonl",
         "run.json",
+        "yolo-fit.txt",
+        "yolo-held-out.txt",
     ]
     dataset = read_dataset(small)
     assert len(dataset) == COUNT == len(list(small.glob("images/*/*.png")))
@@ -99,12 +102,13 @@ def test_the_number_of_workers_changes_no_byte(small: Path, tmp_path: Path, work
 def test_a_longer_set_begins_with_the_shorter(small: Path, tmp_path: Path) -> None:
     write_dataset(recipe(count=2 * COUNT), tmp_path / "set")
     longer, shorter = digest(tmp_path / "set"), digest(small)
-    told = {"dataset.json", "metadata.jsonl", ".written"}
+    lists = ("metadata.jsonl", "yolo-fit.txt", "yolo-held-out.txt")
+    told = {"dataset.json", "README.md", ".written", *lists}
     assert {k: v for k, v in longer.items() if k in shorter and k not in told} == {
         k: v for k, v in shorter.items() if k not in told
     }
-    lines = (tmp_path / "set" / "metadata.jsonl").read_bytes()
-    assert lines.startswith((small / "metadata.jsonl").read_bytes())
+    for name in lists:
+        assert (tmp_path / "set" / name).read_bytes().startswith((small / name).read_bytes())
 
 
 def test_another_seed_is_another_set(small: Path, tmp_path: Path) -> None:
