@@ -187,7 +187,7 @@ class ScoreResult(Result):
     in_distribution: InDistribution | None = None
     percentile: Percentile | None = None
     landmarks: Landmarks | None = Field(
-        default=None, description="of the model, measured with equal settings; null where it has none"
+        default=None, description="of the model, for settings like these; null where it has none"
     )
     pictures: PictureFiles | None = None
     page: str | None = Field(default=None, description="the image's HTML page, relative to the report")

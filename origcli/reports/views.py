@@ -321,12 +321,12 @@ def _plain(value: Any) -> str:
 
 _SHEETS = {
     "held-out.png": (
-        "Held-out elements that were drawn",
+        "Held-out elements that were generated",
         "A class a row, by the number of elements; where a condition has its own block, that of the "
         "element's prompt stands left and that of the empty prompt right (supplement, figure 4).",
     ),
     "samples.png": (
-        "What each model draws",
+        "What each model generates",
         "A model a row: from the empty prompt left, from the held-out element's right "
         "(supplement, figure 5).",
     ),
@@ -349,7 +349,7 @@ def generalize_view(directory: Path, report: GeneralizeReport) -> dict[str, Any]
         "tally": [
             ("experiments", len({one.experiment for one in report.results})),
             ("levels of diversity", len({one.level for one in report.results})),
-            ("pictures drawn", sum(one.images for one in report.results)),
+            ("samples", sum(one.images for one in report.results)),
             *([("failed", len(report.errors))] if report.errors else []),
         ],
         "sheets": [

@@ -2,10 +2,10 @@
 
     python -m tests.docs.remake [pictures] [outputs] [strip]
 
-`pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work, report.png
-the report in Chromium. `outputs` runs the commands of every page that shows some, at their full budgets, and
-writes what came out under each. `strip` runs the demo and makes
-strip-light.png and strip-dark.png of it, which explain the method. All take minutes on two CPU cores.
+`pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work. `outputs`
+runs the commands of every page that shows some, at their full budgets, and writes what came out under each.
+`strip` runs the demo: strip-light.png and strip-dark.png explain the method with its images, and report.png is
+a page of it in Chromium. All take minutes on two CPU cores.
 """
 
 import os
@@ -24,7 +24,7 @@ from tests.docs.strip import THEMES, strip
 IMAGES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "origcli" / "assets" / "shapes" / "example.png"
 COLUMNS = 100
-WINDOW = (1200, 1960)  # down to the first drawings
+WINDOW = (1200, 1180)  # down to the curve
 COLORS = 128
 CHROMIUM = [
     "--headless",
@@ -43,21 +43,22 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def pictures(place: Path) -> None:
-    """Scores the bundled example and takes the pictures of it."""
+    """Scores the bundled example and draws the terminal at work."""
     shutil.copy(EXAMPLE, place)
     command = ["origcli", "score", EXAMPLE.name, "--model", "shapes", "--out", "runs/example"]
     pieces = terminal.record(command, COLUMNS, place, environment(place))
     IMAGES.mkdir(exist_ok=True)
     drawn = terminal.svg(terminal.at_work(pieces), COLUMNS, " ".join(command))
     (IMAGES / "score.svg").write_text(drawn, "utf-8")
-    screenshot(place / "runs" / "example" / "report.html", IMAGES / "report.png")
 
 
 def strips(place: Path) -> None:
-    """Runs the demo, and makes the picture that explains the method of it: docs/images/strip-*.png."""
+    """Runs the demo, and makes the pictures that explain the method and show a page."""
     subprocess.run(["origcli", "demo", "--out", "run"], cwd=place, env=environment(place), check=True)
     for theme in THEMES:
-        strip(place / "run", theme).save(IMAGES / f"strip-{theme}.png", optimize=True)
+        drawn = strip(place / "run", theme).quantize(COLORS, dither=Image.Dither.NONE)
+        drawn.save(IMAGES / f"strip-{theme}.png", optimize=True)
+    screenshot(place / "run" / "pages" / "unseen.html", IMAGES / "report.png")
 
 
 def screenshot(page: Path, target: Path) -> None:

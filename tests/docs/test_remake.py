@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from origcli.reports.writers import write_report
 from tests.docs import terminal
 from tests.docs.pages import MOST_LINES, ROOT, blocks, shortened, with_outputs
+from tests.docs.strip import HEAD, SIDE, THEMES, strip
+from tests.reports import samples
 
 PAGE = """# A page
 
@@ -74,10 +77,30 @@ def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
         terminal.record(["bash", "-c", "exit 3"], 80, tmp_path, os.environ)
 
 
+def test_the_strip_shows_a_row_for_each_image_in_light_and_dark(tmp_path: Path) -> None:
+    results = [samples.result(tmp_path, name, drawings=3, test=False, seed=i) for i, name in enumerate("ab")]
+    write_report(tmp_path, samples.report(*results))
+    light, dark = (strip(tmp_path, theme) for theme in ("light", "dark"))
+    assert light.tobytes() == strip(tmp_path, "light").tobytes() and light.size == dark.size
+    assert (light.getpixel((0, 0)), dark.getpixel((0, 0))) == ((255, 255, 255), (13, 17, 23))
+    image = samples.picture(0).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    inside = (20, 20, SIDE - 20, SIDE - 20)  # without the frame
+    shown = light.crop((0, HEAD, SIDE, HEAD + SIDE))
+    assert shown.crop(inside).tobytes() == image.crop(inside).tobytes()
+
+
 def test_the_pictures_are_small_and_whole() -> None:
     report = ROOT / "docs" / "images" / "report.png"
     assert report.stat().st_size < 200_000
     with Image.open(report) as image:
         assert image.width >= 1000
+    sizes = set()
+    for theme in THEMES:
+        path = ROOT / "docs" / "images" / f"strip-{theme}.png"
+        assert path.stat().st_size < 100_000
+        assert f"docs/images/{path.name}" in (ROOT / "README.md").read_text("utf-8")
+        with Image.open(path) as image:
+            sizes.add(image.size)
+    assert len(sizes) == 1, "light and dark are one picture in two colors"
     drawn = (ROOT / "docs" / "images" / "score.svg").read_text("utf-8")
     assert "origcli&#160;score" in drawn and "m=5" in drawn
