@@ -58,6 +58,7 @@ def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> d
         "name": file_name(result.image),
         "model": model,
         "metric": metric,
+        "needed": _needed(result.tokens_needed),
         "headline": sentence(headline(model, result)),
         "source": SOURCES[result.threshold.source],
         "control": control_words(result.threshold),

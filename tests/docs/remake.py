@@ -4,7 +4,7 @@
 
 `pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work. `outputs`
 runs the commands of every page that shows some, at their full budgets, and writes what came out under each.
-`strip` runs the demo: strip-light.png and strip-dark.png explain the method with its images, and report.png is
+`strip` runs the demo: strip-light.png and strip-dark.png explain the method with its images, report.png is
 a page of it in Chromium. All take minutes on two CPU cores.
 """
 
@@ -25,7 +25,6 @@ IMAGES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "origcli" / "assets" / "shapes" / "example.png"
 COLUMNS = 100
 WINDOW = (1200, 1180)  # down to the curve
-COLORS = 128
 CHROMIUM = [
     "--headless",
     "--no-sandbox",
@@ -56,13 +55,12 @@ def strips(place: Path) -> None:
     """Runs the demo, and makes the pictures that explain the method and show a page."""
     subprocess.run(["origcli", "demo", "--out", "run"], cwd=place, env=environment(place), check=True)
     for theme in THEMES:
-        drawn = strip(place / "run", theme).quantize(COLORS, dither=Image.Dither.NONE)
-        drawn.save(IMAGES / f"strip-{theme}.png", optimize=True)
+        strip(place / "run", theme).save(IMAGES / f"strip-{theme}.png", optimize=True)
     screenshot(place / "run" / "pages" / "unseen.html", IMAGES / "report.png")
 
 
 def screenshot(page: Path, target: Path) -> None:
-    """A picture of the upper part of a page, in few colors."""
+    """A picture of the upper part of a page."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("the picture of the report needs Chromium (Debian: apt-get install chromium)")
@@ -72,7 +70,7 @@ def screenshot(page: Path, target: Path) -> None:
         [browser, *CHROMIUM, size, f"--screenshot={shot}", page.as_uri()], check=True, capture_output=True
     )
     with Image.open(shot) as image:
-        image.convert("RGB").quantize(COLORS).save(target, optimize=True)
+        image.convert("RGB").save(target, optimize=True)
 
 
 def outputs(place: Path) -> None:
