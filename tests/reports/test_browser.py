@@ -134,6 +134,15 @@ def test_nothing_is_cut_off_and_nothing_complains(
     assert browser.complaints() == []
 
 
+def test_the_verdict_of_a_row_is_shown_once_on_a_desktop_and_on_a_phone(browser: Browser, many: Path) -> None:
+    for size in (DESKTOP, PHONE):
+        browser.open(many, size)
+        row = browser.find("#table tbody tr")
+        assert row.text.count("redrawn") == 1
+        heights = "[...document.querySelector('#table tbody tr').cells].filter(c => c.checkVisibility())"
+        assert browser.run(f"new Set({heights}.map(c => c.getBoundingClientRect().height)).size") == 1
+
+
 @pytest.mark.parametrize(("selector", "size"), [(".answers", (1280, 800)), (".shown", PHONE)])
 def test_what_was_found_is_on_the_first_screen(
     selector: str, size: tuple[int, int], browser: Browser, one: Path
