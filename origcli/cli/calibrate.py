@@ -99,10 +99,11 @@ def calibrate(
       origcli calibrate held-out --model runs/shapes/pipeline --write
     """
     settings = run.settings
-    from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring.calibrate import calibrate_model
-    from origcli.scoring.store import Store
-    from origcli.weights.pipelines import pipeline_name
+    with run.starting():
+        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.scoring.calibrate import calibrate_model
+        from origcli.scoring.store import Store
+        from origcli.weights.pipelines import pipeline_name
 
     place = run.place("calibrate", [pipeline_name(Path(settings.score.model))])
     with run.open(settings, place) as runtime:

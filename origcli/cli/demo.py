@@ -23,10 +23,11 @@ def demo(verbose: options.VerboseOption = False, *, run: Run) -> int:
       origcli demo
       origcli demo --out runs/example --force
     """
-    from origcli.cli.score_output import ScoreOutput
-    from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring.run import Request, score_images
-    from origcli.weights.registry import BUNDLED
+    with run.starting():
+        from origcli.cli.score_output import ScoreOutput
+        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.scoring.run import Request, score_images
+        from origcli.weights.registry import BUNDLED
 
     run = replace(run, flags={**run.flags, "score": {"model": BUNDLED}})
     output = ScoreOutput(run.form, (), run.progress.say, verbose=verbose)

@@ -88,8 +88,9 @@ def detect(
       origcli detect drawings/ --annotate boxes/ --audit sheet.png
       origcli detect data/held-out --evaluate --detector runs/detector
     """
-    from origcli.detection import reporting
-    from origcli.images.inputs import find_inputs
+    with run.starting():
+        from origcli.detection import reporting
+        from origcli.images.inputs import find_inputs
 
     settings = run.settings
     with run.open(settings, None) as runtime:

@@ -46,8 +46,9 @@ def draw(
       origcli draw runs/unet/pipeline -p "" -n 16 --out samples
       origcli draw sd15 -p "a photo of {S}" --embeddings runs/cat/cat-m3.safetensors
     """
-    from origcli.inversion.drawing import draw_images
-    from origcli.weights.pipelines import pipeline_name
+    with run.starting():
+        from origcli.inversion.drawing import draw_images
+        from origcli.weights.pipelines import pipeline_name
 
     place = run.place("draw", [pipeline_name(Path(model))])
     with run.open(run.settings, place) as runtime:

@@ -86,8 +86,9 @@ def fixed_location(
     if model is not None and init_from is not None:
         raise UsageError("--model trains nothing, so there is nothing to start from", "leave out --init-from")
     settings = run.settings
-    from origcli.runtime.cache import SCORES, find_cache
-    from origcli.studies.fixed_location import run_fixed_location
+    with run.starting():
+        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.studies.fixed_location import run_fixed_location
 
     target = run.out or Path("runs") / "fixed-location"
     with run.open(settings, target) as runtime:

@@ -148,7 +148,8 @@ def generalize(
         else:
             present.rows(rows, PLAN_COLUMNS, run.form)
         return int(ExitCode.OK)
-    from origcli.studies.generalization.run import run_generalization
+    with run.starting():
+        from origcli.studies.generalization.run import run_generalization
 
     target = run.out or Path("runs") / "generalize"
     with run.open(settings, target) as runtime:

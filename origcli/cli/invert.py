@@ -142,7 +142,8 @@ def invert(
     )
     counts = parse_counts(tokens or f"1-{settings.score.max_tokens}")
 
-    from origcli.inversion import sweep
+    with run.starting():
+        from origcli.inversion import sweep
     from origcli.reports.schema import Failure
     from origcli.runtime.atomic import read_json
 

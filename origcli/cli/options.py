@@ -148,7 +148,11 @@ CacheOption = Annotated[
 ]
 VerboseOption = Annotated[
     bool,
-    flag("-v --verbose", "Print the curve and the full verdict of every image.", OUTPUT),
+    flag(
+        "-v --verbose",
+        "Print the curve and the full verdict of every image; show the progress of each part.",
+        OUTPUT,
+    ),
 ]
 CropOption = Annotated[
     str | None,

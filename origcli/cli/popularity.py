@@ -48,9 +48,10 @@ def popularity(
       origcli popularity data/shapes --out runs/popularity
       origcli popularity data/shapes/dataset.json --model runs/unet/pipeline --resume
     """
-    from origcli.runtime.cache import SCORES, find_cache
-    from origcli.studies.popularity import run_popularity
-    from origcli.studies.queries import shapes_alone
+    with run.starting():
+        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.studies.popularity import run_popularity
+        from origcli.studies.queries import shapes_alone
 
     settings = shapes_alone(run.settings)
     target = run.out or Path("runs") / "popularity"

@@ -40,9 +40,10 @@ def rarity(
       origcli rarity --out runs/rarity --resume
       origcli rarity --model runs/unet/pipeline --detector runs/detector/detector --preset small
     """
-    from origcli.runtime.cache import SCORES, find_cache
-    from origcli.studies.queries import shapes_alone
-    from origcli.studies.rarity import run_rarity
+    with run.starting():
+        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.studies.queries import shapes_alone
+        from origcli.studies.rarity import run_rarity
 
     settings = shapes_alone(run.settings)
     target = run.out or Path("runs") / "rarity"

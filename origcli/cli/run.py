@@ -9,8 +9,9 @@ whose `settings` hold what all options say that set something (`Sets`).
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from functools import cached_property, wraps
 from pathlib import Path
@@ -23,7 +24,7 @@ from origcli.presets import DEFAULT_PRESETS
 
 if TYPE_CHECKING:
     from origcli.runtime.context import Runtime
-    from origcli.runtime.progress import Progress
+    from origcli.runtime.progress import Progress, Task
     from origcli.runtime.run_place import Existing, RunPlace
     from origcli.settings import Settings
 
@@ -126,6 +127,7 @@ class Run:
         bool,
         flag("-q --quiet", "No progress and no remarks on stderr.", OUTPUT),
     ] = False
+    verbose: Annotated[bool, flag("-v --verbose", "Show the progress of each part.", OUTPUT)] = False
     flags: Tree = field(default_factory=dict)  # what the options of the command set, these included
     layered: Callable[[Presets], Presets] = lambda names: names
 
@@ -146,7 +148,11 @@ class Run:
         """Progress on stderr in the form that fits."""
         from origcli.runtime.progress import open_progress
 
-        return open_progress(self.quiet)
+        return open_progress(self.quiet, verbose=self.verbose)
+
+    def starting(self) -> "AbstractContextManager[Task | None]":
+        """What is shown while torch is imported, which takes seconds; nothing where it is loaded."""
+        return nullcontext() if "torch" in sys.modules else self.progress.task("starting …", None)
 
     @property
     def existing(self) -> "Existing":
@@ -170,7 +176,8 @@ class Run:
         self, settings: "Settings", target: "Path | RunPlace | None"
     ) -> "AbstractContextManager[Runtime]":
         """Opens the device and the run directory; `None` for a command that writes none."""
-        from origcli.runtime.context import open_runtime
+        with self.starting():
+            from origcli.runtime.context import open_runtime
 
         return open_runtime(settings.runtime, target, self.progress, self.existing)
 

@@ -229,11 +229,12 @@ def score(
     files = CiFiles(junit, summary)
     files.check()
 
-    from origcli.inversion.embeddings import read_several
-    from origcli.runtime.cache import SCORES, find_cache
-    from origcli.scoring.advice import why_unmeasured
-    from origcli.scoring.cases import suite_of
-    from origcli.scoring.run import Request, score_images
+    with run.starting():
+        from origcli.inversion.embeddings import read_several
+        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.scoring.advice import why_unmeasured
+        from origcli.scoring.cases import suite_of
+        from origcli.scoring.run import Request, score_images
 
     given = read_several(embeddings) if embeddings else None
     check_gates(gates, settings.score, sorted(given) if given else None)

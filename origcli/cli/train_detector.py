@@ -70,7 +70,8 @@ def train_detector(
       origcli train-detector data/n4 data/n6 --out runs/detector --resume
       origcli train-detector data/256px --architecture yolov8n --init yolov8n.pt --preset paper
     """
-    from origcli.training import detector
+    with run.starting():
+        from origcli.training import detector
 
     target = run.out or Path("runs") / f"detector-{datasets[0].name}"
     with run.open(run.settings, target) as runtime:

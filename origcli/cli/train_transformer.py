@@ -48,7 +48,8 @@ def train_transformer(
       origcli train-transformer data/shapes --vae runs/vae --out runs/transformer --resume
       origcli score images --model runs/transformer/pipeline
     """
-    from origcli.training import transformer
+    with run.starting():
+        from origcli.training import transformer
 
     settings = run.settings
     target = run.out or Path("runs") / f"transformer-{dataset.name}"

@@ -68,7 +68,8 @@ def train_unet(
       origcli train-unet data/shapes --vae runs/vae --out runs/unet --resume
       accelerate launch -m origcli train-unet data/shapes --vae runs/vae --preset paper
     """
-    from origcli.training import unet
+    with run.starting():
+        from origcli.training import unet
 
     settings = run.settings
     target = run.out or Path("runs") / f"unet-{dataset.name}"

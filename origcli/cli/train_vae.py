@@ -47,7 +47,8 @@ def train_vae(
       origcli train-vae data/shapes --out runs/vae
       accelerate launch -m origcli train-vae data/shapes --out runs/vae --preset paper
     """
-    from origcli.training import vae
+    with run.starting():
+        from origcli.training import vae
 
     settings = run.settings
     target = run.out or Path("runs") / f"vae-{dataset.name}"

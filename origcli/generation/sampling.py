@@ -41,7 +41,7 @@ def draw(
     settings: DrawSettings,
     runtime: Runtime,
     *,
-    description: str = "draw",
+    description: str = "sampling",
 ) -> list[Image.Image]:
     """Draws one picture for each prompt and its seed.
 
@@ -114,7 +114,7 @@ def draw_prompts(
     settings: DrawSettings,
     runtime: Runtime,
     *,
-    description: str = "draw",
+    description: str = "sampling",
 ) -> list[Image.Image]:
     """Draws one picture for each prompt and its seed; see `draw`."""
     given = prompt_conditions(model, prompts)

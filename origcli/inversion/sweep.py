@@ -109,7 +109,7 @@ def run(
     for result in log:
         listen(result)
     failures: list[Failure] = []
-    with runtime.progress.task("pictures", len(inputs), len(done)) as bar:
+    with runtime.progress.task("images", len(inputs), len(done)) as bar:
         for outcome in _invert_all(inputs, done, counts, model, settings, runtime):
             if isinstance(outcome, Failure):
                 failures.append(outcome)

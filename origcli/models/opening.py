@@ -14,14 +14,15 @@ def open_model(name: str, runtime: Runtime) -> tuple[ModelEntry, DiffusionModel]
             be fetched.
     """
     entry = resolve(name, runtime)
-    model = load_pipeline(
-        entry.path,
-        runtime,
-        name=entry.name,
-        variant=entry.variant,
-        guidance=entry.guidance,
-        resolution=entry.values.resolution,
-        weights_hash=entry.weights_hash,
-        remedy=entry.remedy,
-    )
+    with runtime.progress.task(f"loading {entry.name} …", None):
+        model = load_pipeline(
+            entry.path,
+            runtime,
+            name=entry.name,
+            variant=entry.variant,
+            guidance=entry.guidance,
+            resolution=entry.values.resolution,
+            weights_hash=entry.weights_hash,
+            remedy=entry.remedy,
+        )
     return entry, model

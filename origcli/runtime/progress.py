@@ -1,4 +1,4 @@
-"""Progress of long work: Rich bars on a terminal, plain lines in a log, nothing when quiet.
+"""Progress of long work: a line that changes on a terminal, plain lines in a log, nothing when quiet.
 
 The only module that knows Rich's and tqdm's bars. Loops report through `Task.advance`.
 """
@@ -7,14 +7,14 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol, TextIO, cast
 
 from origcli.errors import without_secrets
 
-PLAIN_INTERVAL_S = 15.0
+PLAIN_INTERVAL_S = 60.0
 
 
 def one_line(text: str) -> str:
@@ -36,8 +36,15 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where progress and remarks go. Never to stdout."""
 
-    def task(self, description: str, total: int | None, start: int = 0) -> Any:
-        """A context manager that gives a `Task`; `start` steps were done before (resumed work)."""
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Any:
+        """A context manager that gives a `Task`.
+
+        Args:
+            description: names the work; of work whose length is unknown, it is all that is shown.
+            total: number of steps.
+            start: steps done before (resumed work).
+            phases: number of tasks, one after the other, that a step consists of: they count as parts of it.
+        """
 
     def say(self, message: str, always: bool = False) -> None:
         """One line for the person who watches; with `always`, also where the rest is silent (`--quiet`)."""
@@ -105,7 +112,7 @@ class SilentProgress:
         self.stream = None if stream is None else forgiving(stream)
 
     @contextmanager
-    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
         yield _SilentTask()
 
     def say(self, message: str, always: bool = False) -> None:
@@ -117,121 +124,224 @@ def _shown(fields: dict[str, float | str]) -> str:
     return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
 
 
-class _PlainTask:
-    def __init__(self, stream: TextIO, description: str, total: int | None, start: int) -> None:
-        self.stream, self.description, self.total = stream, description, total
+def in_time(seconds: float) -> str:
+    """A span of time as one says it: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+class _Work:
+    """A task that is open, and how far it is.
+
+    Args:
+        description, total, start, phases: as of `Progress.task`.
+        changed: called after each report.
+    """
+
+    def __init__(
+        self, description: str, total: int | None, start: int, phases: int, changed: Callable[["_Work"], None]
+    ) -> None:
+        self.description, self.total, self.phases, self.changed = description, total, phases, changed
         self.done = self.start = start
         self.began = self.printed = time.monotonic()
         self.fields: dict[str, float | str] = {}
+        self.over = 0  # phases of the present step that are over
         self.said = False  # whether the last line tells of the last step
 
     def advance(self, steps: int = 1, **fields: float | str) -> None:
         self.done += steps
+        self.over = 0
         self.fields.update(fields)
         self.said = False
-        if time.monotonic() - self.printed >= PLAIN_INTERVAL_S:
-            self.line()
+        self.changed(self)
 
-    def line(self) -> None:
-        self.printed, self.said = time.monotonic(), True
-        elapsed = self.printed - self.began
-        rate = (self.done - self.start) / elapsed if elapsed > 0 else 0.0
-        ahead = (self.total or 0) - self.done
-        left = f", {ahead / rate:.0f} s left" if ahead > 0 and rate else ""
-        values = f"  {_shown(self.fields)}" if self.fields else ""
-        print(
-            f"{self.description}: {self.done}/{self.total or '?'}{values}"
-            f"  [{elapsed:.0f} s, {rate:.4g}/s{left}]",
-            file=self.stream,
-            flush=True,
-        )
+    @property
+    def count(self) -> str:
+        """`12/20`."""
+        return f"{self.done}/{self.total or '?'}"
+
+    def share(self, within: "Sequence[_Work]" = ()) -> float:
+        """The share of the work that is done, what is done of the present step included.
+
+        Args:
+            within: tasks that are open inside this one and make up the present phase.
+        """
+        if not self.total:
+            return 0.0
+        known = [work.share() for work in within if work.total]
+        phase = sum(known) / len(known) if known else 0.0
+        step = min((self.over + phase) / self.phases, 1.0) if self.phases else 0.0
+        return min((self.done + step) / self.total, 1.0)
+
+    def left(self, within: "Sequence[_Work]" = ()) -> float | None:
+        """Seconds left, if it goes on as it did; `None` where nobody can tell yet."""
+        share = self.share(within)
+        first = self.start / self.total if self.total else 0.0
+        if share <= first or share >= 1:
+            return None
+        return (time.monotonic() - self.began) * (1 - share) / (share - first)
+
+
+class _Open:
+    """The tasks that are open: the first is the whole, those after it are its parts."""
+
+    def __init__(self) -> None:
+        self.works: list[_Work] = []
+
+    def close(self, work: _Work) -> None:
+        """Takes a task out; the whole has one phase more behind it when its last part is closed."""
+        self.works.remove(work)
+        if len(self.works) == 1 and work.total:
+            self.works[0].over += 1
+
+    def line(self) -> str:
+        """The whole run in one line: what it does, how far it is, its present phase and the time left."""
+        whole, *within = self.works
+        if whole.total is None and not within:
+            return whole.description
+        parts = [whole.description if whole.total is None else f"{whole.description} {whole.count}"]
+        if within:
+            last = within[-1]
+            parts.append(last.description if last.total is None else f"{last.description} {last.count}")
+        seconds = whole.left(within)
+        return " · ".join([*parts, *([f"{in_time(seconds)} left"] if seconds is not None else [])])
 
 
 class PlainProgress:
-    """One line every 15 seconds and one at the end: for logs."""
+    """Lines for logs: one when a phase of a run is over, and one a minute at most while it lasts.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = forgiving(stream or sys.stderr)
+    Args:
+        stream: by default stderr.
+        verbose: the parts of a phase have lines too, with their latest values.
+    """
+
+    def __init__(self, stream: TextIO | None = None, verbose: bool = False) -> None:
+        self.stream, self.verbose = forgiving(stream or sys.stderr), verbose
+        self.open = _Open()
+        self.printed = 0.0
 
     @contextmanager
-    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
-        task = _PlainTask(self.stream, description, total, start)
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
+        work = _Work(description, total, start, phases, self._changed)
+        self.open.works.append(work)
+        alone = len(self.open.works) == 1
+        if alone:
+            self.printed = time.monotonic()
+            if total is None:
+                self._print(description)
         try:
-            yield task
+            yield work
         finally:
-            if not task.said:
-                task.line()
+            self.open.close(work)
+            if total is not None and (alone or self.verbose) and not work.said:
+                self._print(self._of_one(work))
 
     def say(self, message: str, always: bool = False) -> None:
-        print(one_line(message), file=self.stream, flush=True)
+        self._print(one_line(message))
 
+    def _changed(self, work: _Work) -> None:
+        now = time.monotonic()
+        if self.verbose and work is not self.open.works[0]:
+            if now - work.printed >= PLAIN_INTERVAL_S:
+                work.printed = now
+                self._print(self._of_one(work))
+        elif now - self.printed >= PLAIN_INTERVAL_S:
+            self.printed = now
+            self._print(self.open.line())
 
-class _RichTask:
-    def __init__(self, bars: Any, identifier: Any) -> None:
-        self.bars, self.identifier = bars, identifier
-        self.fields: dict[str, float | str] = {}
+    def _of_one(self, work: _Work) -> str:
+        """A task that is over, or one of many: how far it is, its latest values and how long it took."""
+        work.said = True
+        values = f"  {_shown(work.fields)}" if work.fields else ""
+        return f"{work.description} {work.count}{values} in {in_time(time.monotonic() - work.began)}"
 
-    def advance(self, steps: int = 1, **fields: float | str) -> None:
-        self.fields.update(fields)
-        self.bars.update(self.identifier, advance=steps, shown=_shown(self.fields))
+    def _print(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
 
 
 class RichProgress:
-    """Bars that share one live display, so that nested work stacks up."""
+    """One line on a terminal that shows the whole run; with `verbose`, a bar for each task that is open.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    Args:
+        stream: by default stderr.
+        verbose: show each task.
+    """
+
+    def __init__(self, stream: TextIO | None = None, verbose: bool = False) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
         self.console = Console(file=stream and forgiving(stream), stderr=stream is None)
+        self.verbose = verbose
+        self.open = _Open()
+        text = Column(no_wrap=True, overflow="ellipsis")
         self.bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}", style="dim", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            SpinnerColumn(),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[line]}", markup=False, table_column=text),
             console=self.console,
             transient=True,
         )
-        self.depth = 0
+        self.shown: dict[_Work, Any] = {}
 
     @contextmanager
-    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
-        if self.depth == 0:
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
+        work = _Work(description, total, start, phases, self._changed)
+        self.open.works.append(work)
+        if len(self.open.works) == 1:
             self.bars.start()
-        self.depth += 1
-        identifier = self.bars.add_task(description, total=total, completed=start, shown="")
+        if self.verbose or len(self.open.works) == 1:
+            self.shown[work] = self.bars.add_task("", total=None if total is None else 1.0, line="")
+        self._changed(work)
         try:
-            yield _RichTask(self.bars, identifier)
+            yield work
         finally:
-            self.bars.remove_task(identifier)
-            self.depth -= 1
-            if self.depth == 0:
+            self.open.close(work)
+            if work in self.shown:
+                self.bars.remove_task(self.shown.pop(work))
+            if not self.open.works:
                 self.bars.stop()
 
     def say(self, message: str, always: bool = False) -> None:
         self.console.print(one_line(message), markup=False, highlight=False)
 
+    def _changed(self, work: _Work) -> None:
+        whole, *within = self.open.works
+        if whole in self.shown:
+            line = self.open.line() if not self.verbose else self._of_one(whole)
+            self.bars.update(self.shown[whole], completed=whole.share(within), line=one_line(line))
+        if work is not whole and work in self.shown:
+            line = self._of_one(work)
+            self.bars.update(self.shown[work], completed=work.share(), line=one_line(line))
 
-def open_progress(quiet: bool = False, stream: TextIO | None = None) -> Progress:
-    """The progress that fits where it goes."""
+    def _of_one(self, work: _Work) -> str:
+        if work.total is None:
+            return work.description
+        left = work.left(self.open.works[1:] if work is self.open.works[0] else ())
+        values = f"  {_shown(work.fields)}" if work.fields else ""
+        return f"{work.description} {work.count}{values}{f' · {in_time(left)} left' if left else ''}"
+
+
+def open_progress(quiet: bool = False, stream: TextIO | None = None, *, verbose: bool = False) -> Progress:
+    """The progress that fits where it goes.
+
+    Args:
+        quiet: none.
+        stream: by default stderr.
+        verbose: each task is shown, not the whole run alone.
+    """
     if quiet:
         return SilentProgress(sys.stderr if stream is None else stream)
     if stream is None and "ipykernel" in sys.modules and find_spec("ipywidgets") is not None:
-        return RichProgress()  # Rich knows notebooks by itself, and needs ipywidgets there
+        return RichProgress(verbose=verbose)  # Rich knows notebooks by itself, and needs ipywidgets there
     stream = stream or sys.stderr
     if stream is None:  # closed with 2>&-
         return SilentProgress()
     live = stream.isatty() and os.environ.get("TERM") != "dumb"
-    return RichProgress(stream) if live else PlainProgress(stream)
+    return RichProgress(stream, verbose) if live else PlainProgress(stream, verbose)
 
 
 def load_tqdm() -> None:

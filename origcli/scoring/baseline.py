@@ -60,7 +60,7 @@ def draw_undirected(
     entry = store.get(key)
     if entry is None:
         images = draw_prompts(
-            model, [prompt] * len(seeds), seeds, settings, runtime, description=f"draw {prompt!r}"
+            model, [prompt] * len(seeds), seeds, settings, runtime, description=f"sampling {prompt!r}"
         )
         store.put(key, Entry({"prompt": prompt}, pictures=[encoded(image, None)[1] for image in images]))
     else:
@@ -93,7 +93,7 @@ def find_ceiling(
         update={"guidance": model.family.undirected(model.drawing(settings)).guidance}
     )
     images = draw_prompts(
-        model, [""] * count, range(count), unguided, runtime, description="draw for the ceiling"
+        model, [""] * count, range(count), unguided, runtime, description="sampling for the ceiling"
     )
     ceiling = mean_over_pairs(metric.features(images), metric.between)
     store.put(key, Entry({"ceiling": ceiling}))

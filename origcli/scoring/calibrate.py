@@ -219,7 +219,7 @@ def caption_distances(
     """The mean distance of each picture to drawings of its own caption."""
     seeds = drawing_seeds(runtime.seed, settings.score.samples)
     found = []
-    with runtime.progress.task("pictures", len(held_out)) as bar:
+    with runtime.progress.task("images", len(held_out)) as bar:
         for one in held_out:
             assert one.caption is not None
             prompts = [one.caption] * len(seeds)

@@ -79,7 +79,7 @@ class Drawer:
             seeds,
             self.settings,
             self.runtime,
-            description=f"draw {name}",
+            description=f"sampling {name}",
         )
 
     def _measure(self, query: Query, images: Sequence[Image.Image]) -> Drawn:

@@ -35,6 +35,7 @@ from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_w
 from origcli.settings import Settings
 
 WORK = ".work"
+_PHASES = 2  # of an image: its tokens are learned, samples are generated
 _TOGETHER_ON_GPU = 4  # a CPU is busy with the token counts of one image
 
 Listen = Callable[[Outcome], None]
@@ -153,7 +154,7 @@ def _keep_outcomes(
     for result in log:
         listen(result)
     failures: list[Failure] = []
-    with runtime.progress.task("images", images, len(done)) as bar:
+    with runtime.progress.task("images", images, len(done), phases=_PHASES) as bar:
         for provenance, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures.append(outcome)

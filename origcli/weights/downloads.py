@@ -104,7 +104,7 @@ def download(remote: RemoteFile, target: Path, progress: Progress) -> str:
     _check_scheme(remote.source)
     with (
         locked(partial.with_name(f"{partial.name}.lock")),
-        progress.task(f"fetching {remote.name}", remote.size) as task,
+        progress.task(f"downloading {remote.name}", remote.size) as task,
     ):
         if target.is_file() and (digest := hash_file(target)) == (remote.sha256 or digest):
             return digest

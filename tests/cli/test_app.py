@@ -67,7 +67,7 @@ def test_a_wrong_word_is_told_the_nearest(words: list[str], message: str, hint: 
 
 
 def test_a_variable_that_is_misspelt_is_told(tmp_path: Path) -> None:
-    done = run("config", "show", env={**os.environ, "ORIGCLI_SCORE_IMAGE": "3"})
+    done = run("config", "show", env={**os.environ, "ORIGCLI_SCORE_SAMPLE": "3"})
     assert done.returncode == 2 and "did you mean 'ORIGCLI_SCORE_SAMPLES'?" in done.stderr
 
 

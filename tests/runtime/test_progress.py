@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_notebook_without_ipywidgets_has_plain_lines(
     monkeypatch.setattr(progress, "find_spec", lambda name: None)
     with open_progress().task("inverting", total=1) as task:
         task.advance()
-    assert capsys.readouterr().err.startswith("inverting: 1/1  [")
+    assert capsys.readouterr().err == "inverting 1/1 in 0 s\n"
 
 
 def test_a_notebook_without_ipywidgets_is_not_warned() -> None:
@@ -62,18 +63,77 @@ import tqdm.auto
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_plain_lines_come_at_intervals_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def score(reporter: Any, clock: list[float], images: int) -> None:
+    """The tasks of a score, in which each image takes 20 s: 10 to learn two tokens, 10 to sample."""
+    with reporter.task("loading sd15 …", None):
+        clock[0] += 5
+    with reporter.task("images", images, phases=2) as whole:
+        for _ in range(images):
+            with reporter.task("a m=1", 10) as one, reporter.task("a m=2", 10) as two:
+                for _ in range(10):
+                    clock[0] += 1
+                    one.advance(loss=0.5)
+                    two.advance(loss=0.4)
+            with reporter.task("sampling a", 5) as samples:
+                for _ in range(5):
+                    clock[0] += 2
+                    samples.advance()
+            whole.advance()
+
+
+@pytest.mark.parametrize("images", [1, 30, 300])
+def test_a_log_has_a_line_a_phase_and_at_most_one_a_minute(images: int, clock: list[float]) -> None:
     log = io.StringIO()
-    with PlainProgress(log).task("inverting", total=100, start=40) as task:
-        for step in range(60):
-            clock[0] += 1.0
-            task.advance(loss=1 / (step + 1), stage="m=1")
-    lines = log.getvalue().splitlines()
-    assert len(lines) == 60 // progress.PLAIN_INTERVAL_S, "the last step is told of once"
-    assert lines[0] == "inverting: 55/100  loss 0.06667  stage m=1  [15 s, 1/s, 45 s left]"
-    assert lines[-1] == "inverting: 100/100  loss 0.01667  stage m=1  [60 s, 1/s]"
+    score(PlainProgress(log), clock, images)
+    first, *between, last = log.getvalue().splitlines()
+    assert first == "loading sd15 …" and last.startswith(f"images {images}/{images} in ")
+    assert len(between) == images * 20 // 60
+    if between:
+        assert between[0] == "images 2/30 · sampling a 5/5 · 9 min left" or images == 300
+
+
+def test_the_time_left_is_that_of_the_whole_run(clock: list[float]) -> None:
+    log = io.StringIO()
+    reporter = PlainProgress(log)
+    with reporter.task("images", 4, phases=2), reporter.task("a m=1", 10) as learning:
+        clock[0] += 5
+        learning.advance(5)
+        assert reporter.open.line() == "images 0/4 · a m=1 5/10 · 1 min left", "5 s of 80 are over"
+
+
+def test_work_that_was_resumed_is_not_counted_as_fast(clock: list[float]) -> None:
+    reporter = PlainProgress(io.StringIO())
+    with reporter.task("images", 10, start=8) as whole:
+        assert reporter.open.line() == "images 8/10", "nobody can tell yet"
+        clock[0] += 30
+        whole.advance()
+        assert reporter.open.line() == "images 9/10 · 30 s left"
+
+
+def test_verbose_lines_tell_of_each_part(clock: list[float]) -> None:
+    log = io.StringIO()
+    score(PlainProgress(log, verbose=True), clock, 1)
+    assert log.getvalue().splitlines() == [
+        "loading sd15 …",
+        "a m=2 10/10  loss 0.4 in 10 s",
+        "a m=1 10/10  loss 0.5 in 10 s",
+        "sampling a 5/5 in 10 s",
+        "images 1/1 in 20 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "0 s"), (59.4, "59 s"), (61, "1 min"), (12_000, "3 h 20 min")]
+)
+def test_spans_of_time_are_said_as_one_says_them(seconds: float, said: str) -> None:
+    assert progress.in_time(seconds) == said
 
 
 def test_plain_lines_need_no_total_and_survive_an_error() -> None:
@@ -81,14 +141,26 @@ def test_plain_lines_need_no_total_and_survive_an_error() -> None:
     with pytest.raises(ValueError), PlainProgress(log).task("reading", total=None) as task:
         task.advance(3)
         raise ValueError
-    assert log.getvalue().startswith("reading: 3/?")
-    assert "left" not in log.getvalue()
+    assert log.getvalue() == "reading\n"
 
 
-def test_bars_stack_and_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_the_run_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
     bars = RichProgress(terminal)
+    with bars.task("images", total=2, phases=2) as outer, bars.task("a [1]", total=4) as inner:
+        inner.advance(2)
+        assert len(bars.bars.tasks) == 1 and bars.bars.tasks[0].completed == 0.125
+        bars.bars.refresh()
+        outer.advance()
+    assert "images 0/2 · a [1] 2/4" in terminal.getvalue() and not bars.bars.tasks
+
+
+def test_verbose_bars_stack_and_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = Terminal()
+    bars = RichProgress(terminal, verbose=True)
     with bars.task("outer [1]", total=2) as outer:
         outer.advance(loss=0.5)
         with bars.task("inner", total=None) as inner:
@@ -96,7 +168,7 @@ def test_bars_stack_and_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(bars.bars.tasks) == 2
         bars.say("a remark [with] brackets")
         bars.bars.refresh()
-    assert bars.depth == 0 and not bars.bars.tasks
+    assert not bars.open.works and not bars.bars.tasks
     assert "outer [1]" in terminal.getvalue() and "loss 0.5" in terminal.getvalue()
     assert "a remark [with] brackets" in terminal.getvalue()
 
