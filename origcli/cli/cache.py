@@ -1,4 +1,4 @@
-"""`origcli cache`: what is kept between runs, and how to be rid of it."""
+"""`origcli cache`: show and clear what is kept between runs."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,7 +68,9 @@ def clear(
         ),
     ] = None,
 ) -> None:
-    """Delete cached results of scores, or other sections of the cache. What is needed later is made again.
+    """Delete cached results of scores, or other sections of the cache.
+
+    What is needed later is computed or downloaded again.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`origcli calibrate`: the constants that scores of a model stand on."""
+"""`origcli calibrate`: calibration constants of a model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,16 +80,16 @@ def calibrate(
 ) -> int:
     """Measure a model's calibration constants: threshold, ceiling and PSNR limit.
 
-    Without images, on the model's own samples: the threshold is what nine in ten captions' samples are
-    within of each other. As a positive control, one token is learned for some of these samples; where fewer
-    than half come back, verdicts of this model are marked as not reliable. The result is kept by content,
-    and `score` finds it.
+    Without images, on the model's own samples: the threshold is the distance within which the samples of
+    nine in ten captions are from each other. As a positive control, one token is learned for some of these
+    samples; if fewer than half are reconstructed, verdicts of this model are marked as not reliable. The
+    result is cached by content, and `score` uses it.
 
-    With held-out images and captions: the threshold is what nine in ten images are within when the model
-    generates their own caption.
+    With held-out images and captions: the threshold is the distance within which nine in ten images are
+    from the samples of their own caption.
 
-    The ceiling is the distance between samples of the empty prompt. The PSNR limit is what nearly all images
-    pass on their way through the VAE and back.
+    The ceiling is the distance between samples of the empty prompt. The PSNR limit is one that
+    nearly all round trips through the VAE exceed.
 
     \b
     Examples:

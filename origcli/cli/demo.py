@@ -16,7 +16,7 @@ def demo(verbose: options.VerboseOption = False, *, run: Run) -> int:
     """Score two bundled images with the bundled model: no GPU, no download.
 
     `common` is a pair of shapes that is frequent in the model's training set, `unseen` one that is absent
-    from it. Writes what `origcli score` writes: open report.html. Takes minutes on two CPU cores.
+    from it. Writes the same files as `origcli score`: open report.html. Takes minutes on two CPU cores.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`origcli detect`: what is in pictures of the shapes world."""
+"""`origcli detect`: the elements in images of shapes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from origcli.errors import ExitCode
 COLUMNS = ("path", "element", "confidence", "x0", "y0", "x1", "y1", "error")
 COUNT_COLUMNS = ("path", "total", "elements", "error")
 METRIC_COLUMNS = ("metric", "value")
-EYES = "For the eye"
+EYES = "Visual output"
 
 
 @command(ALL - {"out", "resume", "force", "dry_run", "seed"})
@@ -45,24 +45,26 @@ def detect(
         ),
         Sets("detect.iou"),
     ] = None,
-    count: Annotated[bool, flag("--count", "One row a picture: its multiset of elements.")] = False,
+    count: Annotated[
+        bool, flag("--count", "One row for each image, with the number of each element.")
+    ] = False,
     evaluate: Annotated[
         bool,
         flag(
             "--evaluate",
-            "IMAGE is one data set: print precision, recall, mAP and how often the multiset is right.",
+            "IMAGE is one data set: print precision, recall, mAP and how often all elements are right.",
         ),
     ] = False,
     annotate: Annotated[
         Path | None,
-        option("--annotate", "DIR", "Write each picture with its boxes.", EYES),
+        option("--annotate", "DIR", "Write each image with its boxes.", EYES),
     ] = None,
     audit: Annotated[
         Path | None,
         option(
             "--audit",
             "FILE",
-            "Write a sheet of detections by confidence, to see what the threshold should be.",
+            "Write a sheet of detections by confidence, for choosing --confidence.",
             EYES,
         ),
     ] = None,
@@ -78,14 +80,14 @@ def detect(
 ) -> None:
     """List the elements in images of shapes.
 
-    A picture that cannot be read has a row that says so, and the exit status is 3; the others go on.
+    An image that cannot be read is reported as an error, and the exit status is 3; the others are processed.
 
     \b
     Examples:
-      origcli detect drawings/
+      origcli detect samples/
       origcli detect a.png b.png --count
       find . -name '*.png' | origcli detect - --format csv > elements.csv
-      origcli detect drawings/ --annotate boxes/ --audit sheet.png
+      origcli detect samples/ --annotate boxes/ --audit sheet.png
       origcli detect data/held-out --evaluate --detector runs/detector
     """
     with run.starting():

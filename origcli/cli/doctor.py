@@ -24,9 +24,9 @@ def doctor(
 ) -> None:
     """Show devices, memory, versions, caches, and which models and metrics are ready.
 
-    Asks no network. Checks the files of the model, opens the metric, and says in one line whether this
-    machine can measure photos and run the bundled demo. Exits with 0 if a score could run now, also without
-    a network; with 4 if a model or metric that it needs is missing or damaged.
+    Uses no network. Checks the files of the model, opens the metric, and says in one line whether this
+    machine can measure photos and run the bundled demo. Exits with 0 if a score can run now without a
+    network; with 4 if a model or metric that it needs is missing or damaged.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`origcli draw`: pictures from any pipeline directory."""
+"""`origcli draw`: images from any model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ def draw(
     ],
     prompt: Annotated[
         list[str] | None,
-        option("-p --prompt", "TEXT", "A prompt; may be given again. {S} stands for learned tokens."),
+        option("-p --prompt", "TEXT", "Prompt; repeatable. {S} stands for learned tokens."),
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -38,7 +38,7 @@ def draw(
 ) -> None:
     """Generate images from prompts, one seed each.
 
-    Writes OUT/NNNN.png, and OUT/report.html with all of them. Without a prompt it draws from the empty one.
+    Writes OUT/NNNN.png, and OUT/report.html with all of them. Without a prompt, the prompt is empty.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`origcli fetch`: gets models and metrics ahead of a run, and says what is here."""
+"""`origcli fetch`: downloads models and metrics ahead of a run, and lists what is here."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +24,10 @@ def fetch(
             autocompletion=lambda: _names(),
         ),
     ] = None,
-    show: Annotated[bool, flag("--list", "List what can be fetched and what is here.")] = False,
+    show: Annotated[bool, flag("--list", "List what can be downloaded and what is here.")] = False,
     verify: Annotated[
         bool,
-        flag("--verify", "Read what is here and compare it with the hashes recorded when it came."),
+        flag("--verify", "Check the files that are here against the hashes recorded at download."),
     ] = False,
     variant: Annotated[
         str | None,
@@ -59,7 +59,9 @@ def fetch(
     from origcli.scoring import fetching
 
     if not names and not (show or verify):
-        raise UsageError("nothing to fetch", "name what to fetch, or list it with: origcli fetch --list")
+        raise UsageError(
+            "nothing to download", "name a model or metric; list them with: origcli fetch --list"
+        )
     stay = show or verify or run.settings.runtime.offline
     if not stay:
         cache_directory()  # where there is none, nothing that is fetched would stay

@@ -22,7 +22,7 @@ def fixed_location(
         option(
             "-m --model",
             "MODEL",
-            "Measure this model, e.g. one that saw free places; train none. [default: train one]",
+            "Measure this model, e.g. one trained on free places; train none. [default: train one]",
             words=("shapes",),
         ),
     ] = None,
@@ -31,7 +31,7 @@ def fixed_location(
         option(
             "--init-from",
             "MODEL",
-            "Train on from this pipeline, such as shapes: its VAE and text encoder are kept.",
+            "Start training from this pipeline, such as shapes; its VAE and text encoder stay as they are.",
             words=("shapes",),
         ),
     ] = None,
@@ -61,7 +61,7 @@ def fixed_location(
         option(
             "--detector",
             "DIR",
-            "What finds the elements: shapes (bundled), or a trained one.",
+            "Detector that finds the elements: shapes (bundled), or a trained one.",
             words=("shapes",),
         ),
         Sets("score.detector"),
@@ -70,12 +70,11 @@ def fixed_location(
     *,
     run: Run,
 ) -> int:
-    """Do elements come back in their places, if a model only ever saw them there?
+    """Does a model redraw elements in their places, if it only ever saw them there?
 
     Trains a model on `synth --mixture originality --fixed-location`, learns one token for each of some
-    common pairs, and measures how far their elements are from their places in the drawings, against
-    uniform places. Writes report.html, report.json, report.csv and a
-    figure to --out.
+    common pairs, and measures how far their elements are from their places in the samples, compared with
+    uniform places. Writes report.html, report.json, report.csv and a figure to --out.
 
     \b
     Examples:
@@ -84,7 +83,9 @@ def fixed_location(
       origcli fixed-location --model shapes --out runs/free
     """
     if model is not None and init_from is not None:
-        raise UsageError("--model trains nothing, so there is nothing to start from", "leave out --init-from")
+        raise UsageError(
+            "--init-from has no effect with --model, which trains nothing", "leave out --init-from"
+        )
     settings = run.settings
     with run.starting():
         from origcli.runtime.cache import SCORES, find_cache
@@ -99,5 +100,5 @@ def fixed_location(
     if report.summary is not None and report.summary.distance.value is not None:
         distance, chance = report.summary.distance.value, report.summary.chance.value or 0.0
         run.progress.say(f"distance from their places: {distance:.3f}; of uniform places: {chance:.3f}")
-    run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
+    run.progress.say(f"report: {target / 'report.html'}; every image: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -69,7 +69,10 @@ def generalize(
     only: Annotated[
         list[str] | None,
         option(
-            "--only", "NAME", "Do this experiment, or those of a pattern such as '04-*'. Repeatable.", STUDY
+            "--only",
+            "NAME",
+            "Run this experiment, or those that match a pattern such as '04-*'. Repeatable.",
+            STUDY,
         ),
     ] = None,
     plan: Annotated[
@@ -77,7 +80,7 @@ def generalize(
         flag(
             "--plan",
             "Print the experiments, named and hashed, and with --out write plan.json; train nothing. "
-            "Begin them with --resume.",
+            "Start them with --resume.",
             STUDY,
         ),
     ] = False,
@@ -86,7 +89,7 @@ def generalize(
         option(
             "--detector",
             "DIR",
-            "What counts the elements: shapes (bundled), or a trained one.",
+            "Detector that counts the elements: shapes (bundled), or a trained one.",
             STUDY,
             words=("shapes",),
         ),
@@ -107,20 +110,21 @@ def generalize(
     steps: options.DenoisingStepsOption = None,
     keep_data: Annotated[
         bool | None,
-        flag("--keep-data", "Keep the training pictures and checkpoints of finished models.", options.RUN),
+        flag("--keep-data", "Keep the training images and checkpoints of finished models.", options.RUN),
         Sets("generalize.keep_data"),
     ] = None,
     ray: Annotated[
-        str | None, options.cluster("Do the experiments on a Ray cluster that sees --out", options.COMPUTE)
+        str | None,
+        options.cluster("Run the experiments on a Ray cluster that can access --out", options.COMPUTE),
     ] = None,
     *,
     run: Run,
 ) -> int:
-    """Does a model draw what it never saw? Train models without one element each, and count it.
+    """Does a model generate what it never saw? Train models without one element each, and count it.
 
-    For each experiment: a data set without the held-out element, a VAE and a UNet trained on it, drawings
+    For each experiment: a data set without the held-out element, a VAE and a UNet trained on it, samples
     from the empty prompt and from the element's, and how often a detector finds the element in them.
-    Writes report.html (look at this), report.json, report.csv and figures to --out. What is done is not
+    Writes report.html (open this), report.json, report.csv and figures to --out. What is done is not
     done again: continue with --resume, also with more --levels, --repeats or --samples.
 
     \b

@@ -62,10 +62,10 @@ def import_(
     *,
     run: Run,
 ) -> None:
-    """Make a pipeline directory of a single-file checkpoint, LoRAs or another VAE.
+    """Make a pipeline directory from a single-file checkpoint, LoRAs or another VAE.
 
-    Every tensor is accounted for: what is missing, left over or of another shape is an error. DIR/source.json
-    lists the hash of every file that went in. Only safetensors files are read.
+    Every tensor is accounted for: one that is missing, unknown or of another shape is an error.
+    DIR/source.json lists the hash of every file that was used. Only safetensors files are read.
 
     \b
     Examples:

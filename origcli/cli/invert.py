@@ -1,4 +1,4 @@
-"""`origcli invert`: the tokens that make a model redraw pictures."""
+"""`origcli invert`: the tokens that make a model redraw images."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SHOWN = ("path", "m", "placeholder", "steps", "stop_reason", "l_det", "l_det_0")
 _MOST = 99
 _COUNT = re.compile("[1-9][0-9]?")  # up to _MOST
-PLAN = ("pictures", "tokens", "steps", "batch_size", "unet_samples", "tflop", "minutes", "device")
+PLAN = ("images", "tokens", "steps", "batch_size", "unet_samples", "tflop", "minutes", "device")
 DROP_OF_PLAN = ("device", "unet_samples", "batch_size")
 
 
@@ -30,7 +30,7 @@ def invert(
     ],
     tokens: Annotated[
         str | None,
-        option("-t --tokens", "COUNTS", "Such as 1-5, 3 or 1,2,4. [default: 1-5]"),
+        option("-t --tokens", "COUNTS", "Numbers of tokens, such as 1-5, 3 or 1,2,4. [default: 1-5]"),
     ] = None,
     model: options.ModelOption = None,
     templates: Annotated[
@@ -38,8 +38,8 @@ def invert(
         option(
             "--templates",
             "LIST",
-            "Prompts to learn in: object (auto means that, too), art, photo (the one that is drawn "
-            "from), or a file with a {S} in each line.",
+            "Prompts to learn with: object (also auto), art, photo (the sampling prompt), or a file with "
+            "{S} in each line.",
             options.LEARNING,
             words=("auto", "object", "art", "photo"),
         ),
@@ -69,7 +69,7 @@ def invert(
         option(
             "--learning-rate",
             "RATE",
-            "Of Adam; auto: two thirds of the root mean square of the model's word vectors. ",
+            "Learning rate of Adam; auto: two thirds of the root mean square of the model's word vectors. ",
             options.LEARNING,
             words=("auto",),
         ),
@@ -79,7 +79,7 @@ def invert(
         bool | None,
         flag(
             "--early-stop/--no-early-stop",
-            "Stop where the loss on a fixed batch has settled.",
+            "Stop when the loss on a fixed batch no longer changes.",
             options.LEARNING,
         ),
         Sets("invert.early_stop"),
@@ -87,7 +87,7 @@ def invert(
     flip: Annotated[
         bool | None,
         flag(
-            "--flip/--no-flip", "Learn the mirror image too. This changes what is learned.", options.LEARNING
+            "--flip/--no-flip", "Learn from the mirror image, too; changes what is learned.", options.LEARNING
         ),
         Sets("invert.flip"),
     ] = None,
@@ -96,7 +96,7 @@ def invert(
         option(
             "--preview-every",
             "N",
-            "Draw from the current tokens every N steps, into previews/; 0: never.",
+            "Write samples of the current tokens to previews/ every N steps; 0: never.",
             options.OUTPUT,
         ),
         Sets("invert.preview_every"),
@@ -120,7 +120,7 @@ def invert(
     """Learn the tokens that make a model redraw images: multi-token textual inversion.
 
     Writes an embeddings file for each image and number of tokens, which diffusers, A1111 and ComfyUI
-    load, with the course of the loss and a report.
+    load, the loss at each step, and a report.
 
     \b
     Examples:

@@ -68,7 +68,9 @@ def cluster(text: str, group: str) -> Any:
 
 WorkersOption = Annotated[
     int,
-    option("--workers", "N", "Processes that read the data; none: the main one does.", COMPUTE),
+    option(
+        "--workers", "N", "Number of processes that read the data; 0: the main process reads it.", COMPUTE
+    ),
 ]
 TrackOption = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""`origcli popularity`: are common pictures redrawn because the model saw these very ones?"""
+"""`origcli popularity`: are common images redrawn because the model saw these very ones?"""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +36,10 @@ def popularity(
     *,
     run: Run,
 ) -> int:
-    """Does having seen a picture make it easier to redraw? Trained-on common pictures against fresh ones.
+    """Are images from the training set easier to redraw? Common training images compared with fresh ones.
 
-    Takes common pictures out of the model's own data set, makes fresh ones by the same recipe, learns one
-    token for each into OUT/score, and says whether their distances are equivalent: whether the 90 %
+    Takes common images from the model's own data set, makes fresh ones by the same recipe, learns one
+    token for each into OUT/score, and tests whether their distances are equivalent: whether the 90 %
     interval of the difference lies within the margin. Writes report.html, report.json and
     report.csv to --out.
 
@@ -64,6 +64,6 @@ def popularity(
     if report.summary is not None and run.form is options.Format.table:
         difference = report.summary.difference
         if difference.value is not None:
-            present.paragraph(f"fresh less trained: {difference.value:+.3f}. {report.summary.words}")
-    run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
+            present.paragraph(f"fresh minus training: {difference.value:+.3f}. {report.summary.words}")
+    run.progress.say(f"report: {target / 'report.html'}; every image: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -27,9 +27,9 @@ def rarity(
     *,
     run: Run,
 ) -> int:
-    """Does the measure rank common < rare < unseen? Score pairs that a model saw often, seldom and never.
+    """Does the measure rank common < rare < unseen? Score pairs that a model saw often, rarely and never.
 
-    For a model trained on `synth --mixture originality` (the bundled one is). Makes query pictures of the
+    For a model trained on `synth --mixture originality` (the bundled one is). Makes images of the
     three kinds from separate seeds, scores them into OUT/score, and tests the order of originality,
     tokens needed, distance and loss: Kendall's tau, ROC-AUC, permutation tests. Writes report.html,
     report.json, report.csv and the categories' curves to --out.
@@ -68,5 +68,5 @@ def rarity(
         rows = [{**row, "kendall_tau_low": row["low"], "kendall_tau_high": row["high"]} for row in rows]
     present.rows(rows, shown, run.form, whole=report.to_json(), drop=("images", "p_value"))
     present.failures(report.errors, run.form, run.progress.say)
-    run.progress.say(f"report: {target / 'report.html'}; every picture: {target / 'score' / 'report.html'}")
+    run.progress.say(f"report: {target / 'report.html'}; every image: {target / 'score' / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -13,7 +13,7 @@ from origcli.errors import ExitCode, InputError, UsageError
 
 app = typer.Typer(name="report", cls=Group, help="Merge sharded runs, or re-render a report.")
 
-FiguresOption = Annotated[bool, flag("--figures", "Draw figures for print of every image, too.")]
+FiguresOption = Annotated[bool, flag("--figures", "Write figures for print for every image, too.")]
 
 
 @app.command("merge", cls=Command)
@@ -25,16 +25,16 @@ def merge(
     ],
     out: Annotated[
         Path,
-        option("-o --out", "DIR", "Where the joined run goes.", show_default=False),
+        option("-o --out", "DIR", "Directory of the merged run.", show_default=False),
     ],
     figures: FiguresOption = False,
     dated: options.DatedOption = False,
     *,
     run: Run,
 ) -> int:
-    """Join score runs, such as the shards of one, into one report: the bytes that one run would give.
+    """Merge score runs, such as the shards of one run, into one report, byte for byte that of a single run.
 
-    Shards that are missing are named, and the exit status is 3; join them with the result later.
+    Missing shards are named, and the exit status is 3; merge them with the result later.
 
     \b
     Example:
@@ -60,9 +60,9 @@ def render(
     figures: FiguresOption = False,
     dated: options.DatedOption = False,
 ) -> None:
-    """Write the reports and pages of a finished run again, without computing anything.
+    """Re-render the reports and pages of a finished run; compute nothing.
 
-    Of a score run, its figures, too. Of rarity, popularity, fixed-location and generalize, report.html,
+    For score: pages, reports and figures. For rarity, popularity, fixed-location and generalize: report.html,
     report.json and report.csv.
 
     \b

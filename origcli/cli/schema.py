@@ -32,6 +32,6 @@ def schema(
         present.write("".join(f"{name}\n" for name in names))
         return
     if command not in names:
-        raise UsageError(f"there is no report of {command!r}", nearest(command, names))
+        raise UsageError(f"no report of {command!r}", nearest(command, names))
     file = resources.files("origcli") / "reports" / "schemas" / f"{command}.json"
     present.write(file.read_text("utf-8"))

@@ -65,14 +65,19 @@ def score(
         bool | None,
         flag(
             "--until-reached",
-            "Learn one number of tokens after the other; stop at the first that suffices.",
+            "Learn 1 token, then 2 …, and stop at the first number that is enough.",
             options.MEASURE,
         ),
         Sets("score.until_reached"),
     ] = None,
     repeats: Annotated[
         int | None,
-        option("--repeats", "R", "Invert each image R times and widen the intervals by it.", options.MEASURE),
+        option(
+            "--repeats",
+            "R",
+            "Learn the tokens of each image R times; the intervals then include how much they differ.",
+            options.MEASURE,
+        ),
         Sets("score.repeats"),
     ] = None,
     embeddings: Annotated[
@@ -80,7 +85,7 @@ def score(
         option(
             "--embeddings",
             "FILE",
-            "Score these learned tokens; learn none. Once per number of tokens.",
+            "Score these learned tokens; learn none. One file for each number of tokens.",
             options.MEASURE,
         ),
     ] = None,
@@ -93,7 +98,7 @@ def score(
         option(
             "--templates",
             "LIST",
-            "Prompts to learn in: object, art, photo (the one that is drawn from), a file, or auto: art "
+            "Prompts to learn with: object, art, photo (the sampling prompt), a file, or auto: art "
             "for groups called art, else object.",
             options.LEARNING,
             words=("auto", "object", "art", "photo"),
@@ -133,7 +138,7 @@ def score(
     ] = False,
     measure_anyway: Annotated[
         bool | None,
-        flag("--measure-anyway", "Measure images out of the model's domain, too.", options.MEASURE),
+        flag("--measure-anyway", "Measure images outside the model's domain, too.", options.MEASURE),
         Sets("score.measure_anyway"),
     ] = None,
     group_column: Annotated[
@@ -149,20 +154,18 @@ def score(
     ] = None,
     shard: Annotated[
         str | None,
-        option("--shard", "I/N", "Score the I-th of N parts; origcli report merge joins them.", BATCH),
+        option("--shard", "I/N", "Score the I-th of N parts; origcli report merge merges them.", BATCH),
     ] = None,
     ray: Annotated[str | None, options.cluster("Spread the images over a Ray cluster", BATCH)] = None,
     cache: options.CacheOption = True,
     keep_images: Annotated[
         bool | None,
-        flag(
-            "--keep-images", "Keep every drawing as it was measured, not a copy to look at.", options.OUTPUT
-        ),
+        flag("--keep-images", "Keep every sample at full quality, as it was measured.", options.OUTPUT),
         Sets("score.keep_images"),
     ] = None,
     figures: Annotated[
         bool,
-        flag("--figures", "Draw figures for print of every image, too.", options.OUTPUT),
+        flag("--figures", "Write figures for print for every image, too.", options.OUTPUT),
     ] = False,
     junit: JunitOption = None,
     summary: SummaryOption = None,
@@ -173,16 +176,16 @@ def score(
 ) -> int:
     """Measure how original images are to a model: how many learned tokens it needs to redraw them.
 
-    Writes report.html (look at this), report.json, report.csv, the learned tokens and the pictures to --out.
-    Results are kept by content, so that a second run, or one with more tokens, does only what is new.
+    Writes report.html (open this), report.json, report.csv, the learned tokens and the samples to --out.
+    Results are cached by content: a second run, or one with more tokens, computes only what is new.
 
     A condition of --fail-if is FIELD OPERATOR VALUE. Fields: originality, tokens_needed, distance_M,
     distance_0, floor, ceiling, psnr, l_det_M, l_det_0, percentile, in_distribution, and verdict (redrawn,
-    not-redrawn, undecided, measured, out-of-domain). More than M tokens count as infinitely many. A
-    condition that can never hold is refused.
+    not-redrawn, undecided, measured, out-of-domain). More than M tokens count as infinity. A condition
+    that can never hold is refused.
 
     With --model given twice or more, each model has its own run, OUT/MODEL, and OUT/comparison holds
-    the models against the first (origcli compare). What is printed is the comparison, in the form of
+    the comparison with the first model (origcli compare), which is also what is printed in the form of
     --format; --fail-if judges the last model; --resume and --force hold for all runs; --dry-run shows the
     cost of each. --shard, --embeddings and --reference are for one model.
 
@@ -223,7 +226,7 @@ def score(
         if value and len(model or ()) > 1:
             raise UsageError(
                 f"{name} goes with one --model",
-                "score with each model, then hold the runs against each other: origcli compare RUN RUN",
+                "score with each model, then compare the runs: origcli compare RUN RUN",
             )
 
     files = CiFiles(junit, summary)

@@ -40,7 +40,7 @@ def synth(
     ] = None,
     shards: Annotated[
         int | None,
-        option("--shards", "N", "Write N WebDataset tars instead of a file a picture."),
+        option("--shards", "N", "Write N WebDataset tars instead of one file for each image."),
         Sets("synth.shards"),
     ] = None,
     caption_order: Annotated[
@@ -55,7 +55,7 @@ def synth(
     ] = None,
     preview: Annotated[
         Path | None,
-        option("--preview", "FILE", "Draw the first pictures with boxes and captions (PNG)."),
+        option("--preview", "FILE", "Write a PNG of the first images with boxes and captions."),
     ] = None,
     sizes: Annotated[
         list[str] | None,
@@ -80,7 +80,7 @@ def synth(
         option(
             "--hold-out",
             "WORDS",
-            'Leave out all that matches, e.g. "blue circle"; may be given again.',
+            'Leave out all elements that match, e.g. "blue circle"; repeatable.',
             ELEMENTS,
         ),
         Sets("synth.hold_out", tuple),
@@ -101,7 +101,7 @@ def synth(
         option(
             "--category",
             "NAME",
-            "A query set of one kind: common, rare, unseen or rest, drawn apart from all training sets.",
+            "A set of one kind of images: common, rare, unseen or rest, separate from all training sets.",
             MIXTURE,
             words=("common", "rare", "unseen", "rest"),
         ),
@@ -125,7 +125,9 @@ def synth(
     fixed_location: Annotated[
         bool | None,
         flag(
-            "--fixed-location/--free-location", "Each element of a common pair at one fixed place.", MIXTURE
+            "--fixed-location/--free-location",
+            "Put each element of a common pair at one fixed place.",
+            MIXTURE,
         ),
         Sets("synth.fixed_location"),
     ] = None,
@@ -142,10 +144,10 @@ def synth(
     *,
     run: Run,
 ) -> None:
-    """Make a data set of colored shapes: pictures, captions, boxes and labels.
+    """Make a data set of colored shapes: images, captions, boxes and labels.
 
-    OUT loads with datasets.load_dataset(OUT) and trains with yolo as it is. Picture i depends
-    on the seed and i alone: a longer set begins with the shorter one.
+    OUT can be loaded with datasets.load_dataset(OUT) and trained on with yolo. Image i depends only on
+    the seed and i: a longer set begins with the shorter one.
 
     \b
     Examples:
@@ -178,7 +180,7 @@ def synth(
         write_preview(dataset, preview)
     kinds = dataset.facts["frequencies"]["kinds"]
     present.rows(
-        _rows(kinds), COLUMNS, run.form, title=f"{len(dataset)} pictures in {out}", whole=dataset.facts
+        _rows(kinds), COLUMNS, run.form, title=f"{len(dataset)} images in {out}", whole=dataset.facts
     )
 
 
@@ -201,5 +203,5 @@ def _present_plan(recipe: "Recipe", form: options.Format) -> None:
         "elements": [element.phrase for element in recipe.elements],
         "kinds": kinds,
     }
-    title = f"{count} pictures of {len(recipe.elements)} elements, to be made"
+    title = f"{count} images of {len(recipe.elements)} elements, planned"
     present.rows(_rows(kinds), COLUMNS, form, title=title, whole=plan)

@@ -1,4 +1,4 @@
-"""`origcli train-detector`: YOLOv8 that counts what was drawn."""
+"""`origcli train-detector`: YOLOv8 that counts elements."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,14 +41,14 @@ def train_detector(
         option(
             "--harden",
             "SHARE",
-            "Share of training pictures that are bent, blurred and stained a little, as a model's "
-            "drawings are.",
+            "Share of training images that are deformed, blurred and stained a little, like a model's "
+            "samples.",
         ),
         Sets("detector.harden"),
     ] = None,
     held_out: Annotated[
         int | None,
-        option("--held-out", "N", "Pictures kept from training, half to calibrate on, half to test on."),
+        option("--held-out", "N", "Images held out from training: half to calibrate, half to test."),
         Sets("detector.held_out"),
     ] = None,
     workers: options.WorkersOption = 0,
@@ -56,12 +56,12 @@ def train_detector(
     *,
     run: Run,
 ) -> None:
-    """Train YOLOv8 to find and count the elements of pictures.
+    """Train YOLOv8 to find and count the elements of images.
 
     Writes OUT/detector (detector.yaml and detector.safetensors, for `detect --detector`), report.json with
-    precision, recall, mAP50 and mAP50-95 on held-out pictures, history.csv, and a confusion matrix.
+    precision, recall, mAP50 and mAP50-95 on held-out images, history.csv, and a confusion matrix.
 
-    Confidences are calibrated: of the detections at 0.9, nine in ten are right.
+    Confidences are calibrated: of the detections at 0.9, nine in ten are correct.
 
     \b
     Examples:

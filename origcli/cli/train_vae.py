@@ -27,7 +27,7 @@ def train_vae(
         bool | None,
         flag(
             "--freeze-encoder/--train-encoder",
-            "Train the decoder alone, so that latents and UNets stay good.",
+            "Train only the decoder, so that latents and UNets stay valid.",
         ),
         Sets("vae.freeze_encoder"),
     ] = None,
@@ -39,7 +39,7 @@ def train_vae(
     """Train a VAE from scratch on a data set.
 
     Writes OUT/vae (a diffusers AutoencoderKL), report.json, history.csv, and sheets of held-out
-    pictures over their reconstructions.
+    images with their reconstructions.
 
     \b
     Examples:

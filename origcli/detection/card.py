@@ -149,11 +149,11 @@ def _refuse_bombs(text: bytes, path: Path) -> None:
     depth = 0
     for token in yaml.scan(text):
         if isinstance(token, yaml.AliasToken):
-            raise ModelError(f"{path}: yaml aliases are not read here")
+            raise ModelError(f"{path}: YAML aliases are not supported")
         depth += isinstance(token, _STARTS)
         depth -= isinstance(token, _ENDS)
         if depth > _MAX_DEPTH:
-            raise ModelError(f"{path}: yaml that is nested this deep is not read here")
+            raise ModelError(f"{path}: YAML that is nested this deep is not supported")
 
 
 def read_weights(directory: Path, card: DetectorCard) -> dict[str, Tensor]:
@@ -168,7 +168,7 @@ def read_weights(directory: Path, card: DetectorCard) -> dict[str, Tensor]:
     if hash_file(path) != card.weights_sha256:
         raise ModelError(
             f"{path}: the weights are not those that {CARD} names (their sha256 differs)",
-            "the file is damaged or was exchanged: fetch or train the detector again",
+            "the file is damaged or was replaced: download or train the detector again",
         )
     return {
         name: value.to(torch.float32) if value.is_floating_point() else value

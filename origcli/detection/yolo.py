@@ -138,7 +138,7 @@ def published_weights(path: Path) -> dict[str, Tensor]:
         ModelError: the file is missing, or holds anything but a known network.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such checkpoint", "give a file; nothing is fetched here")
+        raise ModelError(f"{path}: no such checkpoint", "give a file; nothing is downloaded")
     with _quarantine():
         try:
             checkpoint, _ = _ultralytics().torch_safe_load(str(path), safe_only=True)
@@ -147,7 +147,7 @@ def published_weights(path: Path) -> dict[str, Tensor]:
         except Exception as error:  # the unpickler of a hostile file raises anything
             raise ModelError(
                 f"{path}: not a checkpoint that can be loaded without running its code",
-                "use the weights that ultralytics publishes, or start from nothing",
+                "use the weights that ultralytics publishes, or leave out --init",
             ) from error
     return dict(state)
 

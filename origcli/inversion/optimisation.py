@@ -415,5 +415,5 @@ def _require_equal(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any])
     if different:
         lines = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in different)
         raise UsageError(
-            f"{path}: saved by another optimisation: {lines}", "use the same settings, or another --out"
+            f"{path}: saved by a run with other settings: {lines}", "use the same settings, or another --out"
         )

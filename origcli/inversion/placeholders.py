@@ -38,7 +38,7 @@ def check_placeholders(words: Words, names: Sequence[str], token_counts: Sequenc
             if token in owners:
                 raise UsageError(
                     f"{owners[token]!r} and {name!r} would share the placeholder {token}",
-                    "give the pictures different names",
+                    "give the images different names",
                 )
             owners[token] = name
             if taken := [word for word in vector_tokens(token, m) if word in vocabulary]:

@@ -90,7 +90,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"{path / _STATE}: not the state of a checkpoint")
     tensors = path / _TENSORS
     if not tensors.is_file() or hash_file(tensors) != state.get("tensors_sha256"):
-        raise ModelError(f"{tensors}: damaged", f"remove {path} to go on from the checkpoint before it")
+        raise ModelError(f"{tensors}: damaged", f"remove {path} to resume from the previous checkpoint")
     return load_tensors(tensors), state
 
 

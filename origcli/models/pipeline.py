@@ -31,7 +31,7 @@ from origcli.settings import DrawSettings
 from origcli.weights.hashing import check_pipeline
 from origcli.weights.pipelines import Pipeline, pipeline_name
 
-REMEDY = "fetch or train the model again"
+REMEDY = "download or train the model again"
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def tokenize(tokenizer: Any, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         if len(row) > length:
             raise UsageError(
                 f"a prompt of {len(row)} tokens is longer than the text encoder's {length}: {prompt[:80]!r}",
-                "use fewer tokens, a shorter prompt or fewer elements a picture",
+                "use fewer tokens, a shorter prompt or fewer elements per image",
             )
     batch = tokenizer(list(prompts), padding="max_length", max_length=length, return_tensors="pt")
     return batch["input_ids"], batch["attention_mask"]

@@ -76,7 +76,7 @@ def load_dreamsim(runtime: Runtime, variant: str = dreamsim_release.ENSEMBLE) ->
         if runtime.offline:
             raise ModelError(
                 f"DreamSim's weights ({variant}) are not here, and the network is off",
-                f"fetch them where there is one: origcli fetch {dreamsim_release.metric_name(variant)}",
+                f"with a network, run: origcli fetch {dreamsim_release.metric_name(variant)}",
             )
         dreamsim_release.fetch_release(variant, runtime.progress)
     directory, weights_hash = dreamsim_release.verified(variant)

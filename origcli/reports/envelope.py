@@ -113,7 +113,7 @@ Name = Annotated[
     Field(
         pattern=r"^[a-z0-9][a-z0-9-]*$",
         max_length=80,
-        description="unique in the report; names the picture's files",
+        description="unique in the report; names the image's files",
     ),
 ]
 
@@ -131,7 +131,7 @@ class ImageFacts(Record):
     width: int = Field(ge=1, description="pixels, as stored")
     height: int = Field(ge=1, description="pixels, as stored")
     resolution: int | None = Field(
-        default=None, ge=1, description="side of the square picture that the model saw"
+        default=None, ge=1, description="side of the square image that the model saw"
     )
     crop: str | None = Field(default=None, description="how it was made square: center, squash or pad")
     format: str | None = Field(default=None, description="of the file: PNG, JPEG …")
@@ -205,7 +205,7 @@ class Provenance(Record):
     detector: ModelFacts | None = None
     scheduler: str | None = Field(default=None, description="the sampler that drew")
     guidance: float | None = Field(default=None, description="classifier-free guidance scale used")
-    seeds: tuple[int, ...] = Field(default=(), description="of the drawings; the same for every m")
+    seeds: tuple[int, ...] = Field(default=(), description="of the samples; the same for every m")
     dataset_hash: str | None = None
     notes: tuple[str, ...] = Field((), description="choices made by the program, e.g. what `auto` took")
 

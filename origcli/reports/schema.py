@@ -118,7 +118,7 @@ class SynthResult(Result):
     count: int = Field(ge=0)
     resolution: int = Field(ge=1)
     recipe: dict[str, JsonValue]
-    categories: dict[str, int] = Field(default_factory=dict, description="pictures by category")
+    categories: dict[str, int] = Field(default_factory=dict, description="images by category")
     elements: dict[str, int] = Field(default_factory=dict, description="elements by phrase")
     shards: tuple[str, ...] = ()
 
@@ -150,7 +150,7 @@ class DetectResult(Result):
     detections: tuple[DetectedElement, ...]
     counts: dict[str, int] = Field(description="detections by element")
     f1: Estimate | None = Field(
-        default=None, description="against the picture's own labels, where it has them"
+        default=None, description="compared with the image's labels, where it has them"
     )
 
     def rows(self) -> Iterator[Row]:
@@ -207,7 +207,7 @@ class TrainResult(Result):
     steps: int = Field(ge=0)
     samples: int = Field(ge=0)
     epochs: float = Field(ge=0)
-    metrics: dict[str, Estimate] = Field(description="on held-out pictures")
+    metrics: dict[str, Estimate] = Field(description="on held-out images")
     history: tuple[LossPoint, ...] = Field(
         default=(), description="readings while training, in the order of steps"
     )
@@ -273,7 +273,7 @@ class CalibrateResult(Result):
     ceiling_images: int = Field(ge=0)
     psnr_limit: Estimate
     psnr_images: int = Field(ge=0)
-    draw_settings: dict[str, JsonValue] = Field(description="drawing settings that the constants hold for")
+    draw_settings: dict[str, JsonValue] = Field(description="sampling settings that the constants hold for")
     captions: int | None = Field(
         default=None, description="captions of the model's own samples; null: images"
     )

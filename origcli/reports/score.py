@@ -28,9 +28,9 @@ class CurvePoint(Record):
     """One token count m: how near the drawings come."""
 
     m: int = Field(ge=1, description="learned tokens")
-    distance: Estimate = Field(description="d(m): mean distance between the query and the drawings")
+    distance: Estimate = Field(description="d(m): mean distance between the image and the samples")
     distances: tuple[tuple[float, ...], ...] = Field(
-        description="distances[r][i]: repeat r of the inversion, drawing seed i"
+        description="distances[r][i]: repeat r of the inversion, seed i"
     )
     share_passing: float | None = Field(
         None, ge=0, le=1, description="share of bootstrap replicates with d(m) ≤ threshold; null without one"
@@ -158,7 +158,7 @@ class PictureFiles(Record):
     round_trip: str | None = None
     thumbnail: str
     without_tokens: tuple[str, ...] = Field(
-        default=(), description="drawings of the prompt without a placeholder"
+        default=(), description="samples of the prompt without a placeholder"
     )
 
 
@@ -176,13 +176,13 @@ class ScoreResult(Result):
     tokens_needed: TokensNeeded
     threshold: Threshold
     curve: tuple[CurvePoint, ...] = Field(description="d(1) … d(M); empty where nothing was inverted")
-    distance_0: Estimate = Field(description="d(0), drawn from the prompt without a placeholder")
+    distance_0: Estimate = Field(description="d(0), sampled from the prompt without a placeholder")
     distances_0: tuple[float, ...] = Field(
-        default=(), description="those of single drawings, in the seeds' order"
+        default=(), description="those of single samples, in the seeds' order"
     )
     l_det_0: Estimate = Field(description="denoising loss without learned tokens")
     floor: Estimate = Field(description="distance between the query and its own VAE round trip")
-    ceiling: Estimate = Field(description="mean distance over pairs of drawings of the empty prompt")
+    ceiling: Estimate = Field(description="mean distance over pairs of samples of the empty prompt")
     domain_check: DomainCheck
     in_distribution: InDistribution | None = None
     percentile: Percentile | None = None

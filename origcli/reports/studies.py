@@ -87,8 +87,8 @@ class FixedLocationResult(Result):
     id: Name
     caption: str
     drawings: int = Field(ge=0)
-    elements: int = Field(ge=0, description="elements of the query, times the drawings")
-    matched: int = Field(ge=0, description="of them, those that the detector found in the drawing")
+    elements: int = Field(ge=0, description="elements of the image, times the samples")
+    matched: int = Field(ge=0, description="of them, those that the detector found in the sample")
     distance: Estimate = Field(description="mean distance of matched elements from their place, in widths")
     chance: Estimate = Field(description="that of as many elements at uniform places, matched alike")
 
@@ -137,7 +137,7 @@ class PopularityResult(Result):
     images: int = Field(ge=0)
     out_of_domain: int = Field(default=0, ge=0)
     distance: Estimate = Field(description="mean d(1)")
-    dataset_hash: str | None = Field(default=None, description="of the recipe that the pictures are of")
+    dataset_hash: str | None = Field(default=None, description="of the recipe that the images are from")
 
     def rows(self) -> Iterator[Row]:
         """One row per group."""

@@ -15,9 +15,9 @@ from origcli.runtime.atomic import make_directory, sweep
 
 SCORES = "score"
 SECTIONS = {
-    SCORES: "learned tokens, drawings and constants of scores, by content",
-    "features": "features of training pictures",
-    "hub": "hashes of fetched models",
+    SCORES: "learned tokens, samples and constants of scores, by content",
+    "features": "features of training images",
+    "hub": "hashes of downloaded models",
     "ultralytics": "settings of ultralytics",
     "weights": "weights of YOLOv8",
 }
@@ -37,7 +37,7 @@ def cache_root() -> Path:
     try:
         return Path(platformdirs.user_cache_dir("origcli"))
     except (RuntimeError, KeyError) as error:
-        raise StorageError("there is no home directory to keep a cache in", _REMEDY) from error
+        raise StorageError("no home directory for the cache", _REMEDY) from error
 
 
 def cache_directory(name: str = "") -> Path:

@@ -178,7 +178,7 @@ class Dataset:
         try:
             return decode_png(data)
         except OSError as error:
-            raise InputError(f"{path}: cannot read the picture {name}: {error}") from error
+            raise InputError(f"{path}: cannot read the image {name}: {error}") from error
 
     def _place(self, record: dict[str, Any]) -> Path:
         """The file that holds the picture of a record."""

@@ -130,5 +130,5 @@ def select_elements(
             raise UsageError(f"--hold-out {text!r} matches none of the {len(span)} elements in use")
         kept = [element for element in kept if not matches(element, told)]
     if not kept:
-        raise UsageError("no element is left to draw", "hold out less, or use more sizes, colors or shapes")
+        raise UsageError("no element is left", "hold out less, or use more sizes, colors or shapes")
     return tuple(kept)

@@ -69,7 +69,7 @@ class Recipe:
     def _check_originality(self) -> None:
         settings = self.settings
         if settings.empty + settings.common + settings.rare > 1:
-            raise UsageError("the shares of empty, common and rare pictures are more than 1 together")
+            raise UsageError("the shares of empty, common and rare images add up to more than 1")
         if settings.max_elements < 2:
             raise UsageError("the originality mixture is made of pairs", "use --max-elements 2 or more")
         for shape in CORE_SHAPES:

@@ -88,7 +88,7 @@ def calibrate_model(
     ceiling = find_ceiling(models.model, models.metric, score.ceiling_samples, settings.draw, runtime, store)
     if ceiling <= 0:
         raise InputError(
-            "the ceiling is 0: the model draws the same over and over, so there is no scale",
+            "the ceiling is 0: all samples of the model are the same, so there is no scale",
             "choose another model, --metric or --guidance",
         )
     result = CalibrateResult(

@@ -103,7 +103,7 @@ def plan_score(
         Stage(
             "draw",
             forwards,
-            f"({inversions} × {tokens} token counts × {score.samples} drawings{edited} + {once} for the "
+            f"({inversions} × {tokens} token counts × {score.samples} samples{edited} + {once} for the "
             f"scale) × {drawing.steps} steps × {passes}",
             forwards * flops.unet / 1e12,
             forwards * flops.unet / rate / 60,
@@ -112,7 +112,7 @@ def plan_score(
         Stage(
             "decode",
             pictures,
-            "drawings",
+            "samples",
             pictures * decoding_flops(model) / 1e12,
             pictures * decoding_flops(model) / rate / 60,
             *memory(footprint.decoding, min(DECODING_BATCH, settings.draw.batch_size)),
@@ -135,7 +135,7 @@ def plan_invert(images: int, counts: Sequence[int], settings: Settings, runtime:
     amount = work(invert, len(counts), len(check_words(model, counts, settings)))
     operations = images * total_flops(count_flops(model), amount)
     return {
-        "pictures": images,
+        "images": images,
         "tokens": ",".join(map(str, counts)),
         "steps": invert.steps,
         "batch_size": invert.batch_size,

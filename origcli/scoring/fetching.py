@@ -119,13 +119,11 @@ def check_fetched(states: Sequence[State], missing_is_wrong: bool) -> None:
     if damaged:
         raise ModelError(
             "; ".join(f"{state.name}: {state.problem}" for state in damaged),
-            f"fetch again: origcli fetch {' '.join(state.name for state in damaged)}",
+            f"download again: origcli fetch {' '.join(state.name for state in damaged)}",
         )
     if missing:
         listed = " ".join(state.name for state in missing)
-        raise ModelError(
-            f"not on this disk: {listed}", f"fetch where there is a network: origcli fetch {listed}"
-        )
+        raise ModelError(f"not downloaded: {listed}", f"with a network, run: origcli fetch {listed}")
 
 
 def weight_file(name: str) -> FileFetchable:
@@ -143,7 +141,7 @@ def thing(name: str) -> Fetchable:
         return named[name]
     base, _, revision = name.partition("@")
     if base == BUNDLED:
-        raise UsageError(f"{BUNDLED} is in the package: there is nothing to fetch", "see origcli doctor")
+        raise UsageError(f"{BUNDLED} is part of the package: nothing to download", "see origcli doctor")
     if ":" in name and name.partition(":")[0] in metrics.names():
         metrics.find(name)  # raises for a variant that does not exist
     if base not in HUB_MODELS and "/" not in base:

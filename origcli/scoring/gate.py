@@ -135,7 +135,7 @@ def check_gates(gates: Sequence[Gate], score: ScoreSettings, given: Sequence[int
 def _never(gate: Gate, score: ScoreSettings, counts: Sequence[int], learned: bool) -> str:
     """Why no result can meet a condition; empty where one can."""
     if gate.field == "percentile" and score.reference is None:
-        return "there is no percentile without --reference"
+        return "a percentile needs --reference"
     if gate.field == "l_det" and not learned:
         return "tokens that are given are not learned, and have no loss"
     if gate.field == "originality" and counts != list(range(1, counts[-1] + 1)):

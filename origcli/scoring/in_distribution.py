@@ -34,10 +34,10 @@ def placement_test(
     ours = copy_counts(query, drawings)  # (n, 2)
     chance = permuted_counts(query, drawings, others, random)
     if not ours[:, 1].any():
-        reason = "no element of the query appears in the drawings"
+        reason = "no element of the image appears in the samples"
         return _untested(m, reason)
     if not chance[:, 1].any():
-        return _untested(m, "the drawings without tokens show no element whose place could be lent")
+        return _untested(m, "samples without tokens show no element to compare places with")
     chosen = random.integers(len(drawings), size=(replicates, len(drawings)))  # (B, n)
     samples = _rate(ours[chosen].sum(1)) - _rate(chance[chosen].sum(1))  # (B,)
     samples = samples[np.isfinite(samples)]

@@ -48,7 +48,7 @@ def merge(sources: Sequence[Path], out: Path, in_print: bool = False, with_date:
     """
     runs = [read_saved(source) for source in sources]
     for other in runs[1:]:
-        problem = f"{sources[0]} and {other.directory} cannot be joined"
+        problem = f"{sources[0]} and {other.directory} cannot be merged"
         refuse_changes(problem, runs[0].facts, other.facts, _OF_A_PART)
     parts = _joined_parts(runs)
     images = _distinct(runs)
@@ -80,8 +80,8 @@ def _joined_parts(runs: Sequence[Saved]) -> Parts | None:
         same = run.parts is not None and first.parts is not None and run.parts.of == first.parts.of
         if not same or run.facts.get("list") != first.facts.get("list"):
             raise UsageError(
-                f"{first.directory} and {run.directory} cannot be joined: they are not parts of one list",
-                "join the parts of one list, made with the same --shard .../N",
+                f"{first.directory} and {run.directory} cannot be merged: they are not parts of one list",
+                "merge the parts of one list, made with the same --shard .../N",
             )
         assert run.parts is not None
         for part in run.parts.held:
@@ -106,7 +106,7 @@ def _missing(parts: Parts | None) -> Iterator[Failure]:
         yield Failure(
             code=MISSING_PART,
             message=f"part {part}/{parts.of} is missing",
-            hint=f"score it with --shard {part}/{parts.of}, and join it with this run",
+            hint=f"score it with --shard {part}/{parts.of}, and merge it with this run",
         )
 
 

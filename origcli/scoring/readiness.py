@@ -182,6 +182,6 @@ def _check_helpful(helpful: Fetchable) -> Check:
 def _check_fetched(label: str, wanted: Fetchable) -> Check:
     found = wanted.state()
     if found.path is None:
-        return Check(label, "missing", f"{found.what}: not on this disk", f"origcli fetch {wanted.name}")
+        return Check(label, "missing", f"{found.what}: not downloaded", f"origcli fetch {wanted.name}")
     kind = f", {found.variant}" if found.variant else ""
     return Check(label, "ok", f"{found.source}{kind}, {found.bytes / 1e9:.2f} GB in {found.path}")

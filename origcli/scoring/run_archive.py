@@ -258,7 +258,7 @@ def read_saved(directory: Path) -> Saved:
     provenance = _read(directory / PROVENANCE, Provenance.model_validate)
     _replicates(provenance)  # before anything is written
     if not isinstance(facts, dict):
-        raise InputError(f"{directory / PLAN_NAME}: not as a score run leaves it")
+        raise InputError(f"{directory / PLAN_NAME}: not written by a score run")
     return Saved(
         directory,
         facts,
@@ -282,7 +282,7 @@ def _read(path: Path, parse: Callable[[Any], R]) -> R:
     try:
         return parse(read_json(path))
     except ValidationError as error:
-        raise InputError(f"{path}: not as a score run leaves it: {error.errors()[0]['msg']}") from error
+        raise InputError(f"{path}: not written by a score run: {error.errors()[0]['msg']}") from error
 
 
 def render_run(directory: Path, in_print: bool = False, with_date: bool = False) -> ScoreReport:

@@ -138,7 +138,7 @@ def calibrate_self(
     spreads = [facts["spread"] for facts in found]
     if max(spreads) == 0:
         raise InputError(
-            f"the model {models.entry.name!r} draws the same image over and over: its own samples have no "
+            f"the model {models.entry.name!r} always generates the same image: its samples have no "
             "distance from each other, so there is no scale",
             "calibrate it with images of yours, or choose another --metric",
         )

@@ -123,7 +123,7 @@ def run_fixed_location(
     # A picture that is there again is no other witness.
     unlike = distinct(inputs)
     if again := len(inputs) - len(unlike):
-        runtime.progress.say(f"{again} of {len(inputs)} queries are pictures of others and are left out")
+        runtime.progress.say(f"{again} of {len(inputs)} images are the same as others and are left out")
     measured = score(unlike, settings, runtime, cache)
     offsets_of = look_again(measured, data, settings, runtime)
     random = np.random.default_rng(derive_seed(runtime.seed, "fixed location"))
@@ -282,7 +282,7 @@ def query_result(
     """The numbers of one query."""
     distances = one.distances
     count = len(distances)
-    distance = expected = Estimate.missing("no element of the query was found in its drawings")
+    distance = expected = Estimate.missing("no element of the image was found in its samples")
     if count:
         samples = distances[random.integers(count, size=(replicates, count))].mean(1)
         (span,) = interval(samples[:, None])
@@ -311,7 +311,7 @@ def summarize(
         f"{CHANCE_DRAWS} draws of as many uniform places, matched as it was; a query is its mean rank"
     )
     if not known:
-        missing = Estimate.missing("no element of a query was found in its drawings")
+        missing = Estimate.missing("no element of an image was found in its samples")
         return FixedLocationSummary(
             distance=missing,
             chance=missing,

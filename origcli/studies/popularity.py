@@ -164,7 +164,7 @@ def common_scenes(recipe: Recipe, count: int) -> list[Scene]:
         if scene.category == "common" and _apart(scene):
             found.append(scene)
     if len(found) < count:
-        raise InputError(f"the data set has {len(found)} common pictures with elements apart, not {count}")
+        raise InputError(f"the data set has {len(found)} common images with elements apart, not {count}")
     return found
 
 

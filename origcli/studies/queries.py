@@ -95,7 +95,7 @@ def model_resolution(settings: Settings, runtime: Runtime) -> int:
         levels = len(read_json(path / "vae" / "config.json")["block_out_channels"])
         return int(size) * 2 ** (levels - 1)
     except (InputError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: cannot read how large its pictures are: {error}") from error
+        raise ModelError(f"{path}: cannot read the size of its images: {error}") from error
 
 
 def study_provenance(

@@ -246,7 +246,7 @@ def pools(paths: Sequence[Path], held_out: int) -> tuple[Pool, Pool, Pool, list[
             part.extend((which, index) for index in range(start, stop))
     if not all(parts):
         raise InputError(
-            f"{paths[0]}: {len(sets[0])} pictures are too few to train on and hold some out",
+            f"{paths[0]}: {len(sets[0])} images are too few to train on and hold some out",
             "make more: origcli synth --count",
         )
     training, calibrating, testing = (Pool(sets, tuple(part)) for part in parts)

@@ -250,7 +250,7 @@ def held_out_indices(data: datasets.Dataset, wanted: int) -> range:
     size = len(data)
     if size < 10:
         raise InputError(
-            f"{data.path}: {size} pictures are too few to train on and hold a tenth of them out",
+            f"{data.path}: {size} images are too few to train on and hold a tenth of them out",
             "make 10 at least: origcli synth --count",
         )
     return range(size - min(wanted, size // 10), size)
@@ -265,7 +265,7 @@ def latent_side(data: datasets.Dataset, levels: int) -> int:
     factor = 2 ** (levels - 1)
     if data.resolution % factor:
         raise UsageError(
-            f"{data.path}: pictures of {data.resolution} pixels cannot be halved {levels - 1} times, as a "
+            f"{data.path}: images of {data.resolution} pixels cannot be halved {levels - 1} times, as a "
             f"VAE of {levels} levels does",
             f"make them at a multiple of {factor}: origcli synth --resolution, or give [vae] fewer channels",
         )

@@ -43,10 +43,10 @@ def _extract(archive: Path, staging: Path) -> None:
                 _write(file, member, staging / member.filename)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, IndexError) as error:
         # NotImplementedError is zipfile's, for a compression that it does not know.
-        raise ModelError(f"{archive}: damaged archive: {error}", "fetch it again") from error
+        raise ModelError(f"{archive}: damaged archive: {error}", "download it again") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise ModelError(
-            f"{archive}: damaged archive: a file is also a directory", "fetch it again"
+            f"{archive}: damaged archive: a file is also a directory", "download it again"
         ) from error
 
 

@@ -114,7 +114,7 @@ def fetch_release(variant: str, progress: Progress) -> Path:
             return verified(variant)[0]
         sizes = [announced_size(remote) for remote in wanted.downloads]
         size = f"{sum(filter(None, sizes)) / 1e9:.2f} GB" if all(sizes) else "of unknown size"
-        progress.say(f"fetching DreamSim's weights ({variant}, {size}) into {directory}")
+        progress.say(f"downloading DreamSim's weights ({variant}, {size}) into {directory}")
         archive = directory.with_name(f"{variant}.zip")
         archive_hash = download(wanted.archive, archive, progress)
         sources = {"archive": {"url": wanted.archive.url, "sha256": archive_hash}}
@@ -175,5 +175,5 @@ def verified(variant: str) -> tuple[Path, str]:
     for path in needed_files(variant, directory):
         name = str(path.relative_to(directory))
         if name not in recorded or hash_file(path) != recorded[name]["sha256"]:
-            raise ModelError(f"{path}: changed since it was fetched", f"remove {directory} and {remedy}")
+            raise ModelError(f"{path}: changed since it was downloaded", f"remove {directory} and {remedy}")
     return directory, hash_value(lines)

@@ -140,7 +140,7 @@ class FileFetchable:
             source=self.remote.url,
             path=self.path,
             bytes=self.path.stat().st_size,
-            problem=f"{self.path}: changed since it was fetched" if changed else "",
+            problem=f"{self.path}: changed since it was downloaded" if changed else "",
         )
 
     def fetch(self, progress: Progress, *, variant: str | None = None) -> None:

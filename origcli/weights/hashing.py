@@ -29,7 +29,9 @@ def check_pipeline(
     check_files(str(root), root, pipeline, variant)
     found = hash_pipeline(root, variant, pipeline)
     if expected not in (None, found):
-        raise ModelError(f"{root}: damaged: its files are not those that were fetched or published", remedy)
+        raise ModelError(
+            f"{root}: damaged: its files are not those that were downloaded or published", remedy
+        )
     return pipeline, found
 
 

@@ -127,9 +127,7 @@ def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:
 
     refuse_distilled_names(model.id, model.id)
     if constants.HF_HUB_CACHE.startswith("~"):
-        raise StorageError(
-            "there is no home directory to keep models of the hub in", "set HF_HOME to a directory"
-        )
+        raise StorageError("no home directory for models of the Hub", "set HF_HOME to a directory")
     info = with_retries(lambda: _info(model), model, progress)
     offered = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     contents = model.files or _fetch_index(model, info.sha, offered, progress)
@@ -186,7 +184,7 @@ def _offered_variant(
     variant = min(missing, key=lambda variant: bool(missing[variant]))
     if missing[variant]:
         raise ModelError(
-            f"{model.id}: not a model that can be used here: it has no {missing[variant]}",
+            f"{model.id}: not a supported model: it has no {missing[variant]}",
             "only safetensors are read; choose a repository that has them",
         )
     return variant
@@ -231,14 +229,14 @@ def configurations(model: HubModel, offline: bool, progress: Progress) -> Path:
         return path
     if offline:
         raise ModelError(
-            f"{model.id}: its configuration is not on this disk, and the network is off",
+            f"{model.id}: its configuration is not downloaded, and offline",
             "give a pipeline directory with --config, or allow the network",
         )
     info = with_retries(lambda: _info(model), model, progress)
     wanted = {
         sibling.rfilename: sibling for sibling in info.siblings or () if _matches(sibling.rfilename, patterns)
     }
-    progress.say(f"fetching the configuration of {model.id} ({info.sha[:7]}) into the hub's cache")
+    progress.say(f"downloading the configuration of {model.id} ({info.sha[:7]}) into the hub's cache")
     path = _fetch_sound(model, info.sha, wanted, progress)
     _point_to(path, model.revision)
     return path
@@ -252,7 +250,7 @@ def verify(snapshot: Snapshot) -> str:
     """
     recorded = _recorded(snapshot.path, snapshot.variant).get("files")
     if not recorded:
-        return "no hashes are recorded: it was not fetched by origcli"
+        return "no hashes are recorded: origcli did not download it"
     for name, digest in recorded.items():
         path = snapshot.path / name
         if not path.is_file():
@@ -351,5 +349,5 @@ def _fetch_large(
         download(remote, blobs / facts.sha256, progress)
     except ModelError as error:
         raise ModelError(
-            f"{model.id}: {error.message}", f"what arrived is kept; to go on: {model.command}"
+            f"{model.id}: {error.message}", f"what was downloaded is kept; to resume: {model.command}"
         ) from error

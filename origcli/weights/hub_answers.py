@@ -33,7 +33,7 @@ def with_retries(work: Callable[[], T], model: HubModel, progress: Progress) -> 
                 return work()
         except OfflineModeIsEnabled as error:
             raise ModelError(
-                f"{model.id}: HF_HUB_OFFLINE is set, so it cannot be fetched", model.command
+                f"{model.id}: HF_HUB_OFFLINE is set, so it cannot be downloaded", model.command
             ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else 0
@@ -49,7 +49,7 @@ def with_retries(work: Callable[[], T], model: HubModel, progress: Progress) -> 
         reason = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
         if attempt == ATTEMPTS:
             raise ModelError(
-                f"{model.id}: cannot be fetched: {reason} (tried {ATTEMPTS} times)",
+                f"{model.id}: cannot be downloaded: {reason} (tried {ATTEMPTS} times)",
                 f"check the network, then: {model.command}",
             ) from failure
         wait = FIRST_WAIT_S * 2 ** (attempt - 1)
@@ -92,7 +92,7 @@ def _refusal(model: HubModel, error: Exception, status: int) -> ModelError:
         )
     if status in (401, 403):
         return ModelError(
-            f"{model.id}: the hub answered {status}: it does not accept who asks",
+            f"{model.id}: the Hub answered {status}: your credentials were rejected",
             f"check HF_TOKEN, or log in with: hf auth login, then: {model.command}",
         )
-    return ModelError(f"{model.id}: the hub answered {status}", f"try again later: {model.command}")
+    return ModelError(f"{model.id}: the Hub answered {status}", f"try again later: {model.command}")

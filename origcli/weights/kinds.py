@@ -134,7 +134,7 @@ def _flux_problem(configs: Configs) -> str:
     if transformer.get("in_channels", 64) != 4 * latents:
         return (
             f"its transformer takes {transformer.get('in_channels')} channels, which is not 2 × 2 places of "
-            f"{latents}: FLUX.1 Fill, Canny and Depth draw from pictures, too"
+            f"{latents}: FLUX.1 Fill, Canny and Depth also need an image as input"
         )
     return ""
 

@@ -64,8 +64,8 @@ _OTHER_KINDS = (  # words in a class's name, the most telling first
     ("LatentConsistency", "a step-distilled model (LCM)"),
     ("Inpaint", "an inpainting model"),
     ("Upscale", "an upscaling model"),
-    ("ControlNet", "a ControlNet, which draws from more than a text"),
-    ("Img2Img", "a pipeline that changes pictures"),
+    ("ControlNet", "a ControlNet, which needs more than a text as input"),
+    ("Img2Img", "a pipeline that edits images"),
     ("Video", "a video model"),
     ("Kandinsky", "Kandinsky, whose denoiser never sees the text"),
     ("Cascade", "Stable Cascade"),
@@ -250,7 +250,7 @@ def check_part(root: Path, part: PartFiles, variant: str | None = None) -> None:
     names = [path.relative_to(root).as_posix() for path in directory.glob("*") if path.is_file()]
     if missing := part.missing(names, variant):
         raise ModelError(
-            f"{root / missing}: missing", "fetch or copy the model again; every part needs its files"
+            f"{root / missing}: missing", "download or copy the model again; every part needs its files"
         )
     if (directory / "adapter_config.json").exists():
         raise ModelError(
@@ -314,7 +314,7 @@ def refuse_distilled_names(where: str, *names: object) -> None:
 def _class_of(where: str, index: Mapping[str, Any], part: str, allowed: Sequence[str]) -> str:
     entry = index.get(part)
     if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)):
-        raise ModelError(f"{where}: {INDEX} names no {part}", "fetch or copy the model again")
+        raise ModelError(f"{where}: {INDEX} names no {part}", "download or copy the model again")
     found = str(entry[1])
     if found in DISTILLED_SCHEDULERS:
         raise ModelError(
@@ -339,10 +339,10 @@ def _check_shards(directory: Path, stem: str, variant: str | None) -> None:
     for name in sorted(names):
         if not fnmatch.fnmatchcase(name, wanted) or "/" in name or not (directory / name).is_file():
             raise ModelError(
-                f"{path}: names {name!r}, which is not one of this part's files", "fetch the model again"
+                f"{path}: names {name!r}, which is not one of this part's files", "download the model again"
             )
     if not names:
-        raise ModelError(f"{path}: lists no weights", "fetch the model again")
+        raise ModelError(f"{path}: lists no weights", "download the model again")
 
 
 def _weight_files(directory: Path, part: PartFiles, variant: str | None) -> list[Path]:
@@ -361,7 +361,7 @@ def _check_header(path: Path) -> None:
         with safe_open(path, framework="numpy"):
             pass
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: damaged: {error}", "fetch or copy the model again") from error
+        raise ModelError(f"{path}: damaged: {error}", "download or copy the model again") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -396,9 +396,9 @@ def _read_json(path: Path, most: int = _MAX_CONFIG_BYTES) -> dict[str, Any]:
             raise ModelError(f"{path}: too large to be a configuration")
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not valid JSON: {error}", "fetch or copy the model again") from error
+        raise ModelError(f"{path}: not valid JSON: {error}", "download or copy the model again") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path}: not a JSON object", "fetch or copy the model again")
+        raise ModelError(f"{path}: not a JSON object", "download or copy the model again")
     return value
 
 

@@ -455,7 +455,7 @@ def _snapshot(name: str, model: HubModel, order: hub.Variants, runtime: "Runtime
         return snapshot
     if runtime.offline:
         raise ModelError(
-            f"{name}: not on this disk, and the network is off",
-            f"fetch it where there is one: origcli fetch {name}",
+            f"{name}: not downloaded, and offline",
+            f"with a network, run: origcli fetch {name}",
         )
     return hub.fetch(model, order, runtime.progress)

@@ -78,7 +78,7 @@ def test_home_directories_are_found_in_every_word(tmp_path: Path) -> None:
     done = run("synth", "~/data", "--preview=~/sheet.png", env=home, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"data", "mine.toml", "sheet.png"}
-    assert done.stdout.startswith(f"3 pictures in {tmp_path}/data")
+    assert done.stdout.startswith(f"3 images in {tmp_path}/data")
 
 
 def test_debug_shows_where_it_came_from() -> None:
@@ -237,7 +237,7 @@ def test_a_stderr_that_cannot_be_written_hurts_nothing(target: str, tmp_path: Pa
     words = ["synth", tmp_path / "data", "--count", "1200", "--workers", "2"]
     done = run(*map(str, words), capture_output=False, stdout=subprocess.PIPE, stderr=stderr)
     os.close(stderr)
-    assert done.returncode == 0 and "1200 pictures" in done.stdout
+    assert done.returncode == 0 and "1200 images" in done.stdout
     assert (tmp_path / "data" / "dataset.json").is_file()
 
 

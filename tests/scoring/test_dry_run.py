@@ -36,7 +36,7 @@ def no_passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.fault(14, "--dry-run counts: neither denoiser nor autoencoder runs, however large it is")
 def test_a_plan_of_invert_runs_no_network(tiny_settings: Make, no_passes: None) -> None:
     plan = plan_invert(7, [1, 2, 3], tiny_settings(), Runtime())
-    assert (plan["pictures"], plan["tokens"], plan["steps"], plan["batch_size"]) == (7, "1,2,3", 3, 2)
+    assert (plan["images"], plan["tokens"], plan["steps"], plan["batch_size"]) == (7, "1,2,3", 3, 2)
     assert plan["unet_samples"] == 7 * (3 * 2 * 3 + (2 * 3 + 1) * 2)
     assert plan["tflop"] > 0 and plan["minutes"] > 0
 

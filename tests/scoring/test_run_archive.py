@@ -38,7 +38,7 @@ def test_shards_join_to_the_bytes_of_one_run(
     with pytest.raises(Exception, match="not parts of one list"):
         merging.merge([tmp_path / "1", tmp_path / "whole"], tmp_path / "twice")
     score(tiny_settings(score={"samples": 4}), tmp_path / "other", inputs[:1])
-    with pytest.raises(UsageError, match="cannot be joined"):
+    with pytest.raises(UsageError, match="cannot be merged"):
         merging.merge([tmp_path / "1", tmp_path / "other"], tmp_path / "mixed")
 
 

@@ -186,7 +186,7 @@ def test_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     point_to(monkeypatch, "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub_answers, "FIRST_WAIT_S", 0.0)
-    with pytest.raises(ModelError, match="cannot be fetched"):
+    with pytest.raises(ModelError, match="cannot be downloaded"):
         fetch(MODEL, (None,), SilentProgress())
 
 
@@ -203,7 +203,7 @@ def test_gated_missing_and_other_refusals(server: Hub) -> None:
     with pytest.raises(ModelError, match="400"):
         fetch(MODEL, (None,), SilentProgress())
     server.faults = [403]
-    with pytest.raises(ModelError, match="who asks") as caught:
+    with pytest.raises(ModelError, match="credentials were rejected") as caught:
         fetch(MODEL, (None,), SilentProgress())
     assert "HF_TOKEN" in caught.value.hint
 

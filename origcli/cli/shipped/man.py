@@ -13,12 +13,12 @@ EXIT_STATUS = {
     ExitCode.OK: "done",
     ExitCode.BUG: "a bug in origcli; please report it",
     ExitCode.USAGE: "the words of the command, or settings that do not go together",
-    ExitCode.INPUT: "a picture, list, data set or report that cannot be read; the others were done",
+    ExitCode.INPUT: "an image, list, data set or report that cannot be read; the others were processed",
     ExitCode.MODEL: "a model, detector or metric is missing or damaged, or cannot be fetched",
     ExitCode.DEVICE: "the device is not there, or memory ran out with one sample at a time",
     ExitCode.IO: "the disk is full, or a directory or stdout cannot be written",
     ExitCode.LOCKED: "another run is at work in the directory",
-    ExitCode.NON_FINITE: "a loss or a picture became NaN or infinite",
+    ExitCode.NON_FINITE: "a loss or an image became NaN or infinite",
     ExitCode.UNMEASURED: "score could not measure an image, or a --fail-if condition could not judge one; "
     "--allow-unmeasured: no failure",
     ExitCode.GATE: "a --fail-if condition held",
@@ -35,7 +35,7 @@ ENVIRONMENT = {
     "unless this, GOMP_SPINCOUNT or KMP_BLOCKTIME is set",
 }
 FILES = {
-    "runs/": "where runs go unless --out says otherwise: reports, pictures, checkpoints, run.json",
+    "runs/": "where runs go unless --out says otherwise: reports, images, checkpoints, run.json",
     "origcli.toml": "a usual name of the --config file; `origcli config show --toml` prints one",
     "~/.cache/origcli/": "what is fetched or computed once and kept: weights, constants, features",
     "~/.cache/huggingface/hub/": "models of the Hugging Face hub",

@@ -35,7 +35,7 @@ class Flux(PipelineFamily):
     def make_noising(self) -> Noising:
         if not self.denoiser.config.guidance_embeds:
             raise ModelError(
-                "FLUX.1 schnell is distilled to a few steps and has no training loss of its own",
+                "FLUX.1 schnell is distilled to a few steps and has no training loss to learn tokens with",
                 "use FLUX.1 dev",
             )
         return flow_of(self.scheduler, (self.latent_shape[1] // 2) ** 2)

@@ -116,7 +116,7 @@ def _not_a_model(header: Header, vae_given: bool) -> tuple[str, str] | None:
     if is_lora(header):
         return "a LoRA", f"name its model first: origcli import MODEL --lora {header.path.name} --out DIR"
     if names & {"emb_params", "clip_l", "clip_g"} and len(names) < 8:
-        return "learned tokens", f"draw with them: origcli draw MODEL --embeddings {header.path.name}"
+        return "learned tokens", f"use them with: origcli draw MODEL --embeddings {header.path.name}"
     if header.starting(UNET):
         if not (vae_given or header.starting(*VAE_PREFIXES)):
             return "a denoiser without its VAE", f"{whole}, or give one with --vae"

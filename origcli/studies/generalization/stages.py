@@ -262,7 +262,7 @@ def read_drawings(directory: Path, condition: Condition, numbers: Sequence[int])
         try:
             pictures.append(Image.fromarray(decode_png(path.read_bytes())))
         except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path}: cannot read the drawing: {error}", "remove it and --resume") from error
+            raise InputError(f"{path}: cannot read the sample: {error}", "remove it and --resume") from error
     return pictures
 
 
