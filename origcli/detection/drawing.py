@@ -1,4 +1,4 @@
-"""Pictures for the eye: boxes over a picture, and a sheet that shows what each confidence looks like."""
+"""Visual output: boxes over an image, and a sheet that shows what each confidence looks like."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

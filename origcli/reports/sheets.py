@@ -1,4 +1,4 @@
-"""Sheets of pictures (Pillow alone): samples for the eye, and the supplement's figures 4 and 5."""
+"""Sheets of pictures (Pillow alone): samples to look at, and the supplement's figures 4 and 5."""
 
 from collections.abc import Mapping, Sequence
 
