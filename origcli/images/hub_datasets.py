@@ -6,6 +6,7 @@ the files that they are. Nothing of a data set is executed.
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +33,14 @@ class DatasetRow:
 
     Attributes:
         rows: the data set, whose images are not decoded.
-        roots: directories that paths in it may lead to.
+        roots: directories that paths in it may lead to; `None` for any.
         name: of the data set, for reports.
         row: from 0.
     """
 
     rows: Any
     column: str
-    roots: tuple[str, ...]
+    roots: tuple[str, ...] | None
     name: str
     row: int
 
@@ -62,7 +63,9 @@ class DatasetRow:
         if path is None:
             return bytes_of(cell, self.where)
         real = os.path.realpath(path)
-        if not any(os.path.commonpath([real, root]) == root for root in self.roots):
+        if self.roots is not None and not any(
+            os.path.commonpath([real, root]) == root for root in self.roots
+        ):
             raise InputError(f"{self.where}: its path leads out of the data set: {path}")
         return read_file(Path(real))
 
@@ -124,14 +127,15 @@ def rows_of(
     name: str,
     group_column: str | None = None,
     image_column: str | None = None,
-    roots: "list[Path] | tuple[()]" = (),
+    roots: Sequence[Path] | None = None,
     captions: bool = False,
 ) -> list[Found]:
     """The images of a `datasets.Dataset`, which are decoded when they are wanted.
 
     Args:
         name: of the data set, for reports.
-        roots: directories that paths in it may lead to, beside the library's own cache.
+        roots: directories that paths in it may lead to, beside the library's own cache; `None` for a data set
+            that a program has loaded, whose paths the library follows anyway.
 
     Raises:
         InputError: it has no column of images, several and none is named, or no rows.
@@ -147,7 +151,7 @@ def rows_of(
     told = plain.select_columns([*filter(None, [group_column]), *texts])
     raw = plain.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     cache = [datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE]
-    allowed = tuple(os.path.realpath(root) for root in (*roots, *cache))
+    allowed = None if roots is None else tuple(os.path.realpath(root) for root in (*roots, *cache))
     stem = re.sub(r"[^A-Za-z0-9]+", "-", name.removeprefix(PREFIX).rstrip("/").rpartition("/")[2])[:_NAME]
     named = group_column and getattr(features[group_column], "int2str", None)
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from origcli.errors import InputError
@@ -366,7 +366,10 @@ def _from_metadata(root: Path, group_key: str) -> list[Found]:
     path = root / "metadata.jsonl"
     try:
         rows = [json.loads(line) for line in read_file(path).splitlines() if line.strip()]
-        return [Found(_listed_file(root, row), _text(row.get(group_key))) for row in rows]
+        return [
+            Found(_listed_file(root, row), _text(row.get(group_key)), PurePosixPath(row["file_name"]).stem)
+            for row in rows
+        ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a data set's metadata: {error}") from error
 

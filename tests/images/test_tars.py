@@ -1,13 +1,16 @@
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from origcli.errors import InputError
 from origcli.images.contents import content_hash
 from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import read_picture
+from origcli.scenes.writing import write_dataset
 from tests.images.makers import png, tar
+from tests.scenes.recipes import recipe
 
 
 def colors(path: Path) -> list[object]:
@@ -28,6 +31,23 @@ def test_images_are_read_from_their_places_in_the_archive(tmp_path: Path) -> Non
     assert colors(path) == [(255, 0, 0), (0, 0, 255)]
     assert said == [f"{path}: left out: 1 .cls (not images)"]
     assert read_picture(found[0].source)[1]["path"] == f"{path}::000.png"
+
+
+def test_a_data_set_in_shards_is_read_by_its_metadata(tmp_path: Path) -> None:
+    data = write_dataset(recipe(count=3, shards=2), tmp_path / "set")
+    found = find_inputs([str(data.path)])
+    assert [(one.name, Path(one.where).name) for one in found] == [
+        ("000000", "00000.tar::000000.png"),
+        ("000001", "00001.tar::000001.png"),
+        ("000002", "00001.tar::000002.png"),
+    ]
+    for index, one in enumerate(found):
+        assert np.array_equal(np.asarray(read_picture(one.source)[0]), data.image(index))
+    (tmp_path / "set" / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "shard": "../out.tar", "offset": 0, "size": 9}\n'
+    )
+    with pytest.raises(InputError, match="no images found"):
+        find_inputs([str(data.path)])
 
 
 def test_keys_of_several_shards_get_numbers(tmp_path: Path) -> None:
