@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from origcli.detection.card import read_card
 from origcli.errors import OrigError
-from origcli.images.inputs import find_inputs
+from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import read_image
 from origcli.inversion.templates import read_templates
 from origcli.inversion.token_files import read_tokens
@@ -31,6 +31,7 @@ from origcli.settings import preset_values, resolve
 from origcli.weights.archives import unpack
 from origcli.weights.registry import bundled_directory, read_registry
 from tests.fuzz.reading import damaged, folder, json_bytes, share, survives
+from tests.images.makers import embedded, parquet, tar
 from tests.reports import samples
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -88,6 +89,32 @@ def test_any_list_is_answered(data: bytes, column: str | None) -> None:
         (here / "list.csv").write_bytes(data)
         survives(lambda: find_inputs([str(here / "list.csv")], group_column=column))
         survives(lambda: find_inputs(["-"], group_column=column, stdin=io.BytesIO(data)))
+
+
+# -- archives and tables of pictures -------------------------------------------------------------
+
+
+def read_inside(path: Path) -> None:
+    """All that commands read of an archive or a table."""
+    for one in find_inputs([str(path)], group_column="kind"):
+        with suppress(OrigError):
+            read_image(one.source, 8)
+    find_captioned(str(path))
+
+
+@share(0.25)
+@given(st.data())
+def test_any_archive_and_table_is_answered(data: st.DataObject) -> None:
+    pytest.importorskip("pyarrow")
+    png = picture("PNG")
+    with folder() as here:
+        record = b'{"kind": "x", "caption": "y"}'
+        tar(here / "a.tar", {"0.png": png, "0.json": record, "0.txt": b"z", "../1.png": png})
+        rows = {"image": embedded(png, None), "kind": ["x", "y"], "text": ["a", None]}
+        parquet(here / "a.parquet", rows, rows_a_group=1)
+        path = here / data.draw(st.sampled_from(["a.tar", "a.parquet"]))
+        path.write_bytes(data.draw(damaged(path.read_bytes())))
+        survives(lambda: read_inside(path))
 
 
 # -- data sets -----------------------------------------------------------------------------------
