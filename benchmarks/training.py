@@ -2,6 +2,7 @@
 
     python benchmarks/training.py loop [--threads 2] [--steps 10] [--base-steps 3] [--out FILE.json]
     python benchmarks/training.py ways [--threads 2] [--steps 5] [--out FILE.json]
+    python benchmarks/training.py denoisers [--threads 1] [--steps 10] [--batch-size 32] [--out FILE.json]
 
 `loop` interleaves, step by step, with the same UNet (of the bundled size), data, batch and threads:
 
@@ -18,6 +19,9 @@ It does so with the bundled text encoder, and for a few steps with a random one 
 with several --threads, and with other allocators by LD_PRELOAD. On one core (`ways --threads 1 --steps 3`)
 contiguous weights took 2.8 % longer, AdamW by foreach 2.9 %, tensor by tensor 0.6 %; compiled it took 5.3 %
 less after a minute of compilation, which is left to --compile.
+
+`denoisers` takes turns with a step of train-unet's objective and one of train-transformer's, its text
+encoders learning too, of the small preset's sizes in bf16: random numbers, forward, backward and optimizer.
 
 Both wall and CPU seconds are reported, and ratios are medians over steps of what ran one after another: on a
 machine that does other work too, CPU seconds on one thread are the ones to compare.
@@ -42,7 +46,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from origcli.models.families.stable_diffusion_3 import StableDiffusion3
 from origcli.models.text_encoder import load_bert, text_states, tokenize
+from origcli.models.transformer import build_flow_scheduler
 from origcli.models.unet import build_scheduler
 from origcli.models.vae import load_vae
 from origcli.runtime.atomic import make_directory
@@ -52,7 +58,8 @@ from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.writing import write_dataset
 from origcli.settings import Settings, resolve
-from origcli.training.denoising import DenoisingObjective, Latents, compute_features, step_randoms
+from origcli.training import flow_matching, transformer
+from origcli.training.denoising import DenoisingObjective, Latents, Randoms, compute_features, step_randoms
 from origcli.training.features import distinct
 from origcli.training.loop import Batch, Job, train
 from origcli.training.unet import initial_unet
@@ -311,6 +318,80 @@ def ways(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
+def stepping(objective: torch.nn.Module, samples: Latents, randoms: Randoms, batch: int) -> Step:
+    """A whole step of an objective in bf16, without the loop around it."""
+    parameters = [one for one in objective.parameters() if one.requires_grad]
+    optimizer, device = torch.optim.AdamW(parameters, lr=1e-4, fused=True), torch.device("cpu")
+    source = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        drawn = samples.__getitems__(list(range(batch))) | randoms(source, batch)
+        with learning_kernels(device, torch.bfloat16):
+            with autocast(device, torch.bfloat16):
+                loss = objective(**drawn)["loss"].mean()
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def denoisers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The `denoisers` command."""
+    settings = small_settings(arguments)
+    torch.set_num_threads(arguments.threads)
+    batch, shape, bundled = arguments.batch_size, (4, 8, 8), bundled_directory()
+    runtime, vae = Runtime(), load_vae(bundled)
+    encoder, tokenizer = load_bert(bundled / "text_encoder", 512, tokenizer=bundled / "tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_dataset(Recipe(settings.synth, 0), Path(folder) / "data")
+        prompts, rows = distinct(data.captions)
+        features = compute_features(
+            vae, encoder.float(), tokenizer, data, prompts, rows, settings.unet, runtime
+        )
+        parts = transformer.initial_parts(settings.transformer, shape, data.captions, runtime, None)
+        family = StableDiffusion3(
+            {**parts, "vae": vae, "scheduler": build_flow_scheduler(settings.transformer)}
+        )
+        ids = flow_matching.compute_features(
+            vae, parts["tokenizer"], data, prompts, rows, settings.transformer, runtime
+        )
+    unet = initial_unet(settings.unet, shape, encoder.config.hidden_size, 0, None)
+    unet.to(memory_format=torch.channels_last)
+    scheduler = build_scheduler(settings.unet)
+    scale = float(vae.config.scaling_factor)
+    objectives = {
+        "train-unet": (
+            DenoisingObjective(unet, scheduler, settings.unet, scale),
+            features,
+            step_randoms(shape, scheduler.config.num_train_timesteps),
+        ),
+        "train-transformer": (
+            flow_matching.FlowObjective(family, settings.transformer),
+            ids,
+            flow_matching.step_randoms(shape, family.noising),
+        ),
+    }
+    steps = {
+        name: stepping(objective, Latents(samples, 0, len(data)), randoms, batch)
+        for name, (objective, samples, randoms) in objectives.items()
+    }
+    times: Times = {name: [] for name in steps}
+    for _ in range(WARM_UP + arguments.steps):
+        for name, step in steps.items():
+            times[name].append(timed(step))
+    return [
+        {
+            "step": name,
+            "threads": arguments.threads,
+            "batch_size": batch,
+            "parameters": sum(one.numel() for one in objectives[name][0].parameters() if one.requires_grad),
+            **{f"samples_a_second_{clock}": batch / median(found[WARM_UP:], clock) for clock in CLOCKS},
+        }
+        for name, found in times.items()
+    ]
+
+
 def small_settings(arguments: argparse.Namespace) -> Settings:
     """The small preset's sizes."""
     flags = {
@@ -326,7 +407,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    for run, steps in ((loop, 10), (ways, 5)):
+    for run, steps in ((loop, 10), (ways, 5), (denoisers, 10)):
         command = commands.add_parser(run.__name__)
         command.set_defaults(run=run)
         command.add_argument("--threads", type=int, default=2)

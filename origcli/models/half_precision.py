@@ -11,6 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from torch import nn
+
 from origcli.models.pipeline import load_pipeline, save_pipeline
 from origcli.runtime.atomic import atomic_directory
 from origcli.runtime.context import Runtime
@@ -28,11 +30,7 @@ def store_half(pipeline: Path, directory: Path) -> None:
     with atomic_directory(directory) as partial:
         save_pipeline(
             partial,
-            vae=parts["vae"].half(),
-            unet=parts["unet"].half(),
-            text_encoder=parts["text_encoder"].half(),
-            tokenizer=parts["tokenizer"],
-            scheduler=parts["scheduler"],
+            **{name: part.half() if isinstance(part, nn.Module) else part for name, part in parts.items()},
         )
         for kept in directory.iterdir() if directory.is_dir() else ():
             if kept.name == REGISTRY_FILE or (partial / kept.name).exists():

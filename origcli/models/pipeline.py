@@ -5,7 +5,6 @@ unexpected weights (diffusers would fill them with random numbers without an err
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -225,53 +224,28 @@ def _layout(module: nn.Module, device: torch.device) -> torch.memory_format:
     return memory_format(device) if flat else torch.contiguous_format
 
 
-def save_pipeline(
-    directory: Path,
-    *,
-    vae: nn.Module,
-    unet: nn.Module,
-    text_encoder: nn.Module,
-    tokenizer: Any,
-    scheduler: Any,
-) -> None:
-    """Writes a directory that `DiffusionPipeline.from_pretrained` loads with no code of ours.
+def save_pipeline(directory: Path, **parts: Any) -> None:
+    """Writes a directory that diffusers loads with no code of ours.
 
     Call it on a directory that nobody reads yet, and rename that: it writes many files.
-    """
-    from diffusers import StableDiffusionPipeline
-
-    _save(
-        directory,
-        StableDiffusionPipeline(
-            vae=vae,
-            unet=unet,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            scheduler=scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ),
-    )
-
-
-def save_stable_diffusion_3(directory: Path, parts: Mapping[str, Any]) -> None:
-    """Writes a pipeline of Stable Diffusion 3's class as `save_pipeline` writes others.
 
     Args:
-        parts: by their names in the pipeline; without T5, `text_encoder_3` and `tokenizer_3` are missing.
+        parts: of a Stable Diffusion pipeline, without its checker, or of a Stable Diffusion 3 pipeline, with
+            T5 or without.
     """
-    from diffusers import StableDiffusion3Pipeline
+    import diffusers
 
-    absent = {"text_encoder_3": None, "tokenizer_3": None}
-    _save(directory, StableDiffusion3Pipeline(**{**absent, **parts}))
-
-
-def _save(directory: Path, pipeline: Any) -> None:
+    if "unet" in parts:
+        kind = diffusers.StableDiffusionPipeline
+        absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    else:
+        kind = diffusers.StableDiffusion3Pipeline
+        absent = {"text_encoder_3": None, "tokenizer_3": None}
+    pipeline = kind(**{**absent, **parts})
     with quiet_loading():
         pipeline.save_pretrained(directory, safe_serialization=True)
-    for part, module in pipeline.components.items():
-        if part.startswith("text_encoder") and module is not None:
+    for part, module in parts.items():
+        if part.startswith("text_encoder"):
             _load_as_fp32(directory / part)
         elif isinstance(module, nn.Module):
             forget_origin(directory / part)

@@ -101,8 +101,8 @@ def train(
         track: a tracker that accelerate knows, e.g. `tensorboard`.
 
     Raises:
-        UsageError: `resume` with other settings or data than the checkpoint's, but for a greater number of
-            steps at a constant learning rate; the tracker is not there;
+        UsageError: `resume` with other settings or data than the checkpoint's, but for another number of
+            steps at a constant learning rate, not less than were done; the tracker is not there;
             the launch is configured in a way that is not supported.
         NonFiniteError: a loss or a gradient is NaN or infinite; the last checkpoint is from before it.
         DeviceError: memory ran out with one sample at a time, or a data worker died.
@@ -359,9 +359,7 @@ class _Trainer:
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema.shadow_params)}
         tensors |= optimizer_tensors(self.optimizer)
         state = {"identity": self.identity, "history": self.history, "sums": self.sums}
-        write_history(
-            self.directory / "history.csv", self.whole_history if done == self.steps else self.history
-        )
+        write_history(self.directory / "history.csv", self.history)
         save_checkpoint(self.directory / "checkpoints", done, tensors, state)
 
     def restore(self) -> int:
@@ -371,7 +369,7 @@ class _Trainer:
             return 0
         tensors, state = load_checkpoint(found[-1])
         problem = f"{self.directory}: holds a training with other settings"
-        free = self.job.free | self._free_to_grow(state["identity"])
+        free = self.job.free | self._free_length(state)
         refuse_changes(problem, state["identity"], self.identity, free)
 
         with torch.no_grad():
@@ -384,13 +382,18 @@ class _Trainer:
         self.history, self.sums = state["history"], state["sums"]
         return int(state["step"])
 
-    def _free_to_grow(self, before: Mapping[str, Any]) -> frozenset[str]:
-        """What may be more than before: the first steps are the same where the learning rate is constant."""
+    def _free_length(self, state: Mapping[str, Any]) -> frozenset[str]:
+        """How long a training is may change where the learning rate is constant: its steps stay the same.
+
+        It may not be shorter than what was done.
+        """
         constant = self.settings.schedule == "constant"
-        return _LENGTH if constant and before["loop"]["steps"] < self.steps else frozenset()
+        return _LENGTH if constant and state["step"] <= self.steps else frozenset()
 
     def finish(self) -> None:
-        """Leaves the averaged weights in the job's network."""
+        """Leaves the averaged weights in the job's network, and the whole history on the disk."""
+        if self.accelerator.is_main_process:
+            write_history(self.directory / "history.csv", self.whole_history)
         if self.sums:
             self.accelerator.log(self._row(self.steps), step=self.steps)
         self.ema.copy_to(self.trained.parameters())

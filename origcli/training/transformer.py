@@ -14,7 +14,7 @@ from origcli.errors import ModelError, UsageError
 from origcli.inversion.templates import read_templates
 from origcli.models.clip_text import build_clip_text, build_clip_tokenizer
 from origcli.models.families.stable_diffusion_3 import StableDiffusion3
-from origcli.models.pipeline import DiffusionModel, load_pipeline, save_stable_diffusion_3
+from origcli.models.pipeline import DiffusionModel, load_pipeline, save_pipeline
 from origcli.models.transformer import build_flow_scheduler, build_transformer
 from origcli.models.vae import load_vae
 from origcli.reports.envelope import Status
@@ -225,4 +225,4 @@ def write_pipeline(family: StableDiffusion3, out: Path) -> None:
     """Writes `pipeline/`, whole or not at all."""
     family.vae.to(memory_format=torch.contiguous_format)
     with atomic_directory(out / "pipeline") as partial:
-        save_stable_diffusion_3(partial, family.parts)
+        save_pipeline(partial, **family.parts)

@@ -123,3 +123,48 @@ def test_images_together_and_again_until_one_suffices(directories: Any, run: Any
     assert len(results) == 2
     for result in results:
         assert [point["m"] for point in result["curve"]] == [1] and len(result["curve"][0]["distances"]) == 2
+
+
+@pytest.mark.parametrize("name", list(BUILDERS))
+def test_doctor_finds_it_whole_and_names_what_is_gone(name: str, directories: Any, run: Any) -> None:
+    model = directories(name)
+    found = json.loads(run("doctor", "--model", model, "--device", "cpu", "--json")[1])
+    states = {check["name"]: check["state"] for check in found["checks"]}
+    assert states[f"model {model}"] == "ok"
+
+    weights = max(model.rglob("*.safetensors"), key=lambda path: path.stat().st_size)
+    aside = weights.rename(weights.with_suffix(".aside"))
+    try:
+        status, out, _ = run("doctor", "--model", model, "--device", "cpu", "--json")
+    finally:
+        aside.rename(weights)
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert status == 4 and checks[f"model {model}"]["state"] == "missing"
+    assert weights.name in checks[f"model {model}"]["detail"]
+
+
+@pytest.mark.parametrize("name", ["sd3_without_t5", "sana"])
+def test_its_own_samples_calibrate_it(name: str, directories: Any, run: Any, tmp_path: Path) -> None:
+    """Pooled vectors in one, masks in the other; the control learns tokens and samples with them."""
+    words = ("red", "blue", "green", "big", "small", "cat", "dog", "cool", "dark", "nice")
+    Path("captions.txt").write_text("".join(f"a {word}\n" for word in words))
+    own = ("--captions", "10", "--own-samples", "2", "--controls", "1", "--captions-file", "captions.txt")
+    quick = ("--denoising-steps", "2", "--device", "cpu", "--threads", "1", "--quiet", "--format", "json")
+    status, _, err = run("calibrate", "--model", directories(name), *own, *quick, "--out", "constants")
+    assert status == 0, err
+    report = json.loads((tmp_path / "constants/report.json").read_text("utf-8"))
+    result = report["results"][0]
+    assert report["provenance"]["model"]["family"] and result["threshold"]["value"] is not None
+    assert (result["captions"], result["control_images"]) == (10, 1)
+
+
+def test_two_families_are_compared(directories: Any, run: Any, tmp_path: Path) -> None:
+    """Image by image, from the same seeds, though their latents and noise have other shapes."""
+    models = ("--model", directories("sd3"), "--model", directories("pixart_sigma"))
+    status, _, err = run("score", "photo.png", *models, "--out", "both", *QUICK)
+    assert status == 0, err
+    report = json.loads((tmp_path / "both/comparison/report.json").read_text("utf-8"))
+    (result,) = report["results"]
+    assert [one["run"] for one in result["scores"]] == ["sd3", "pixart_sigma"]
+    (difference,) = result["differences"]
+    assert [one["m"] for one in difference["distances"]] == [1, 2]

@@ -5,6 +5,17 @@ import torch
 from origcli.models.half_precision import store_half
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
+from tests.tiny_families import write_tiny_family
+
+
+def test_so_is_one_of_stable_diffusion_3(tmp_path: Path) -> None:
+    before = load_pipeline(write_tiny_family(tmp_path / "whole", "sd3_without_t5"), Runtime())
+    store_half(tmp_path / "whole", tmp_path / "half")
+    after = load_pipeline(tmp_path / "half", Runtime())
+    assert before.family.modules.keys() == after.family.modules.keys()
+    for part, network in before.family.modules.items():
+        pairs = zip(network.parameters(), after.family.modules[part].parameters(), strict=True)
+        assert all(torch.equal(a.half().float(), b) for a, b in pairs), part
 
 
 def test_a_pipeline_is_stored_at_half_its_size(tiny_bert_pipeline_dir: Path, tmp_path: Path) -> None:

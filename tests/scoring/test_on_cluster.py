@@ -20,6 +20,7 @@ from origcli.scoring.on_cluster import open_worker
 from origcli.scoring.run import Request, score_images
 from origcli.settings import Settings, resolve
 from origcli.weights.registry import bundled_directory
+from tests.tiny_families import write_tiny_family
 
 SMALL: dict[str, dict[str, Any]] = {
     "runtime": {"device": "cpu", "threads": 1},
@@ -97,6 +98,31 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(
         assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
     assert len(read_report(tmp_path / "spread").results) == 3
     assert (tmp_path / "spread/pictures/3/query.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_model_of_two_encoders_gives_the_same_bytes(
+    tmp_path: Path,
+    settings: Settings,
+    queries: list[str],
+    tiny_detector_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Workers open a flow model, and send pooled vectors' tokens of both encoders."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
+    own = {
+        "model": str(write_tiny_family(tmp_path / "model", "sd3_without_t5")),
+        "metric": "elements",
+        "detector": str(tiny_detector_dir),
+    }
+    settings = settings.model_copy(update={"score": settings.score.model_copy(update=own)})
+    monkeypatch.setattr(on_cluster, "ray_cluster", _two_cores)
+    for out, ray in (("plain", None), ("spread", "auto")):
+        with open_runtime(settings.runtime, tmp_path / out) as runtime:
+            score_images(Request(find_inputs(queries[:2]), ray=ray), settings, runtime)
+    for name in ("report.json", "report.csv", "results.jsonl", "embeddings/1-m1.safetensors"):
+        assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes(), name
 
 
 @contextmanager

@@ -573,3 +573,17 @@ def test_a_finished_training_can_be_made_longer(tmp_path: Path, first: int) -> N
     assert equal(whole, longer)
     histories = [(tmp_path / name / "history.csv").read_bytes() for name in ("whole", "parts")]
     assert histories[0] == histories[1]
+
+
+@pytest.mark.fault(11, "a stopped training ends with fewer steps, to the bits of one that was as long")
+@pytest.mark.parametrize("length", [13, 20])
+def test_a_stopped_training_can_be_made_shorter(tmp_path: Path, length: int) -> None:
+    """Not shorter than it is already."""
+    whole, history = run(tmp_path / "whole", length, length, schedule="constant")
+    run(tmp_path / "parts", 13, 33, schedule="constant")
+    with pytest.raises(UsageError, match=r"loop\.steps was 33, is 12"):
+        run(tmp_path / "parts", 12, 12, resume=True, schedule="constant")
+    shorter, rest = run(tmp_path / "parts", length, length, resume=True, schedule="constant")
+    assert equal(whole, shorter) and history == rest
+    histories = [(tmp_path / name / "history.csv").read_bytes() for name in ("whole", "parts")]
+    assert histories[0] == histories[1]
