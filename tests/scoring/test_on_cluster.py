@@ -115,6 +115,7 @@ def test_a_model_of_two_encoders_gives_the_same_bytes(
         "model": str(write_tiny_family(tmp_path / "model", "sd3_without_t5")),
         "metric": "elements",
         "detector": str(tiny_detector_dir),
+        "calibrate": False,
     }
     settings = settings.model_copy(update={"score": settings.score.model_copy(update=own)})
     monkeypatch.setattr(on_cluster, "ray_cluster", _two_cores)
