@@ -217,7 +217,7 @@ def test_a_directory_in_use_is_kept(run: Any, pictures: list[Input], tiny_bert_p
     before = Path("out/report.json").read_bytes()
     assert run(*words).status == 2
     done = run(*words, "--resume", "--samples", "4")
-    assert done.status == 2 and "images was 3, is 4" in done.err
+    assert done.status == 2 and "samples was 3, is 4" in done.err
     assert run(*words, "--resume").status == 0
     assert Path("out/report.json").read_bytes() == before
     assert run(*words, "--force", "--samples", "4").status == 0

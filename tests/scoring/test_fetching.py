@@ -63,7 +63,7 @@ def test_the_nearest_name_that_can_be_fetched_is_suggested(name: str, hint: str)
 
 
 def test_what_is_in_the_package_is_not_fetched() -> None:
-    with pytest.raises(UsageError, match="in the package"):
+    with pytest.raises(UsageError, match="part of the package"):
         state("shapes")
 
 

@@ -339,7 +339,7 @@ def test_a_data_set_that_is_too_small_is_refused_before_any_work(
         out = tmp_path / name
         with (
             open_runtime(tiny_settings.runtime, out) as runtime,
-            pytest.raises(InputError, match=f"{count} pictures are too few") as caught,
+            pytest.raises(InputError, match=f"{count} images are too few") as caught,
         ):
             start(runtime)
         assert "origcli synth --count" in caught.value.hint
