@@ -74,6 +74,7 @@ def score(
     ray: str | None = None,
     cache: bool = True,
     figures: bool = False,
+    dated: bool = False,
     out: AnyPath | None = None,
     resume: bool = False,
     force: bool = False,
@@ -119,6 +120,7 @@ def score(
         ray: address of a Ray cluster.
         cache: reuse results that are kept by content.
         figures: draw figures for print of each image, too.
+        dated: show the date on the pages.
         out, resume, force: directory of the run, by default one under `runs/`; whether to resume or to
             overwrite it.
         preset: names of settings presets, as a list or as `--preset` takes them.
@@ -144,7 +146,7 @@ def score(
         image_column=image_column,
         follow_links=follow_links,
     )
-    request = _request(inputs, call, embeddings, shard, ray, cache, figures)
+    request = _request(inputs, call, embeddings, shard, ray, cache, figures, dated)
     return _scored(
         call, request, None, shard=shard, embeddings=[str(path) for path in as_paths(embeddings or ())]
     )
@@ -401,6 +403,7 @@ def _request(
     ray: str | None = None,
     cache: bool = True,
     figures: bool = False,
+    dated: bool = False,
 ) -> "Request":
     from origcli.errors import UsageError
     from origcli.inversion.embeddings import read_several
@@ -409,7 +412,9 @@ def _request(
     if embeddings and len(inputs) > 1:
         raise UsageError("embeddings score one image", "score each image with its own tokens")
     given = read_several(as_paths(embeddings)) if embeddings else None
-    return Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, cache=call.kept(cache))
+    return Request(
+        inputs, shard=shard, given=given, ray=ray, in_print=figures, dated=dated, cache=call.kept(cache)
+    )
 
 
 def _scored(call: Call, request: "Request", models: "Models | None", **more: Any) -> "ScoreReport":
