@@ -15,7 +15,7 @@ from typing import Any
 import diffusers
 import torch
 
-from origcli.runtime.footprint import PeakMemory, pretended
+from origcli.runtime.footprint import PeakMemory, stand_in_tensors
 
 GB = 1e9
 # Weights of the text encoders, in billions: CLIP-L, CLIP-bigG, T5-XXL's encoder, Gemma 2, Qwen3, Qwen2.5-VL.
@@ -146,7 +146,7 @@ def row(name: str) -> str:
 
 def counted(build: Callable[[], Any]) -> tuple[float, float, float]:
     """GB of the denoiser's weights, and of a sample forward and back, plain and with layers made again."""
-    with pretended("cpu", torch.bfloat16):
+    with stand_in_tensors("cpu", torch.bfloat16):
         net, predict = build()
         net.requires_grad_(False).eval()
         peaks = []

@@ -44,7 +44,7 @@ from origcli.inversion import cost
 from origcli.inversion.denoising import make_samples
 from origcli.inversion.draws import step_draws
 from origcli.inversion.embeddings import learning_rates
-from origcli.inversion.optimisation import invert
+from origcli.inversion.optimization import invert
 from origcli.inversion.preparation import encode
 from origcli.inversion.templates import read_templates
 from origcli.models.families.stable_diffusion import StableDiffusion

@@ -17,7 +17,7 @@ from origcli.models.conditioning import Conditioning
 from origcli.models.pipeline import DiffusionModel
 from origcli.models.words import Encoder, tables
 from origcli.runtime.context import Runtime
-from origcli.runtime.footprint import PeakMemory, pretended
+from origcli.runtime.footprint import PeakMemory, stand_in_tensors
 from origcli.settings import InvertSettings
 
 _CHANNELS, _SIDE, _TIMES = 320, 64, 3
@@ -169,8 +169,8 @@ def count_footprint(model: DiffusionModel) -> Footprint:
     family = model.family
     weights = sum(parameter.nbytes for module in family.modules.values() for parameter in module.parameters())
     shapes = {name: (part.shape[1:], part.dtype) for name, part in model.unconditional.parts.items()}
-    # The pretended device is the CPU: its fused attention keeps what CUDA's keeps.
-    with pretended("cpu", model.dtype):
+    # The stand-in device is the CPU: its fused attention keeps what CUDA's keeps.
+    with stand_in_tensors("cpu", model.dtype):
         shadow = family.shadow("vae", family.denoiser_part)
 
         def given(batch: int) -> Conditioning:

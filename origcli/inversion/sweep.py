@@ -18,7 +18,7 @@ from origcli.images.contents import refuse_exchanged, refuse_other_images
 from origcli.images.inputs import Input
 from origcli.images.reading import read_image
 from origcli.inversion.embeddings import start_facts
-from origcli.inversion.optimisation import Inversion, invert
+from origcli.inversion.optimization import Inversion, invert
 from origcli.inversion.placeholders import check_placeholders, placeholder
 from origcli.inversion.preparation import make_lanes
 from origcli.inversion.previews import Previews, previews_of

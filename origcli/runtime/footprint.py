@@ -56,7 +56,7 @@ class PeakMemory(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def pretended(device: str, dtype: torch.dtype) -> Iterator[None]:
+def stand_in_tensors(device: str, dtype: torch.dtype) -> Iterator[None]:
     """New tensors have no data, are floating point of `dtype`, and say that they are on `device`.
 
     A tensor of the CPU among them is an error, as it would be on the device.

@@ -9,7 +9,7 @@ import torch
 
 from origcli.errors import NonFiniteError
 from origcli.inversion.embeddings import fitted, start_facts
-from origcli.inversion.optimisation import Inversion, invert
+from origcli.inversion.optimization import Inversion, invert
 from origcli.inversion.templates import LISTS, read_templates
 from origcli.models.pipeline import DiffusionModel
 from origcli.models.words import Vectors

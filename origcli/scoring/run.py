@@ -28,7 +28,7 @@ from origcli.scoring.run_archive import (
     write_reports,
 )
 from origcli.scoring.run_plan import make_plan
-from origcli.scoring.self_calibration import read_own_scale
+from origcli.scoring.self_calibration import read_self_calibration
 from origcli.scoring.setup import check_tokens, open_measurer, open_models, provenance_of
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_was_lost
@@ -126,7 +126,7 @@ def _check_words(
     """
     check_tokens(models, batches, settings, request.given)
     store = Store(request.cache or runtime.out / WORK)
-    threshold = find_threshold(models, settings, read_own_scale(models, settings, store))
+    threshold = find_threshold(models, settings, read_self_calibration(models, settings, store))
     if threshold.source != "none" or not calibrates_itself(models, settings):
         check_threshold(request.gates, threshold)
     if lost := what_was_lost(models, settings, threshold):

@@ -64,7 +64,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class OwnScale:
+class SelfCalibration:
     """What a model's own samples gave.
 
     Attributes:
@@ -113,7 +113,7 @@ def calibrate_self(
     store: Store,
     budget: Budget,
     given: Path | None = None,
-) -> OwnScale:
+) -> SelfCalibration:
     """Calibrates a model on its own samples and keeps the result by content.
 
     What is interrupted resumes with the same store: each caption is kept when it is done.
@@ -143,7 +143,7 @@ def calibrate_self(
             "calibrate it with images of yours, or choose another --metric",
         )
     decibels = [value for facts in found for value in facts["psnr"]]
-    scale = OwnScale(
+    scale = SelfCalibration(
         threshold=quantile(spreads, THRESHOLD_QUANTILE, _REPLICATES, random),
         psnr_limit=quantile(decibels, PSNR_QUANTILE, _REPLICATES, random)
         if decibels
@@ -158,7 +158,7 @@ def calibrate_self(
     if budget.controls and (kept is None or int(kept.facts["images"]) < budget.controls):
         control = _control(models, settings, runtime, store, captions, scale, budget)
         store.put(_control_key(models, settings), Entry(asdict(control)))
-    found_again = read_own_scale(models, settings, store)
+    found_again = read_self_calibration(models, settings, store)
     assert found_again is not None, "it has just been kept"
     return found_again
 
@@ -261,7 +261,7 @@ def _control(
     runtime: Runtime,
     store: Store,
     captions: Sequence[str],
-    scale: OwnScale,
+    scale: SelfCalibration,
     budget: Budget,
 ) -> Control:
     """Learns one token for some samples, and counts those that come back within the threshold."""
@@ -320,7 +320,7 @@ def _control_key(models: Models, settings: Settings) -> str:
     return content_key("positive control", learned=learned, **_made_with(models, settings))
 
 
-def _keep(models: Models, settings: Settings, store: Store, scale: OwnScale) -> None:
+def _keep(models: Models, settings: Settings, store: Store, scale: SelfCalibration) -> None:
     """Keeps a scale, unless one of more samples is kept already."""
     kept = store.get(_scale_key(models, settings))
     if kept is not None and _size(kept.facts) > scale.captions * scale.samples:
@@ -338,14 +338,14 @@ def _size(facts: Mapping[str, Any]) -> int:
     return int(facts["captions"]) * int(facts["samples"])
 
 
-def read_own_scale(models: Models, settings: Settings, store: Store) -> OwnScale | None:
+def read_self_calibration(models: Models, settings: Settings, store: Store) -> SelfCalibration | None:
     """The scale that was calibrated on a model's own samples with these settings, if one was."""
     entry = store.get(_scale_key(models, settings))
     if entry is None:
         return None
     control = store.get(_control_key(models, settings))
     facts = dict(entry.facts)
-    return OwnScale(
+    return SelfCalibration(
         threshold=Estimate.model_validate(facts.pop("threshold")),
         psnr_limit=Estimate.model_validate(facts.pop("psnr_limit")),
         **{**facts, "control": None if control is None else Control(**control.facts)},

@@ -21,7 +21,12 @@ from origcli.scoring.advice import in_words, own_flops
 from origcli.scoring.assessment import Reference, Scale
 from origcli.scoring.baseline import drawing_facts, find_ceiling
 from origcli.scoring.models import Models
-from origcli.scoring.self_calibration import OwnScale, automatic_budget, calibrate_self, read_own_scale
+from origcli.scoring.self_calibration import (
+    SelfCalibration,
+    automatic_budget,
+    calibrate_self,
+    read_self_calibration,
+)
 from origcli.scoring.store import Store
 from origcli.settings import Settings
 from origcli.weights.registry import Calibration
@@ -65,7 +70,7 @@ def _settled(
     models: Models, settings: Settings, runtime: Runtime, store: Store, limit: Threshold | None
 ) -> Threshold:
     """The threshold; for a model without one, calibrates it on its own samples first, and says so."""
-    found = _first_of(models, settings, limit, read_own_scale(models, settings, store))
+    found = _first_of(models, settings, limit, read_self_calibration(models, settings, store))
     if found.source != "none" or not calibrates_itself(models, settings):
         return found
     runtime.progress.say(announcement(models, settings, runtime))
@@ -100,7 +105,7 @@ def announcement(models: Models, settings: Settings, runtime: Runtime) -> str:
     )
 
 
-def find_threshold(models: Models, settings: Settings, own: OwnScale | None = None) -> Threshold:
+def find_threshold(models: Models, settings: Settings, own: SelfCalibration | None = None) -> Threshold:
     """The distance that counts as redrawn, and where it comes from. Draws nothing.
 
     Args:
@@ -114,7 +119,9 @@ def find_threshold(models: Models, settings: Settings, own: OwnScale | None = No
     return _first_of(models, settings, limit, own)
 
 
-def _first_of(models: Models, settings: Settings, limit: Threshold | None, own: OwnScale | None) -> Threshold:
+def _first_of(
+    models: Models, settings: Settings, limit: Threshold | None, own: SelfCalibration | None
+) -> Threshold:
     """The first that there is of flag, reference set, registry and own samples."""
     score, kept = settings.score, _calibrated(models, settings)
     if score.threshold is not None:

@@ -12,14 +12,14 @@ from origcli.inversion.cost import Footprint, Peak, count_footprint
 from origcli.inversion.preparation import saved_bytes
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
-from origcli.runtime.footprint import PeakMemory, pretended
+from origcli.runtime.footprint import PeakMemory, stand_in_tensors
 from tests.stable_diffusion import UNET, stable_diffusion_without_weights
 
 MIB = 1 << 20
 
 
 def test_storages_count_while_they_live() -> None:
-    with pretended("cpu", torch.float32), PeakMemory() as memory:
+    with stand_in_tensors("cpu", torch.float32), PeakMemory() as memory:
         a = torch.zeros(MIB)  # 4 MiB
         b = a + 1
         view = b[:10]
@@ -33,7 +33,7 @@ def test_storages_count_while_they_live() -> None:
 
 
 def test_what_backward_needs_is_kept() -> None:
-    with pretended("cpu", torch.bfloat16):
+    with stand_in_tensors("cpu", torch.bfloat16):
         layer = nn.Linear(1024, 1024, bias=False)
         with PeakMemory() as memory:
             memory.hold(layer)
@@ -44,8 +44,8 @@ def test_what_backward_needs_is_kept() -> None:
     assert 10 * MIB < memory.peak <= 14 * MIB
 
 
-def test_a_pretended_device_has_no_place_for_the_cpu() -> None:
-    with pretended("cuda", torch.float16):
+def test_a_stand_in_device_has_no_place_for_the_cpu() -> None:
+    with stand_in_tensors("cuda", torch.float16):
         layer = nn.Linear(4, 4)
         assert layer(torch.zeros(1, 4)).dtype == torch.float16
         with pytest.raises(RuntimeError, match="device"):
@@ -75,7 +75,7 @@ def test_stable_diffusion_at_batch_20() -> None:
     assert 14e9 < found.learning.bytes(20) < 20e9
     assert found.fitting(found.learning, int(24e9)) >= 20 > found.fitting(found.learning, int(16e9))
     assert found.drawing.bytes(20) < found.learning.bytes(20)
-    with pretended("cpu", torch.bfloat16):
+    with stand_in_tensors("cpu", torch.bfloat16):
         unet = UNet2DConditionModel(**UNET).requires_grad_(False)
         with PeakMemory() as memory:
             states = torch.zeros(20, 77, 768, requires_grad=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from origcli.errors import Interrupted
 from origcli.inversion.embeddings import initial_vectors, learning_rates
-from origcli.inversion.optimisation import invert
+from origcli.inversion.optimization import invert
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.models.words import Vectors
 from origcli.runtime.context import Runtime

@@ -14,8 +14,8 @@ from PIL import Image
 
 from origcli.errors import Interrupted, NonFiniteError, UsageError
 from origcli.images.inputs import Input
-from origcli.inversion import optimisation, sweep
-from origcli.inversion.optimisation import Inversion
+from origcli.inversion import optimization, sweep
+from origcli.inversion.optimization import Inversion
 from origcli.inversion.token_files import read_tokens, write_tokens
 from origcli.reports.schema import InvertReport
 from origcli.reports.writers import read_report
@@ -229,7 +229,7 @@ def test_a_refused_run_leaves_nothing_in_the_way(
 def test_a_picture_that_breaks_down_is_told_and_the_others_are_learned(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, inputs: list[Input], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = optimisation.invert
+    plain = optimization.invert
 
     def poisoned(model: Any, images: Any, names: list[str], *rest: Any, **more: Any) -> Any:
         if "p0" in names:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from origcli.generation.sampling import draw_prompts
 from origcli.images.inputs import Input
-from origcli.inversion.optimisation import invert
+from origcli.inversion.optimization import invert
 from origcli.models.pipeline import DiffusionModel, load_pipeline
 from origcli.reports.writers import read_report
 from origcli.runtime.atomic import make_directory

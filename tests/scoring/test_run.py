@@ -15,7 +15,7 @@ from PIL import Image
 from origcli.errors import InputError, Interrupted, ModelError, NonFiniteError, UsageError
 from origcli.images.inputs import Input
 from origcli.inversion.denoising import lane_losses
-from origcli.inversion.optimisation import invert
+from origcli.inversion.optimization import invert
 from origcli.perception.metrics import open_metric
 from origcli.reports.schema import ScoreReport
 from origcli.reports.writers import read_report
@@ -144,7 +144,7 @@ def test_an_inversion_goes_on_where_it_was_stopped(
     tiny_settings: Callable[..., Settings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from origcli.inversion import optimisation
+    from origcli.inversion import optimization
     from origcli.runtime import interrupts
 
     settings = tiny_settings(invert={"steps": 6, "checkpoint_every": 2})
@@ -159,7 +159,7 @@ def test_an_inversion_goes_on_where_it_was_stopped(
                 interrupts._received.append(15)
         return real(model, lanes, samples, size, learn)
 
-    monkeypatch.setattr(optimisation, "lane_losses", counted)
+    monkeypatch.setattr(optimization, "lane_losses", counted)
     with pytest.raises(Interrupted):
         score(settings, tmp_path / "stopped", pictures[:1])
     assert len(steps) == 4

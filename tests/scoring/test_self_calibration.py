@@ -20,7 +20,7 @@ from origcli.runtime.progress import SilentProgress
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring import self_calibration
 from origcli.scoring.models import Models
-from origcli.scoring.self_calibration import Budget, calibrate_self, own_captions, read_own_scale
+from origcli.scoring.self_calibration import Budget, calibrate_self, own_captions, read_self_calibration
 from origcli.scoring.setup import open_models
 from origcli.scoring.store import Store
 from origcli.settings import Settings
@@ -87,7 +87,7 @@ def test_what_is_kept_is_found_again_and_computes_nothing(
     store = Store(tmp_path / "kept")
     first = calibrated(opened, store, captions)
     monkeypatch.setattr(self_calibration, "draw_prompts", lambda *_, **__: pytest.fail("sampled again"))
-    assert read_own_scale(models, settings, store) == first
+    assert read_self_calibration(models, settings, store) == first
     assert calibrated(opened, store, captions).threshold == first.threshold
 
 
@@ -96,7 +96,7 @@ def test_another_way_of_sampling_has_another_scale(opened: Any, tmp_path: Path, 
     store = Store(tmp_path / "kept")
     calibrated(opened, store, captions)
     other = settings.model_copy(update={"draw": settings.draw.model_copy(update={"steps": 3})})
-    assert read_own_scale(models, other, store) is None
+    assert read_self_calibration(models, other, store) is None
 
 
 def test_a_control_of_another_budget_is_none(opened: Any, tmp_path: Path, captions: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_control_of_another_budget_is_none(opened: Any, tmp_path: Path, captio
     store = Store(tmp_path / "kept")
     calibrated(opened, store, captions)
     other = settings.model_copy(update={"invert": settings.invert.model_copy(update={"steps": 5})})
-    kept = read_own_scale(models, other, store)
+    kept = read_self_calibration(models, other, store)
     assert kept is not None and kept.control is None
 
 
@@ -120,7 +120,7 @@ def test_a_model_that_draws_one_image_is_refused(opened: Any, tmp_path: Path, ca
     alike = Models(models.entry, models.model, Blank(), models.notes)
     with pytest.raises(InputError, match="the same image over and over"):
         calibrate_self(alike, settings, runtime, Store(tmp_path / "kept"), BUDGET, captions)
-    assert read_own_scale(alike, settings, Store(tmp_path / "kept")) is None
+    assert read_self_calibration(alike, settings, Store(tmp_path / "kept")) is None
 
 
 def test_fewer_than_ten_captions_are_refused(opened: Any, tmp_path: Path) -> None:

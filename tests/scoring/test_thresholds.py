@@ -103,7 +103,7 @@ def test_landmarks_hold_for_the_budget_that_they_were_measured_with_alone(
         return thresholds.open_scale(models, chosen, SimpleNamespace(), store).landmarks  # type: ignore[arg-type]
 
     monkeypatch.setattr(thresholds, "find_ceiling", lambda *given: 0.8)
-    monkeypatch.setattr(thresholds, "read_own_scale", lambda *given: None)
+    monkeypatch.setattr(thresholds, "read_self_calibration", lambda *given: None)
     assert found(usual) == known
     for other in (
         {"score": {"max_tokens": 2}},

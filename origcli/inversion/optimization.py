@@ -129,13 +129,13 @@ def invert(
         raise UsageError(f"token counts must be 1 or more, not {list(token_counts)}", "e.g. --tokens 1-5")
     check_placeholders(model.words, names, counts)
 
-    optimisation = _Optimisation(model, images, names, counts, settings, runtime)
+    optimization = _Optimization(model, images, names, counts, settings, runtime)
     if checkpoint is not None:
-        optimisation.restore(checkpoint)
-    return optimisation.run(checkpoint, watch)
+        optimization.restore(checkpoint)
+    return optimization.run(checkpoint, watch)
 
 
-class _Optimisation:
+class _Optimization:
     """The state of one call of `invert`."""
 
     def __init__(

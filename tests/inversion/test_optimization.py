@@ -1,4 +1,4 @@
-"""Whole optimisations: joint and solo, stopping, resuming, faults."""
+"""Whole optimizations: joint and solo, stopping, resuming, faults."""
 
 import signal
 import subprocess
@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from origcli.errors import DeviceError, Interrupted, NonFiniteError, UsageError
-from origcli.inversion import denoising, optimisation
+from origcli.inversion import denoising, optimization
 from origcli.inversion.denoising import lane_losses
 from origcli.inversion.draws import distinct_prompts
-from origcli.inversion.optimisation import Inversion, invert
+from origcli.inversion.optimization import Inversion, invert
 from origcli.inversion.token_files import write_tokens
 from origcli.models.checkpoints import checkpoints
 from origcli.models.opening import open_model
@@ -99,7 +99,7 @@ def test_lanes_stop_one_by_one_and_then_stay_as_they_are(
     short = invert(bert, pictures[:1], ["a"], [1, 2], invert_settings(steps=4), Runtime())[0]
     first = free.evaluations[1][0][1]
     assert first != free.evaluations[2][0][1]
-    monkeypatch.setattr(optimisation, "stop_reason", stop)
+    monkeypatch.setattr(optimization, "stop_reason", stop)
     result = invert(bert, pictures[:1], ["a"], [1, 2], settings, Runtime())[0]
     assert result.steps == {1: 4, 2: 10} and result.stop_reason == {1: "variance", 2: "budget"}
     torch.testing.assert_close(own(result, 1), own(short, 1), rtol=0, atol=1e-6)
@@ -118,7 +118,7 @@ def test_a_lane_that_is_to_stop_cools_down_first(
 
     start = course(steps=1, early_stop=False, learning_rate=1e-9).vectors[2]["bert"]
     steady = course(steps=7, early_stop=False)
-    monkeypatch.setattr(optimisation, "stop_reason", stop)
+    monkeypatch.setattr(optimization, "stop_reason", stop)
     cooled = course(steps=20, cool_down=3)
     assert (cooled.steps, cooled.stop_reason) == ({2: 7}, {2: "floor"})
     assert [step for step, _ in cooled.evaluations[2]] == [0, 2, 4, 6, 7]
@@ -166,7 +166,7 @@ def test_a_stopped_and_resumed_run_is_equal_bit_by_bit(
     assert sum(sizes) < 50_000
 
 
-def test_resuming_another_optimisation_is_refused(
+def test_resuming_another_optimization_is_refused(
     bert: DiffusionModel, pictures: list[Image.Image], tmp_path: Path
 ) -> None:
     place = tmp_path / "c"
@@ -185,7 +185,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from PIL import Image
-from origcli.inversion.optimisation import invert
+from origcli.inversion.optimization import invert
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.context import Runtime
 from tests.inversion.conftest import invert_settings
@@ -234,7 +234,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step(
             losses[1] = bad
         return losses
 
-    monkeypatch.setattr(optimisation, "lane_losses", poisoned)
+    monkeypatch.setattr(optimization, "lane_losses", poisoned)
     with pytest.raises(NonFiniteError, match=f"cat m=2: the loss became {bad} at step 3"):
         invert(bert, pictures[:1], ["cat"], [1, 2], invert_settings(), Runtime(), checkpoint=tmp_path)
     # The last checkpoint is from before the damage.
@@ -252,7 +252,7 @@ def test_what_cannot_be_learned_is_refused_before_any_step(
     def never(*args: Any) -> None:
         raise AssertionError("a step was made")
 
-    monkeypatch.setattr(optimisation, "lane_losses", never)
+    monkeypatch.setattr(optimization, "lane_losses", never)
     two = pictures[:2]
     with pytest.raises(UsageError, match="would share the placeholder"):
         invert(bert, two, ["A b", "a-b"], [1], invert_settings(), Runtime())
@@ -389,13 +389,13 @@ def test_steps_between_two_looks_read_nothing_back(
 
     assert reads(8) == reads(2) > 0
 
-    plain = optimisation._Optimisation._learn
+    plain = optimization._Optimization._learn
 
     def reading(self: Any, active: Any) -> None:
         plain(self, active)
         self._read()
 
-    monkeypatch.setattr(optimisation._Optimisation, "_learn", reading)
+    monkeypatch.setattr(optimization._Optimization, "_learn", reading)
     assert reads(8) > reads(2), "a read in every step is not seen"
 
 
