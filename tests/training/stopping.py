@@ -14,7 +14,7 @@ class StopAfter(SilentProgress):
         self.steps, self.name = steps, name
 
     @contextmanager
-    def task(self, description: str, total: int | None, start: int = 0) -> Iterator[Task]:
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
         with super().task(description, total, start) as silent:
             yield self if description == self.name else silent
 

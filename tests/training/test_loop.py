@@ -344,7 +344,7 @@ class Shown(SilentProgress):
         self.rows: list[dict[str, float | str]] = []
 
     @contextmanager
-    def task(self, description: str, total: int | None, start: int = 0) -> Iterator["Shown"]:
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator["Shown"]:
         yield self
 
     def advance(self, steps: int = 1, **fields: float | str) -> None:

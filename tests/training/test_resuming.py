@@ -106,7 +106,7 @@ def test_a_stopped_text_encoder_goes_on_to_the_same_bytes(tmp_path: Path, tiny_s
 
 def test_a_finished_text_encoder_is_not_trained_again(tmp_path: Path, tiny_settings: Settings) -> None:
     class Silence(SilentProgress):
-        def task(self, description: str, total: int | None, start: int = 0) -> Any:
+        def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Any:
             pytest.fail(f"{description} again")
 
     pretrained(tiny_settings, tmp_path)

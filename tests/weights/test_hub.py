@@ -284,7 +284,9 @@ def test_progress_counts_the_bytes(server: Hub) -> None:
         total = 0
 
         @contextmanager
-        def task(self, description: str, total: int | None, start: int = 0) -> Iterator["Counting"]:
+        def task(
+            self, description: str, total: int | None, start: int = 0, phases: int = 0
+        ) -> Iterator["Counting"]:
             self.total += total or 0
             yield self
 

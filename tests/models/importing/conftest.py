@@ -23,7 +23,7 @@ class Listener:
     def say(self, message: str, always: bool = False) -> None:
         self.said.append(message)
 
-    def task(self, description: str, total: int | None, start: int = 0) -> Any:
+    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Any:
         from origcli.runtime.progress import SilentProgress
 
         return SilentProgress().task("", None)
