@@ -156,6 +156,16 @@ def score(
         str | None,
         option("--shard", "I/N", "Score the I-th of N parts; origcli report merge merges them.", BATCH),
     ] = None,
+    workers: Annotated[
+        int | None,
+        option(
+            "--workers",
+            "N",
+            "On a CPU, processes that score several images; each opens the model.",
+            BATCH,
+        ),
+        Sets("runtime.workers", unset="one per core, where it pays and --threads is not given"),
+    ] = None,
     ray: Annotated[str | None, options.cluster("Spread the images over a Ray cluster", BATCH)] = None,
     cache: options.CacheOption = True,
     keep_images: Annotated[

@@ -60,6 +60,7 @@ MEASURE = {
     "measure_anyway": "score.measure_anyway",
     "together": "score.together",
     "keep_images": "score.keep_images",
+    "workers": "runtime.workers",
     **DRAWING,
 }
 

@@ -71,6 +71,7 @@ def score(
     together: int | None = None,
     keep_images: bool | None = None,
     shard: str | None = None,
+    workers: int = 1,
     ray: str | None = None,
     cache: bool = True,
     figures: bool = False,
@@ -117,6 +118,8 @@ def score(
         together: images whose tokens are learned in one batch.
         keep_images: keep samples as they were measured.
         shard: "I/N", one of N parts of the list.
+        workers: processes that score several images on a CPU. A program that asks for more than one needs
+            the usual `if __name__ == "__main__":`, because each process imports it.
         ray: address of a Ray cluster.
         cache: reuse results that are kept by content.
         figures: draw figures for print of each image, too.
@@ -392,7 +395,7 @@ def _score_call(words: dict[str, Any]) -> Call:
     model = words.get("model")
     if model is not None and not isinstance(model, str | Path):
         raise TypeError("score takes one model: score with each, then origcli.compare([run, run])")
-    return Call.of("score", words, MEASURE)
+    return Call.of("score", {"workers": 1, **words}, MEASURE)  # a `Scorer` is one process
 
 
 def _request(

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from origcli.models.conditioning import Conditioning
 from origcli.models.pipeline import DiffusionModel
@@ -82,6 +81,12 @@ def total_flops(flops: SampleFlops, amount: Work) -> float:
     return flops.vae + unet + amount.prompts * (flops.text + flops.text_backward)
 
 
+def _counter() -> Any:
+    from torch.utils.flop_counter import FlopCounterMode  # it loads triton, which takes a second
+
+    return FlopCounterMode(display=False)
+
+
 def count_flops(model: DiffusionModel) -> SampleFlops:
     """Counts the operations of a model's parts."""
     given = model.unconditional.parts
@@ -91,7 +96,7 @@ def count_flops(model: DiffusionModel) -> SampleFlops:
         pixels = torch.zeros(1, 3, model.resolution, model.resolution)
         parts = {name: torch.zeros(part.shape, dtype=part.dtype) for name, part in given.items()}
         states = Conditioning(parts).learnable()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _counter() as counter:
         shadow.encode(pixels)
     forward, backward = _count(lambda: shadow.predict(latents, times, states))
     texts = [_count_encoder(encoder) for encoder in model.words.encoders]
@@ -112,9 +117,9 @@ def _count_encoder(encoder: Encoder) -> tuple[int, int]:
 
 def _count(run: Callable[[], Any]) -> tuple[int, int]:
     """Operations of `run` and of the way back from its output's sum."""
-    with FlopCounterMode(display=False) as forward:
+    with _counter() as forward:
         output: Tensor = run()
-    with FlopCounterMode(display=False) as backward:
+    with _counter() as backward:
         output.sum().backward()
     return forward.get_total_flops(), backward.get_total_flops()
 
@@ -124,7 +129,7 @@ def decoding_flops(model: DiffusionModel) -> int:
     with torch.device("meta"):
         shadow = model.family.shadow("vae")
         latents = torch.zeros(1, *model.latent_shape)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), _counter() as counter:
         shadow.decode(latents)
     return int(counter.get_total_flops())
 

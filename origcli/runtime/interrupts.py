@@ -16,6 +16,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 _received: list[int] = []
 _owner = 0
+_follows = False
 
 
 def check() -> None:
@@ -31,6 +32,19 @@ def check() -> None:
 def pending() -> bool:
     """Whether a signal has come: for loops that save before they stop."""
     return bool(_received)
+
+
+def follow() -> None:
+    """Leaves all signals, which reach a whole group of processes, to the parent; it calls for a `stop`."""
+    global _follows
+    _follows = True
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stop() -> None:
+    """Asks a process that follows its parent to stop at its next safe point."""
+    _received.append(signal.SIGTERM)
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
@@ -79,7 +93,7 @@ def handled() -> Iterator[None]:
     """
     global _owner
     in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is _receive:
+    if not in_main or _follows or signal.getsignal(signal.SIGINT) is _receive:
         yield
         return
     _owner = os.getpid()

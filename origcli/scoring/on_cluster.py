@@ -4,53 +4,17 @@ A worker writes into a directory of its own and sends the files with the results
 no shared file system.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from origcli.models.words import Vectors
 from origcli.reports.schema import Provenance
-from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.cluster import ray_cluster, ray_map
 from origcli.scoring.batches import Batch
 from origcli.scoring.measurer import Outcome
+from origcli.scoring.worker import open_worker, save_files
 from origcli.settings import Settings
-
-Sent = tuple[Provenance, list[Outcome], dict[str, bytes]]
-
-
-def open_worker(
-    settings: Settings, given: Mapping[int, Vectors] | None, cache: Path | None
-) -> Callable[[Batch], Sent]:
-    """What a worker runs: opens everything, and gives the function that measures a batch."""
-    from origcli.runtime.context import open_runtime
-    from origcli.runtime.distributed import alone
-    from origcli.scoring.setup import open_measurer, open_models, provenance_of
-    from origcli.scoring.store import Store
-
-    stack = ExitStack()
-    stack.enter_context(alone())
-    runtime = stack.enter_context(open_runtime(settings.runtime))
-    directory = Path(stack.enter_context(TemporaryDirectory(prefix="origcli-")))
-    store = Store(cache or directory / ".work")
-    models = open_models(settings, runtime)
-    provenance = provenance_of("score", models, settings)
-    measurer = open_measurer(models, settings, runtime, store, given)
-
-    def measure(batch: Batch) -> Sent:
-        with TemporaryDirectory(dir=directory) as place:
-            outcomes = list(measurer.score(batch, Path(place)))
-            files = {
-                path.relative_to(place).as_posix(): path.read_bytes()
-                for path in sorted(Path(place).rglob("*"))
-                if path.is_file()
-            }
-        return provenance, outcomes, files
-
-    measure.keep = stack  # type: ignore[attr-defined]  # closed with the worker's process
-    return measure
 
 
 def score_on_cluster(
@@ -104,8 +68,6 @@ def _scored(
         cpus=cpus,
     )
     for provenance, outcomes, files in sent:
-        for name, data in files.items():
-            make_directory((directory / name).parent)
-            write_bytes(directory / name, data)
+        save_files(directory, files)
         for outcome in outcomes:
             yield provenance, outcome

@@ -18,6 +18,8 @@ from origcli.scoring.gate import Gate, check_threshold
 from origcli.scoring.measurer import Outcome
 from origcli.scoring.models import Models
 from origcli.scoring.on_cluster import score_on_cluster
+from origcli.scoring.on_processes import layout_of, score_on_processes
+from origcli.scoring.recall import Made, Recall, find_recall
 from origcli.scoring.run_archive import (
     RESULTS,
     add_page,
@@ -29,10 +31,11 @@ from origcli.scoring.run_archive import (
 )
 from origcli.scoring.run_plan import make_plan
 from origcli.scoring.self_calibration import read_self_calibration
-from origcli.scoring.setup import check_tokens, open_measurer, open_models, provenance_of
+from origcli.scoring.setup import check_names, check_tokens, open_measurer, open_models, provenance_of
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_was_lost
 from origcli.settings import Settings
+from origcli.weights.registry import resolve
 
 WORK = ".work"
 _PHASES = 2  # of an image: its tokens are learned, samples are generated
@@ -90,47 +93,82 @@ def score_images(
             or a prompt, a start or a threshold is unsuitable. Then nothing is written.
     """
     whole, batches, parts = planned(request, settings, runtime)
-    models = models or open_models(settings, runtime)
-    _check_words(request, batches, models, settings, runtime)
-    provenance = provenance_of("score", models, settings)
-    plan = make_plan(whole, batches, parts, settings, provenance, request.given)
+    check_names(settings)
+    entry = resolve(settings.score.model, runtime) if models is None else models.entry
+    # Models that are open were opened by a program, which may have changed them.
+    cache = request.cache if models is None else None
+    recall = find_recall(cache, entry, request.given, settings, runtime)
+    missing = [batch for batch in batches if recall is None or not recall.holds(batch)]
+    if missing or recall is None or recall.made is None:
+        models = models or open_models(settings, runtime, entry)
+        check_tokens(models, batches, settings, request.given)
+        made = _made(models, request, settings, runtime)
+    else:
+        made = recall.made
+        check_threshold(request.gates, made.threshold)
+    if made.lost:
+        runtime.progress.say(made.lost)
+    plan = make_plan(whole, batches, parts, settings, made.provenance, request.given)
     check_run(runtime.out, plan)
     log = ResultLog(runtime.out / RESULTS, ScoreResult)
     inputs = [one for batch in batches for one in batch.inputs]
     done = measured_before(log, inputs)
     left = [batch for batch in batches if not all(one.name in done for one in batch.inputs)]
-    outcomes = _outcomes(left, models, request, settings, runtime)
+    missing = [batch for batch in left if batch in missing]
+    measured = iter(()) if models is None else _measured(whole, missing, models, request, settings, runtime)
 
     record_run(runtime.out, plan)  # now that nothing is left that could be refused
     dated = date_line(runtime.out) if request.dated else ""
-    follow_images(runtime.out, log, inputs, provenance, dated)
+    follow_images(runtime.out, log, inputs, made.provenance, dated)
     del models
-    if request.ray is not None:
-        release()  # the workers open their own
+    release()  # before workers open their own
+    if recall is not None:
+        measured = _with_kept(left, missing, measured, recall, made, runtime.out)
     is_alone = len(request.inputs) == 1
-    failures = _keep_outcomes(outcomes, log, done, len(inputs), is_alone, dated, runtime, listen)
+    failures = _keep_outcomes(measured, log, done, len(inputs), is_alone, dated, runtime, listen)
     report = write_reports(
-        runtime.out, log, failures, provenance, len(inputs), parts, request.in_print, dated
+        runtime.out, log, failures, made.provenance, len(inputs), parts, request.in_print, dated
     )
     shutil.rmtree(runtime.out / WORK, ignore_errors=True)
     return report
 
 
-def _check_words(
-    request: Request, batches: Sequence[Batch], models: Models, settings: Settings, runtime: Runtime
-) -> None:
-    """Makes sure that prompts, tokens, threshold and gates will do, and says what was lost of the threshold.
+def _made(models: Models, request: Request, settings: Settings, runtime: Runtime) -> Made:
+    """What all results share, with a threshold that will do.
 
     Raises:
-        UsageError, InputError: one will not.
+        UsageError, InputError: it will not.
     """
-    check_tokens(models, batches, settings, request.given)
     store = Store(request.cache or runtime.out / WORK)
     threshold = find_threshold(models, settings, read_self_calibration(models, settings, store))
     if threshold.source != "none" or not calibrates_itself(models, settings):
         check_threshold(request.gates, threshold)
-    if lost := what_was_lost(models, settings, threshold):
-        runtime.progress.say(lost)
+    provenance = provenance_of("score", models, settings)
+    return Made(provenance, threshold, what_was_lost(models, settings, threshold))
+
+
+def _with_kept(
+    left: Sequence[Batch],
+    missing: Sequence[Batch],
+    measured: Iterator[tuple[Provenance, Outcome]],
+    recall: Recall,
+    made: Made,
+    directory: Path,
+) -> Iterator[tuple[Provenance, Outcome]]:
+    """The outcomes of batches in order: those that are kept from there, the others as they are measured.
+
+    Args:
+        missing: the batches that are not kept; `measured` has their outcomes.
+    """
+    recall.keep_made(made)
+    for batch in left:
+        if batch not in missing:
+            yield from ((made.provenance, result) for result in recall.read(batch, directory))
+            continue
+        for one, (provenance, outcome) in zip(batch.inputs, measured, strict=False):
+            if isinstance(outcome, ScoreResult):
+                recall.keep(one, batch, outcome, directory)
+            yield provenance, outcome
 
 
 def _keep_outcomes(
@@ -178,13 +216,22 @@ def planned(
     return whole, take_parts(whole, parts), parts
 
 
-def _outcomes(
-    batches: Sequence[Batch], models: Models, request: Request, settings: Settings, runtime: Runtime
+def _measured(
+    whole: Sequence[Batch],
+    batches: Sequence[Batch],
+    models: Models,
+    request: Request,
+    settings: Settings,
+    runtime: Runtime,
 ) -> Iterator[tuple[Provenance, Outcome]]:
-    """The outcome of each image in order, and what made it; computed here or on a cluster.
+    """The outcome of each image in order, and what made it; measured here, by processes, or on a cluster.
+
+    Args:
+        whole: all batches of the list.
+        batches: those that are to be measured.
 
     Raises:
-        UsageError, InputError: at once, where the reference or the threshold is unsuitable.
+        UsageError, InputError: at once, where the reference, the threshold or the layout is unsuitable.
     """
     if not batches:
         return iter(())
@@ -199,8 +246,10 @@ def _outcomes(
             runtime.device.type == "cuda",
         )
     provenance = provenance_of("score", models, settings)
-    store = Store(request.cache or runtime.out / WORK)
-    measurer = open_measurer(
-        models, settings, runtime, store, request.given, runtime.out / WORK / "checkpoints"
-    )
+    kept, checkpoints = request.cache or runtime.out / WORK, runtime.out / WORK / "checkpoints"
+    layout = layout_of(whole, models, settings, runtime)
+    # Where processes measure, this makes and keeps what all of them need.
+    measurer = open_measurer(models, settings, runtime, Store(kept), request.given, checkpoints)
+    if layout.workers > 1:
+        return score_on_processes(layout, batches, settings, request.given, kept, checkpoints, runtime.out)
     return ((provenance, outcome) for batch in batches for outcome in measurer.score(batch, runtime.out))

@@ -80,7 +80,7 @@ def make_plan(
         "templates": {
             name: hash_value(read_templates(name)) for name in {batch.templates for batch in whole}
         },
-        "reference": _reference_hash(settings.score.reference),
+        "reference": reference_hash(settings.score.reference),
         "given": {str(m): hash_vectors(vectors) for m, vectors in (given or {}).items()},
         "list": hash_value(
             [[batch.templates, [[one.name, one.group] for one in batch.inputs]] for batch in whole]
@@ -90,7 +90,7 @@ def make_plan(
     return Plan(facts, images, parts)
 
 
-def _reference_hash(reference: str | None) -> str | None:
+def reference_hash(reference: str | None) -> str | None:
     """sha256 of the report of a reference set."""
     if reference is None:
         return None

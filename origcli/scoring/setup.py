@@ -28,23 +28,26 @@ from origcli.scoring.models import Models
 from origcli.scoring.store import Store
 from origcli.scoring.thresholds import open_scale
 from origcli.settings import Settings
-from origcli.weights.registry import CLIP, companion_directory
+from origcli.weights.registry import CLIP, ModelEntry, companion_directory
 
 NO_EDIT = "none"
 # What differs between machines that give equal results; the device itself is recorded apart.
-_OF_THE_MACHINE = {"threads", "device", "offline"}
+_OF_THE_MACHINE = {"threads", "workers", "device", "offline"}
 SECTIONS = ("runtime", "invert", "draw", "score", "detect")
 
 
-def open_models(settings: Settings, runtime: Runtime) -> Models:
+def open_models(settings: Settings, runtime: Runtime, entry: ModelEntry | None = None) -> Models:
     """Loads the model and the metric that the settings name.
+
+    Args:
+        entry: the model, where it was found before.
 
     Raises:
         ModelError: one is missing, damaged, or cannot be fetched.
         UsageError: no model or metric has this name.
     """
     check_names(settings)
-    entry, model = open_model(settings.score.model, runtime)
+    entry, model = open_model(settings.score.model, runtime, entry)
     detector = chosen_detector(entry, settings)
     name = chosen_metric(entry, detector, settings)
     metric = open_metric(name, runtime, detector=detector, settings=settings.detect)

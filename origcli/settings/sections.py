@@ -42,6 +42,7 @@ class RuntimeSettings(Section):
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**63)
     threads: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=1)
     compile: bool = False
     deterministic: bool = True
     offline: bool = False

@@ -16,8 +16,8 @@ from origcli.reports.schema import ScoreResult
 from origcli.reports.writers import read_report
 from origcli.runtime.context import open_runtime
 from origcli.scoring import on_cluster
-from origcli.scoring.on_cluster import open_worker
 from origcli.scoring.run import Request, score_images
+from origcli.scoring.worker import open_worker
 from origcli.settings import Settings, resolve
 from origcli.weights.registry import bundled_directory
 from tests.tiny_families import write_tiny_family

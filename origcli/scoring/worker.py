@@ -1,0 +1,65 @@
+"""A process that measures a part of a run: it opens the models once, and sends files with the outcomes."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from origcli.models.words import Vectors
+from origcli.reports.schema import Provenance
+from origcli.runtime.atomic import make_directory, write_bytes, write_unsynced
+from origcli.scoring.batches import Batch
+from origcli.scoring.measurer import Outcome
+from origcli.settings import Settings
+
+Sent = tuple[Provenance, list[Outcome], dict[str, bytes]]
+
+
+def open_worker(
+    settings: Settings,
+    given: Mapping[int, Vectors] | None,
+    cache: Path | None,
+    checkpoints: Path | None = None,
+) -> Callable[[Batch], Sent]:
+    """What a worker runs: opens everything, and gives the function that measures a batch.
+
+    Args:
+        given: tokens learned before, by m.
+        cache: directory of results kept by content; `None` keeps them until the worker ends.
+        checkpoints: directory for those of inversions under way, where it outlives the worker.
+    """
+    from origcli.runtime.context import open_runtime
+    from origcli.runtime.distributed import alone
+    from origcli.scoring.setup import open_measurer, open_models, provenance_of
+    from origcli.scoring.store import Store
+
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # as in the command itself
+    stack = ExitStack()
+    stack.enter_context(alone())
+    runtime = stack.enter_context(open_runtime(settings.runtime))
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="origcli-")))
+    store = Store(cache or directory / ".work")
+    models = open_models(settings, runtime)
+    provenance = provenance_of("score", models, settings)
+    measurer = open_measurer(models, settings, runtime, store, given, checkpoints)
+
+    def measure(batch: Batch) -> Sent:
+        with TemporaryDirectory(dir=directory) as place:
+            outcomes = list(measurer.score(batch, Path(place)))
+            files = {
+                path.relative_to(place).as_posix(): path.read_bytes()
+                for path in sorted(Path(place).rglob("*"))
+                if path.is_file()
+            }
+        return provenance, outcomes, files
+
+    measure.keep = stack  # type: ignore[attr-defined]  # closed with the worker's process
+    return measure
+
+
+def save_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Writes the files of a result to the run's directory; pictures are not synced, as in `save_images`."""
+    for name, data in files.items():
+        make_directory((directory / name).parent)
+        (write_unsynced if name.startswith("pictures/") else write_bytes)(directory / name, data)
