@@ -67,7 +67,9 @@ def expected_distinct(draws: int, kinds: int) -> float:
 
 def work(settings: InvertSettings, lanes: int, templates: int) -> Work:
     """The most that one picture at `lanes` token counts can take; early stopping takes less."""
-    looks = 2 if not settings.early_stop else 1 + -(-settings.steps // settings.evaluate_every)
+    # Before the first step and after the last, and in between until it is too late to stop early.
+    undecided = max(1, settings.steps - settings.cool_down) if settings.early_stop else 1
+    looks = 1 + -(-undecided // settings.evaluate_every)
     return Work(
         learned=settings.steps * settings.batch_size * lanes,
         evaluated=(looks * lanes + 1) * settings.evaluate_samples,

@@ -250,12 +250,16 @@ class _Optimization:
         """Reads what the device has done so far, and decides which lanes stop."""
         self._read()
         settings = self.settings
-        regular = settings.early_stop and self._due(settings.evaluate_every)
-        self._evaluate([track for track in active if regular or self.step == track.last])
+        undecided = [  # the others cool down already, or are about to
+            track
+            for track in active
+            if settings.early_stop
+            and self._due(settings.evaluate_every)
+            and self.step + settings.cool_down < track.last
+        ]
+        self._evaluate([t for t in active if t in undecided or self.step == t.last])
 
-        for track in active:
-            if not regular or self.step + settings.cool_down >= track.last:
-                continue  # it cools down already, or is about to
+        for track in undecided:
             track.reason = stop_reason(
                 [loss for _, loss in track.evaluations],
                 settings.early_stop_window,

@@ -121,7 +121,7 @@ def test_a_lane_that_is_to_stop_cools_down_first(
     monkeypatch.setattr(optimization, "stop_reason", stop)
     cooled = course(steps=20, cool_down=3)
     assert (cooled.steps, cooled.stop_reason) == ({2: 7}, {2: "floor"})
-    assert [step for step, _ in cooled.evaluations[2]] == [0, 2, 4, 6, 7]
+    assert [step for step, _ in cooled.evaluations[2]] == [0, 2, 4, 7]
     # The rates of its last three steps are whole, two thirds and a third.
     assert cooled.losses[2][:6] == steady.losses[2][:6]
     assert (own(cooled, 2) - start).norm() < (own(steady, 2) - start).norm()
