@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from origcli.errors import DeviceError, UsageError
 from origcli.runtime.distributed import local_rank
@@ -102,17 +104,36 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 def learning_kernels(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Which kernels a forward pass and its way back take: torch's choice, with two exceptions.
 
-    - bf16 on CPUs: fused attention is fast forward alone. Going back, it took a third of the time of an
-      inversion's step; with plain matrix products a step takes 0.78 times as long (benchmarks/training.py,
-      `ways`).
+    - bf16 on CPUs: going back, fused attention is slow where it is over little (`_PlainAttention`).
     - CUDA, where runs are to repeat: fused attention goes back in a fixed order of sums only if torch is
       strict; if it merely warns, attention warns that it could and does not.
     """
     if device.type == "cpu" and dtype == torch.bfloat16:
-        return sdpa_kernel(SDPBackend.MATH)
+        return _PlainAttention()
     if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
         return _strict()
     return contextlib.nullcontext()
+
+
+class _PlainAttention(TorchFunctionMode):
+    """Attention over little is done by plain matrix products, the rest as torch does it.
+
+    In bf16 and with gradients, torch's fused kernel on a CPU takes 1.6 to 8 times as long at 64 queries or
+    fewer and as long at 256 × 256, and plain products 2.4 to 2.8 times as long at 1024 × 1024
+    (benchmarks/attention.py).
+    """
+
+    _FUSED = 256 * 256  # queries times keys from which the fused kernel is as fast
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention:
+            query = args[0] if args else kwargs["query"]
+            key = args[1] if len(args) > 1 else kwargs["key"]
+            if query.shape[-2] * key.shape[-2] < self._FUSED:
+                with sdpa_kernel(SDPBackend.MATH):
+                    return func(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 @contextmanager

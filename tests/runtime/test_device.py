@@ -139,15 +139,28 @@ def test_mixed_precision_is_on_inside_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "fused"),
-    [(CPU, torch.bfloat16, False), (CPU, torch.float32, True), (CUDA, torch.bfloat16, True)],
+    ("dtype", "queries", "keys", "fused"),
+    [
+        (torch.bfloat16, 64, 64, False),
+        (torch.bfloat16, 256, 77, False),
+        (torch.bfloat16, 256, 256, True),
+        (torch.float32, 64, 64, True),
+    ],
 )
-def test_attention_is_fused_where_its_way_back_is_fast(
-    device: torch.device, dtype: torch.dtype, fused: bool
+def test_attention_on_a_cpu_is_fused_where_its_way_back_is_fast(
+    dtype: torch.dtype, queries: int, keys: int, fused: bool
 ) -> None:
-    with learning_kernels(device, dtype):
-        assert torch.backends.cuda.flash_sdp_enabled() == fused  # the switch is that of CPUs, too
+    query, key = (torch.ones(1, 1, n, 8, dtype=dtype, requires_grad=True) for n in (queries, keys))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    with learning_kernels(CPU, dtype):
+        for output in (attend(query, key, key), attend(query=query, key=key, value=key)):
+            assert output.grad_fn is not None and ("Flash" in output.grad_fn.name()) == fused
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_attention_on_cuda_is_as_torch_chooses() -> None:
+    with learning_kernels(CUDA, torch.bfloat16):
+        assert torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_learning_on_a_card_is_strict_where_it_is_to_repeat() -> None:
