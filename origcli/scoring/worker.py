@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from origcli.models.words import Vectors
 from origcli.reports.schema import Provenance
-from origcli.runtime.atomic import make_directory, write_bytes, write_unsynced
+from origcli.runtime.atomic import claim_directory, make_directory, write_bytes, write_unsynced
 from origcli.scoring.batches import Batch
 from origcli.scoring.measurer import Outcome
 from origcli.settings import Settings
@@ -61,5 +61,9 @@ def open_worker(
 def save_files(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes the files of a result to the run's directory; pictures are not synced, as in `save_images`."""
     for name, data in files.items():
-        make_directory((directory / name).parent)
-        (write_unsynced if name.startswith("pictures/") else write_bytes)(directory / name, data)
+        if name.startswith("pictures/"):
+            claim_directory((directory / name).parent)
+            write_unsynced(directory / name, data)
+        else:
+            make_directory((directory / name).parent)
+            write_bytes(directory / name, data)
