@@ -42,7 +42,7 @@ def test_operations_and_hours_of_an_image(model: DiffusionModel) -> None:
         stages = petaflops(model, resolve({}, presets=presets, environment={})[0])
         whole = sum(stages.values())
         assert f" {stages['learn']:.1f} PFLOP" in rows["learning"][column]
-        assert rows["drawing"][column] == f"{stages['draw']:.1f} PFLOP"
+        assert rows["sampling"][column] == f"{stages['draw']:.1f} PFLOP"
         assert rows["decoding"][column] == f"{stages['decode']:.2f} PFLOP"
         assert rows["all"][column].startswith(
             f"{whole:.0f} PFLOP, {100 * stages['learn'] / whole:.0f} % of it"
