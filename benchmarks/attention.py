@@ -23,11 +23,12 @@ WIDTHS = (40, 64)
 TOKENS = 8192  # of queries in all, so that each case takes about as long
 
 
-def once(kernel: SDPBackend, inputs: tuple[torch.Tensor, ...], back: bool) -> float:
+def once(kernel: SDPBackend, inputs: list[torch.Tensor], back: bool) -> float:
     """Seconds of the processor of attention, and of the way back."""
     began = time.process_time()
     with sdpa_kernel(kernel):
-        output = scaled_dot_product_attention(*inputs)
+        query, key, value = inputs
+        output = scaled_dot_product_attention(query, key, value)
         if back:
             output.sum().backward()
     return time.process_time() - began
@@ -45,7 +46,7 @@ def main() -> None:
     for dtype, width, (queries, keys) in product((torch.float32, torch.bfloat16), WIDTHS, LENGTHS):
         batch = max(1, TOKENS // queries // HEADS)
         shapes = [(batch, HEADS, length, width) for length in (queries, keys, keys)]
-        inputs = tuple(torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
+        inputs = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
         row = {"dtype": str(dtype).removeprefix("torch."), "queries": queries, "keys": keys, "width": width}
         for name, back in (("forward", False), ("forward and back", True)):
             seconds: dict[str, list[float]] = {kernel: [] for kernel in kernels}

@@ -44,7 +44,7 @@ class Made:
     Attributes:
         provenance: what made them.
         threshold: the distance that counts as redrawn.
-        lost: what is told about a threshold that the settings took away; empty where none was.
+        lost: the remark on a threshold that the settings took away; empty where none was.
     """
 
     provenance: Provenance

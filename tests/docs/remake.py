@@ -1,11 +1,10 @@
 """`make docs`: docs/images and the outputs that the pages show, made from real runs.
 
-    python -m tests.docs.remake [pictures] [outputs] [strip]
+    python -m tests.docs.remake [outputs] [strip]
 
-`pictures` runs the bundled example on a terminal: docs/images/score.svg is the terminal at work. `outputs`
-runs the commands of every page that shows some, at their full budgets, and writes what came out under each.
-`strip` runs the demo: strip-light.png and strip-dark.png explain the method with its images, report.png is
-a page of it in Chromium. All take minutes on two CPU cores.
+`outputs` runs the commands of every page that shows some, at their full budgets, and writes what came out
+under each. `strip` runs the demo: strip-light.png and strip-dark.png explain the method with its images,
+report.png is a page of it in Chromium. Both take minutes on two CPU cores.
 """
 
 import os
@@ -22,7 +21,6 @@ from tests.docs.pages import PAGES, ROOT, blocks, with_outputs
 from tests.docs.strip import THEMES, strip
 
 IMAGES = ROOT / "docs" / "images"
-EXAMPLE = ROOT / "origcli" / "assets" / "shapes" / "example.png"
 COLUMNS = 100
 WINDOW = (1200, 1180)  # down to the curve
 CHROMIUM = [
@@ -39,16 +37,6 @@ def environment(home: Path) -> dict[str, str]:
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("ORIGCLI_", "HF_"))}
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**theirs, "PATH": programs, "HOME": str(home)}
-
-
-def pictures(place: Path) -> None:
-    """Scores the bundled example and draws the terminal at work."""
-    shutil.copy(EXAMPLE, place)
-    command = ["origcli", "score", EXAMPLE.name, "--model", "shapes", "--out", "runs/example"]
-    pieces = terminal.record(command, COLUMNS, place, environment(place))
-    IMAGES.mkdir(exist_ok=True)
-    drawn = terminal.svg(terminal.at_work(pieces), COLUMNS, " ".join(command))
-    (IMAGES / "score.svg").write_text(drawn, "utf-8")
 
 
 def strips(place: Path) -> None:
@@ -94,6 +82,6 @@ def outputs(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    for work in sys.argv[1:] or ("pictures", "outputs", "strip"):
+    for work in sys.argv[1:] or ("outputs", "strip"):
         with tempfile.TemporaryDirectory() as folder:
-            {"pictures": pictures, "outputs": outputs, "strip": strips}[work](Path(folder))
+            {"outputs": outputs, "strip": strips}[work](Path(folder))

@@ -1,4 +1,4 @@
-"""A terminal that commands are run on, and pictures of it.
+"""A terminal that commands are run on.
 
 It understands what Rich writes and no more.
 """
@@ -12,12 +12,8 @@ import termios
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 ROWS = 40
 _ESCAPE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
-_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def record(command: list[str], columns: int, directory: Path, environment: Mapping[str, str]) -> list[str]:
@@ -88,30 +84,8 @@ class Screen:
         return "".join(f"{_ESCAPE.sub('', line).rstrip()}\n" for line in self.shown())
 
 
-def at_work(pieces: list[str]) -> list[str]:
-    """The screen in the middle of when the most bars were on it."""
-    screen, frames = Screen(), [[""]]
-    for piece in pieces:
-        screen.feed(piece)
-        shown = screen.shown()
-        if "━" in "".join(shown) and len(shown) >= len(frames[0]):
-            frames = [shown] if len(shown) > len(frames[0]) else [*frames, shown]
-    return frames[len(frames) // 2]
-
-
 def at_the_end(pieces: list[str]) -> Screen:
     """The screen when the command is done."""
     screen = Screen()
     screen.feed("".join(pieces))
     return screen
-
-
-def svg(lines: list[str], columns: int, command: str) -> str:
-    """Lines of a terminal under the command that made them; nothing in it is fetched from elsewhere."""
-    with Path(os.devnull).open("w") as nowhere:
-        console = Console(record=True, width=columns, file=nowhere, force_terminal=True)
-        console.print(Text(f"$ {command}", style="bold"))
-        for line in lines:
-            console.print(Text.from_ansi(line), overflow="crop", no_wrap=True)
-        drawn = console.export_svg(title="origcli", unique_id="terminal")
-    return _FONTS.sub("", drawn).replace("Fira Code, monospace", "monospace")
