@@ -14,11 +14,11 @@ PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- made by tests/reliability.py: -->\n", "<!-- end -->\n"
 
 FAULTS = {
-    1: "a picture is cut short",
-    2: "a picture's header claims an enormous size",
-    3: "a picture is EPS or another format that is not read",
-    4: "a picture is turned, transparent, CMYK, has a palette, 16 bits or several frames",
-    5: "a file is missing, empty, a directory or a pipe; a directory holds no picture",
+    1: "an image is cut short",
+    2: "an image's header claims an enormous size",
+    3: "an image is EPS or another format that is not read",
+    4: "an image is turned, transparent, CMYK, has a palette, 16 bits or several frames",
+    5: "a file is missing, empty, a directory or a pipe; a directory holds no image",
     6: "the disk fills up in the middle of a write",
     7: "stdout is full or closed",
     8: "the output may not be written",
@@ -26,7 +26,7 @@ FAULTS = {
     10: "SIGKILL at any point of a save",
     11: "a run is stopped in the middle and resumed",
     12: "a run is resumed with other settings",
-    13: "a loss or a picture is NaN or infinite",
+    13: "a loss or an image is NaN or infinite",
     14: "memory runs out, on the device or the host",
     15: "a data worker dies",
     16: "another number of workers",
@@ -65,7 +65,7 @@ FAULTS = {
     62: "a file system has no fsync of directories, or no locks",
     63: "a bit of the cache flips",
     64: "there is no home directory, or no cache that can be written",
-    65: "a picture is exchanged under its name, or pictures are moved",
+    65: "an image is exchanged under its name, or images are moved",
     66: "parts of a run are missing when it is joined",
 }
 

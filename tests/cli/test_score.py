@@ -113,7 +113,7 @@ def test_one_image_as_a_table(run: Any, pictures: list[Input], tiny_bert_pipelin
     assert done.status == 0 and Path("runs/score-a-2/report.html").is_file()
 
 
-@pytest.mark.fault(1, "a row with the error, exit 3; the other pictures are done")
+@pytest.mark.fault(1, "a row with the error, exit 3; the other images are done")
 def test_many_images_in_every_format(run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path) -> None:
     Path("bad.png").write_bytes(b"")
     words = ("score", "pictures", "bad.png", "--model", tiny_bert_pipeline_dir, *QUICK)

@@ -90,7 +90,7 @@ def test_few_files_are_read_ahead(files: list[Input], monkeypatch: pytest.Monkey
     stream.close()
 
 
-@pytest.mark.fault(14, "decoded pictures that wait for the detector are bounded by their bytes")
+@pytest.mark.fault(14, "decoded images that wait for the detector are bounded by their bytes")
 @pytest.mark.parametrize("room", [1, 3 * 400 * 300 * 4])
 def test_decoded_pictures_are_bounded_by_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: Any

@@ -104,7 +104,7 @@ def test_families_without_a_quick_way_sample_as_ever(family: Any) -> None:
     assert quick == family.settled(settings(steps="auto", scheduler="auto"))
 
 
-@pytest.mark.fault(14, "drawing halves its batch")
+@pytest.mark.fault(14, "sampling halves its batch")
 def test_memory_that_runs_out_halves_the_batch(
     model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +158,7 @@ def test_memory_that_never_suffices_is_a_device_error(
         sampling.draw_prompts(model, ["cat"], [0], settings(), Runtime())
 
 
-@pytest.mark.fault(13, "no black picture is drawn of it")
+@pytest.mark.fault(13, "no black image is made of it")
 def test_nan_latents_are_never_a_black_picture(model: DiffusionModel) -> None:
     with pytest.raises(NonFiniteError):
         sampling.decode(model, torch.full((1, *model.latent_shape), float("nan")))

@@ -93,7 +93,7 @@ def test_stdin_may_be_a_csv_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found("-", stdin=io.BytesIO(b"\xef\xbb\xbfpath,group\n1.png,x\n")) == [("1.png", "x")]
 
 
-@pytest.mark.fault(5, "exit 3 before any work when there is no picture at all")
+@pytest.mark.fault(5, "exit 3 before any work when there is no image at all")
 def test_nothing_there_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nosuch\.jpg: no such file$"):
         found(tmp_path / "nosuch.jpg")

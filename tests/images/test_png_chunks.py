@@ -35,7 +35,7 @@ TEXTS = {
 }
 
 
-@pytest.mark.fault(4, "a PNG with a large text is read: texts are no part of the picture")
+@pytest.mark.fault(4, "a PNG with a large text is read: texts are no part of the image")
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("late", [False, True])
 def test_texts_of_any_size(name: str, late: bool) -> None:

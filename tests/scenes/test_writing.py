@@ -269,7 +269,7 @@ def _link(target: str | Path) -> Callable[[Path, Path], None]:
     return lambda file, outside: file.symlink_to(target)
 
 
-@pytest.mark.fault(5, "training reads the pictures of a data set through the same checks")
+@pytest.mark.fault(5, "training reads the images of a data set through the same checks")
 @pytest.mark.parametrize(
     ("exchange", "named"),
     [

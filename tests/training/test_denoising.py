@@ -96,7 +96,7 @@ def test_either_prediction_trains_with_weights(
     assert rows[-1]["mse"] < rows[0]["mse"] and all(row["loss"] < row["mse"] for row in rows)
 
 
-@pytest.mark.fault(14, "so does the loss on held-out pictures")
+@pytest.mark.fault(14, "so does the loss on held-out images")
 def test_the_held_out_loss_in_little_memory_is_the_same() -> None:
     count, random = 70, np.random.default_rng(0)
     features = Features(

@@ -141,7 +141,7 @@ def go_on(data: Path, latents: Path, settings: Settings, out: Path) -> None:
         unet.run(data, latents, settings, runtime, resume=True)
 
 
-@pytest.mark.fault(12, "a UNet resumes with the same pictures, tokenizer and precision alone")
+@pytest.mark.fault(12, "a UNet resumes with the same images, tokenizer and precision alone")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -166,7 +166,7 @@ def test_a_unet_does_not_go_on_otherwise(
         go_on(tiny_dataset.path, vae_run, changed(borrowing, changes), out)
 
 
-@pytest.mark.fault(12, "nor with another vocabulary, or pictures that were exchanged")
+@pytest.mark.fault(12, "nor with another vocabulary, or images that were exchanged")
 def test_a_unet_does_not_go_on_with_other_files(
     tmp_path: Path, tiny_dataset: Dataset, borrowing: Settings, vae_run: Path, stopped: Path
 ) -> None:

@@ -234,7 +234,7 @@ def test_damaged_features_are_computed_anew(tiny_dataset: Dataset, vae_run: Path
     assert np.array_equal(features.latent_moments(model, tiny_dataset, 10, Runtime()), rows)
 
 
-@pytest.mark.fault(63, "so do features of training pictures")
+@pytest.mark.fault(63, "so do features of training images")
 def test_features_with_a_flipped_bit_are_computed_again(tiny_dataset: Dataset, vae_run: Path) -> None:
     model = load_vae(vae_run)
     rows = np.array(features.latent_moments(model, tiny_dataset, 10, Runtime()))
