@@ -79,7 +79,7 @@ TITLES = {
     "score": "The images that were scored",
 }
 
-_LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)#\s]+)")
+_LINK = re.compile(r"(\]\(|\b(?:src|srcset)=\")(?!https?:|mailto:|#)([^)#\"\s]+)")
 _NEED = re.compile(r"^```sh [a-z]+$", re.MULTILINE)
 
 
