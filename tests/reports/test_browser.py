@@ -57,8 +57,17 @@ class Browser:
         self.command(
             "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
         )
+        from selenium.webdriver.support.ui import WebDriverWait
+
         self.driver.get("about:blank")
         self.driver.get(path.as_uri() + address)
+        # On a busy machine the driver sometimes answers while the page is being read.
+        WebDriverWait(self.driver, 60).until(
+            lambda driver: (
+                driver.execute_script("return location.href != 'about:blank' && document.readyState")
+                == "complete"
+            )
+        )
 
     def command(self, name: str, **values: Any) -> dict[str, str]:
         return self.driver.execute_cdp_cmd(name, values)
