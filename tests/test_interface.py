@@ -65,7 +65,17 @@ OF_THE_TERMINAL = {
 }
 # Those of a single call of a Scorer.
 OF_A_LIST = {
-    *("images", "group_column", "image_column", "follow_links", "embeddings", "shard", "ray", "figures"),
+    *(
+        "workers",
+        "images",
+        "group_column",
+        "image_column",
+        "follow_links",
+        "embeddings",
+        "shard",
+        "ray",
+        "figures",
+    ),
     *("dated", "out", "resume", "force"),
 }
 # Keywords that are not called like the option's parameter; an empty name is every function's.

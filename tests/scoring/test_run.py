@@ -174,7 +174,7 @@ def test_other_settings_or_images_are_refused_in_a_used_directory(
     tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
 ) -> None:
     score(tiny_settings(), tmp_path / "out", pictures[:1])
-    with pytest.raises(UsageError, match="images was 3, is 4"):
+    with pytest.raises(UsageError, match="samples was 3, is 4"):
         score(tiny_settings(score={"samples": 4}), tmp_path / "out", pictures[:1])
     with pytest.raises(UsageError, match="images"):
         score(tiny_settings(), tmp_path / "out", pictures)
