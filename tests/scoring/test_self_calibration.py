@@ -118,7 +118,7 @@ class Blank(PixelDistance):
 def test_a_model_that_draws_one_image_is_refused(opened: Any, tmp_path: Path, captions: Path) -> None:
     models, settings, runtime = opened
     alike = Models(models.entry, models.model, Blank(), models.notes)
-    with pytest.raises(InputError, match="the same image over and over"):
+    with pytest.raises(InputError, match="always generates the same image"):
         calibrate_self(alike, settings, runtime, Store(tmp_path / "kept"), BUDGET, captions)
     assert read_self_calibration(alike, settings, Store(tmp_path / "kept")) is None
 
