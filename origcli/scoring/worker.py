@@ -1,5 +1,6 @@
 """A process that measures a part of a run: it opens the models once, and sends files with the outcomes."""
 
+import atexit
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -54,7 +55,7 @@ def open_worker(
             }
         return provenance, outcomes, files
 
-    measure.keep = stack  # type: ignore[attr-defined]  # closed with the worker's process
+    atexit.register(stack.close)  # with the worker's process, while modules are still whole
     return measure
 
 

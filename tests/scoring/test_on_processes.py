@@ -93,7 +93,7 @@ def test_a_gpu_is_no_reason_for_processes(machine: Any) -> None:
 
 
 def test_several_processes_give_the_bytes_of_one(
-    tmp_path: Path, queries: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, queries: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With an image that cannot be read among them."""
     inputs = find_inputs(queries[:3])
@@ -108,3 +108,4 @@ def test_several_processes_give_the_bytes_of_one(
         embeddings = {path.name: path.read_bytes() for path in (out / "embeddings").iterdir()}
         reports.append((bytes_of(out), embeddings))
     assert reports[0] == reports[1] and len(reports[0][1]) == 2
+    assert "Traceback" not in capfd.readouterr().err, "workers close what they opened before they end"
