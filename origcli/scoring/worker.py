@@ -1,7 +1,7 @@
 """A process that measures a part of a run: it opens the models once, and sends files with the outcomes."""
 
-import atexit
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,7 +55,7 @@ def open_worker(
             }
         return provenance, outcomes, files
 
-    atexit.register(stack.close)  # with the worker's process, while modules are still whole
+    weakref.finalize(measure, stack.close)  # with it, or with the process while modules are still whole
     return measure
 
 
