@@ -470,7 +470,9 @@ def test_a_score_in_a_metric_of_the_hub(
     monkeypatch.setattr(setup, "open_metric", open_metric)  # not the one that all tests here use
     write_dinov2(tmp_path / "dinov2")
     monkeypatch.setattr("origcli.perception.embedding.companion_directory", lambda *_: tmp_path / "dinov2")
-    report = score(tiny_settings(score={"metric": "dinov2"}), tmp_path / "out", pictures[:1])
+    # Random weights may see no more in images than in round trips.
+    forced = {"metric": "dinov2", "measure_anyway": True}
+    report = score(tiny_settings(score=forced), tmp_path / "out", pictures[:1])
     metric = report.provenance.metric
     assert metric is not None and metric.name == "dinov2" and metric.version
-    assert report.results[0].originality.value is not None
+    assert len(report.results[0].curve) == 2 and report.results[0].curve[0].distance.value is not None
