@@ -26,7 +26,7 @@ def scored(
     preset: str = "fast",
     shard: str | None = None,
 ) -> tuple[Sampled, Provenance]:
-    """Scores pictures into a directory, or goes on where that stopped; and what made the report.
+    """Scores images into a directory, or resumes the run in it. Returns distances and provenance.
 
     Args:
         flags: settings by section.

@@ -227,7 +227,7 @@ def _fitted(
 
 
 def _narrowed(columns: Sequence[Column], width: int, kinds: set[str]) -> list[Column]:
-    """The columns with the widest of some kinds made narrower, as far as it takes and they can be."""
+    """The columns, the widest of some kinds narrowed until the table fits or they reach their minimum."""
     kept = list(columns)
     while _total(kept) > width:
         can = [place for place, one in enumerate(kept) if one.kind in kinds and one.width > one.least]

@@ -36,7 +36,7 @@ from origcli.weights.registry import BUNDLED, DETECTOR, bundled_directory
 
 
 def detector_directory(name: str) -> Path:
-    """Where a detector is: the bundled one, or one in a directory of its own, a run's or a pipeline's."""
+    """Where a detector is: the bundled one, or one in its own directory, a run's or a pipeline's."""
     path = bundled_directory() if name == BUNDLED else Path(name)
     return path / DETECTOR if (path / DETECTOR / CARD).is_file() else path
 

@@ -32,7 +32,7 @@ SettingsTree = Mapping[str, Mapping[str, Any]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Keywords that set something, by the setting; those that a function has of its own are beside it.
+# Keywords that set something, by the setting; those of a single function are defined beside it.
 RUNTIME = {
     "seed": "runtime.seed",
     "device": "runtime.device",
@@ -149,7 +149,7 @@ class Call:
 
     @contextmanager
     def opened(self, names: Sequence[str], **more: Any) -> "Iterator[Runtime]":
-        """A run over the named images, in a directory of its own."""
+        """A run over the named images, in its own directory."""
         request = request_of(self.command, self.settings, names, **more)
         place = place_of(self.command, self.out, names, request, self.resume, self.force)
         with self._opened(place) as runtime:

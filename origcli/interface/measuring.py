@@ -162,7 +162,7 @@ class Scorer:
             scorer("photo.jpg").result.originality.value
             scorer.many({"cat": image, "dog": array}).to_dataframe()
 
-    The keywords are those of `score`. Each call is a run in a directory of its own; the model stays in memory
+    The keywords are those of `score`. Each call writes its run to a new directory; the model stays in memory
     until `close`.
     """
 

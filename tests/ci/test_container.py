@@ -56,7 +56,7 @@ def mounts_can_be_made() -> bool:
     )
 
 
-@pytest.mark.skipif(not works("unshare", "--mount", "true"), reason="mounting takes more rights")
+@pytest.mark.skipif(not works("unshare", "--mount", "true"), reason="a mount namespace needs root")
 def test_a_score_needs_nothing_but_the_cache_the_work_and_tmp(tmp_path: Path) -> None:
     """In a mount namespace whose root is read-only, with the variables of the image."""
     for name in ("cache", "work"):
@@ -85,7 +85,7 @@ exec "$PROGRAM" score a.png --model shapes --max-tokens 1 --threads 1 --quiet --
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not works("docker", "info"), reason="no docker engine")
+@pytest.mark.skipif(not works("docker", "info"), reason="building the image needs a running docker engine")
 def test_the_image_builds_and_scores(tmp_path: Path) -> None:
     subprocess.run(["docker", "build", "--tag", "origcli-test", ROOT], check=True, timeout=3600)
     (tmp_path / "a.png").write_bytes(examples()[0].path.read_bytes())

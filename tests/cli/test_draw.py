@@ -28,7 +28,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
     tiny_bert_pipeline_dir: Path,
 ) -> Run:
-    """Runs `origcli draw` with the tiny pipeline in a directory of its own: status, stdout, stderr."""
+    """Runs `origcli draw` with the tiny pipeline in its own directory: status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> tuple[int, str, str]:

@@ -40,7 +40,7 @@ class Ran:
 def run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], pixel_metric: None
 ) -> Any:
-    """Runs a command in this process, in a directory of its own, with the metric of the tests."""
+    """Runs a command in this process, in its own directory, with the metric of the tests."""
     monkeypatch.chdir(tmp_path)
     for name, value in {"ORIGCLI_CACHE": str(tmp_path / "cache"), **SMALL}.items():
         monkeypatch.setenv(name, value)

@@ -27,7 +27,7 @@ def test_it_is_valid_and_keeps_no_output() -> None:
 
 @pytest.fixture
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The notebook after a run in a directory of its own."""
+    """The notebook after a run in its own directory."""
     budget = {**TINY, "ORIGCLI_CACHE": str(tmp_path / "cache"), "IPYTHONDIR": str(tmp_path / "ipython")}
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
     for name, value in budget.items():
