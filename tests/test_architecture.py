@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from origcli.perception import metrics
+
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "origcli").rglob("*.py"))
 EMPTY_NAMES = {"utils", "util", "helpers", "common", "misc", "tools", "lib"}
@@ -36,6 +38,29 @@ def test_one_module_prints(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
     prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
     assert path.name == "progress.py" or not prints, f"{path.name}: lines {prints}"
+
+
+def _asks_a_metric_its_name(node: ast.AST) -> bool:
+    """Whether code compares what it calls a metric with the name of one, or with a distance's."""
+    if not isinstance(node, ast.Compare) or "metric" not in ast.unparse(node):
+        return False
+    asked = [part for side in (node.left, *node.comparators) for part in ast.walk(side)]
+    return any(
+        part.value in metrics.names()
+        if isinstance(part, ast.Constant)
+        else isinstance(part, ast.Attribute) and ast.unparse(part).endswith("Distance.name")
+        for part in asked
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_code_decides_by_the_name_of_a_metric(path: Path) -> None:
+    asking = [
+        node.lineno  # type: ignore[attr-defined]
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if _asks_a_metric_its_name(node)
+    ]
+    assert not asking, f"{path.name}: lines {asking}; let the metric say it (perception/metrics)"
 
 
 LIGHT = """

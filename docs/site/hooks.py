@@ -19,6 +19,7 @@ import origcli
 from origcli.reports.gallery import write_html
 from origcli.reports.study_page import render_study
 from origcli.reports.writers import read_report
+from origcli.scoring.choices import knows_shapes_only
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +132,8 @@ def _reports() -> Iterator[tuple[str, str, str]]:
             name = study.parent.name
             yield f"results/{name}/report.html", _page(copy), TITLES[name]
             if (scored := copy / "score").is_dir():
-                write_html(scored, read_report(scored, "score"))
+                report = read_report(scored, "score")
+                write_html(scored, report, shapes_only=knows_shapes_only(report.provenance))
                 yield f"results/{name}/score/report.html", _page(scored), f"{TITLES['score']} ({name})"
 
 

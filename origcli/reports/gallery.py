@@ -33,7 +33,13 @@ ERRORS = 100
 
 
 def page_html(
-    directory: Path, result: ScoreResult, provenance: Provenance, home: str | None = None, dated: str = ""
+    directory: Path,
+    result: ScoreResult,
+    provenance: Provenance,
+    home: str | None = None,
+    dated: str = "",
+    *,
+    shapes_only: bool = False,
 ) -> str:
     """The page of one image.
 
@@ -43,21 +49,33 @@ def page_html(
         provenance: of the report.
         home: the overview's address, relative to the page.
         dated: when and with which command it was made (`dated.date_line`), if that is to be shown.
+        shapes_only: whether the model knows nothing but the shapes world.
     """
-    view = views.page_view(directory, result, provenance)
+    view = views.page_view(directory, result, provenance, shapes_only)
     limits = LIMITS if result.curve else UNMEASURED_LIMITS
     return render("page", {**view, "provenance": provenance, "home": home, "limits": limits}, dated)
 
 
-def write_page(directory: Path, result: ScoreResult, provenance: Provenance, dated: str = "") -> str:
+def write_page(
+    directory: Path,
+    result: ScoreResult,
+    provenance: Provenance,
+    dated: str = "",
+    *,
+    shapes_only: bool = False,
+) -> str:
     """Writes an image's page and returns its name, relative to the report's directory.
+
+    Args:
+        dated, shapes_only: as for `page_html`.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written.
     """
     name = f"pages/{result.id}.html"
     make_directory(directory / "pages")
-    write_text(directory / name, page_html(directory, result, provenance, "../report.html", dated))
+    text = page_html(directory, result, provenance, "../report.html", dated, shapes_only=shapes_only)
+    write_text(directory / name, text)
     return name
 
 
@@ -66,6 +84,8 @@ def overview_html(
     report: ScoreReport,
     results: Iterable[ScoreResult] | None = None,
     dated: str = "",
+    *,
+    shapes_only: bool = False,
 ) -> str:
     """The overview of many images: the `ROWS` most familiar of them, sortable and filterable.
 
@@ -73,13 +93,13 @@ def overview_html(
         directory: the report's.
         report: all but the results, or all of it.
         results: instead of `report.results`; each is needed once.
-        dated: as for `page_html`.
+        dated, shapes_only: as for `page_html`.
     """
     counted = _Counted(report.results if results is None else results)
     rows = [views.overview_row(directory, result) for result in nsmallest(ROWS, counted, key=_familiar_first)]
     measured = any(row["most"] for row in rows)
     context = {
-        **views.overview_view(report, rows),
+        **views.overview_view(report, rows, shapes_only),
         "measured": measured,
         "total": counted.count,
         "provenance": report.provenance,
@@ -95,8 +115,13 @@ def write_html(
     report: ScoreReport,
     results: Iterable[ScoreResult] | None = None,
     dated: str = "",
+    *,
+    shapes_only: bool = False,
 ) -> None:
     """Writes report.html: the page itself for a single image, with its card beside it; the overview for more.
+
+    Args:
+        results, dated, shapes_only: as for `overview_html`.
 
     Raises:
         StorageError: the disk is full or the directory cannot be written.
@@ -104,10 +129,10 @@ def write_html(
     stream = iter(report.results if results is None else results)
     first = list(islice(stream, 2))
     if len(first) == 1 and not report.errors:
-        text = page_html(directory, first[0], report.provenance, dated=dated)
+        text = page_html(directory, first[0], report.provenance, dated=dated, shapes_only=shapes_only)
         write_bytes(directory / CARD, card(directory, first[0], report.provenance))
     else:
-        text = overview_html(directory, report, _chained(first, stream), dated)
+        text = overview_html(directory, report, _chained(first, stream), dated, shapes_only=shapes_only)
     write_text(directory / "report.html", text)
 
 

@@ -47,7 +47,9 @@ SCORES = {
 _TELLING_GROUP = 5  # images; groups of fewer stand below the images
 
 
-def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> dict[str, Any]:
+def page_view(
+    directory: Path, result: ScoreResult, provenance: Provenance, shapes_only: bool
+) -> dict[str, Any]:
     """All that page.html shows of one result, but for the report's provenance."""
     files = result.pictures
     test = result.in_distribution
@@ -67,7 +69,7 @@ def page_view(directory: Path, result: ScoreResult, provenance: Provenance) -> d
         "shown": list(_shown(directory, result, prompt)),
         "scale": charts.originality_scale(result.originality, result.landmarks),
         "prompt": prompt,
-        "shapes_only": shapes_only(provenance),
+        "shapes_only": shapes_only,
         "given": all(reason == GIVEN for point in result.curve for reason in point.stop_reason),
         "image_rows": list(image_rows(result)),
         "rows": [],
@@ -96,11 +98,6 @@ def shrunk(directory: Path, name: str) -> Inlined | None:
 def sentence(words: str) -> str:
     """Words that begin with a capital letter."""
     return words[:1].upper() + words[1:]
-
-
-def shapes_only(provenance: Provenance) -> bool:
-    """Whether the model knows nothing but the shapes world."""
-    return bool(provenance.metric and provenance.metric.name == "elements")
 
 
 def _shown(directory: Path, result: ScoreResult, prompt: str) -> Iterator[dict[str, Any]]:
@@ -209,7 +206,9 @@ def _rank(needed: TokensNeeded) -> float | None:
     return None
 
 
-def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def overview_view(
+    report: ScoreReport, rows: Sequence[Mapping[str, Any]], shapes_only: bool
+) -> dict[str, Any]:
     """All that overview.html shows besides the rows' own cells."""
     provenance, summary = report.provenance, report.summary
     metric = named(provenance.metric, "perceptual")
@@ -232,7 +231,7 @@ def overview_view(report: ScoreReport, rows: Sequence[Mapping[str, Any]]) -> dic
         "needed_columns": _needed_columns(summary.groups if summary else ()),
         "comparisons": summary.comparisons if summary else (),
         "untested": any(one.p_value is None for one in summary.comparisons) if summary else False,
-        "shapes_only": shapes_only(provenance),
+        "shapes_only": shapes_only,
         "correlations": summary.correlations if summary else (),
         "panels": charts.group_panels(report.summary.groups, metric) if report.summary else [],
     }

@@ -14,9 +14,9 @@ from origcli.inversion.cost import (
 from origcli.inversion.templates import read_templates
 from origcli.models.families.stable_diffusion import StableDiffusion
 from origcli.models.pipeline import DiffusionModel
-from origcli.perception.elements import ElementsDistance
 from origcli.reports.schema import Provenance
 from origcli.runtime.context import Runtime
+from origcli.scoring.choices import knows_shapes_only
 from origcli.scoring.self_calibration import Budget
 from origcli.settings import Settings
 from origcli.weights.registry import BUNDLED
@@ -43,7 +43,7 @@ def why_unmeasured(
         paths: of the images.
     """
     name = made_by.model.name if made_by.model else "the model"
-    if made_by.metric is None or made_by.metric.name != ElementsDistance.name:
+    if not knows_shapes_only(made_by):
         return (
             f"the model {name!r} cannot show such images",
             "report.html has the numbers; --measure-anyway measures them all the same",

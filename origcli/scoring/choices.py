@@ -1,8 +1,9 @@
-"""Which metric and which detector go with a model, where the user names none."""
+"""Which metric and detector go with a model where the user names none; what a metric says of its model."""
 
 from pathlib import Path
 
-from origcli.perception.metrics import AUTO, default_metric
+from origcli.perception.metrics import AUTO, default_metric, sees_shapes_only
+from origcli.reports.envelope import Provenance
 from origcli.settings import Settings
 from origcli.weights.registry import ModelEntry
 
@@ -29,3 +30,8 @@ def chosen_metric(entry: ModelEntry | None, detector: Path | None, settings: Set
     if entry is not None and entry.metric is not None and detector is None:
         return entry.metric
     return default_metric(has_detector=detector is not None)
+
+
+def knows_shapes_only(made_by: Provenance) -> bool:
+    """Whether the model of a report knows nothing but the shapes world: so its metric says."""
+    return made_by.metric is not None and sees_shapes_only(made_by.metric.name)

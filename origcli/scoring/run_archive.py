@@ -19,8 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from origcli.errors import InputError, UsageError
 from origcli.images.contents import refuse_exchanged, refuse_other_images
 from origcli.images.inputs import Input
+from origcli.reports import gallery
 from origcli.reports.dated import date_line
-from origcli.reports.gallery import write_html, write_page
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
 from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog, write_report
@@ -28,6 +28,7 @@ from origcli.runtime.atomic import make_directory, read_json, write_bytes, write
 from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes
 from origcli.runtime.run_record import read_run_record
 from origcli.runtime.seeding import derive_seed
+from origcli.scoring.choices import knows_shapes_only
 from origcli.scoring.run_plan import Plan, Planned
 from origcli.scoring.summary import Tally
 
@@ -108,15 +109,19 @@ def _moved(
 ) -> ScoreResult:
     result = result.model_copy(update={"image": result.image.moved_to(path)})
     if result.page is not None:
-        write_page(directory, result, provenance, dated)
+        _write_page(directory, result, provenance, dated)
     return result
 
 
 def add_page(directory: Path, result: ScoreResult, provenance: Provenance, dated: str = "") -> ScoreResult:
     """Writes the page of a result, and names it there."""
     named = result.model_copy(update={"page": f"pages/{result.id}.html"})
-    write_page(directory, named, provenance, dated)
+    _write_page(directory, named, provenance, dated)
     return named
+
+
+def _write_page(directory: Path, result: ScoreResult, provenance: Provenance, dated: str) -> None:
+    gallery.write_page(directory, result, provenance, dated, shapes_only=knows_shapes_only(provenance))
 
 
 # -- at its end ----------------------------------------------------------------------------------
@@ -173,7 +178,8 @@ def write_reports(
         parts=parts,
     )
     write_report(directory, report, results)
-    write_html(directory, report, results, dated)
+    shapes_only = knows_shapes_only(provenance)
+    gallery.write_html(directory, report, results, dated, shapes_only=shapes_only)
     _write_figures(directory, report, results if in_print else ())
     return report.model_copy(update={"results": tuple(first)}) if tally.images == 1 else report
 
@@ -295,7 +301,7 @@ def render_run(directory: Path, in_print: bool = False, with_date: bool = False)
     dated = date_line(directory) if with_date else ""
     for result in saved.results:
         if result.page is not None:
-            write_page(directory, result, saved.provenance, dated)
+            _write_page(directory, result, saved.provenance, dated)
     return write_reports(
         directory,
         saved.results,

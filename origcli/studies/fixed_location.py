@@ -14,6 +14,7 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from origcli.perception.elements import NEAR, Layout
+from origcli.perception.metrics import default_metric
 from origcli.reports.figures import picture_grid
 from origcli.reports.saved_images import read_saved_image
 from origcli.reports.schema import Estimate, ScoreResult
@@ -109,7 +110,12 @@ def run_fixed_location(
         start = None if init_from is None else resolve(init_from, runtime).path
         model = train_fixed(settings, runtime, start)
     own = settings.fixed_location
-    changes = {"model": model, "metric": "elements", "max_tokens": 1, "samples": own.samples}
+    changes = {
+        "model": model,
+        "metric": default_metric(has_detector=True),
+        "max_tokens": 1,
+        "samples": own.samples,
+    }
     settings = settings.model_copy(update={"score": settings.score.model_copy(update=changes)})
     recipe = fixed_recipe(settings).model_copy(
         update={

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from origcli.errors import InputError, ModelError
 from origcli.images.inputs import Input
+from origcli.perception.metrics import default_metric
 from origcli.reports.schema import Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
 from origcli.runtime.atomic import read_json
@@ -41,9 +42,10 @@ class ScoredQueries:
 
 
 def shapes_alone(settings: Settings) -> Settings:
-    """The settings of a study of shapes: `auto` is the bundled model, and the metric is `elements`."""
+    """The settings of a study of shapes: `auto` is the bundled model; the metric is that of a detector."""
     model = "shapes" if settings.score.model == "auto" else settings.score.model
-    score = settings.score.model_copy(update={"model": model, "metric": "elements"})
+    changes = {"model": model, "metric": default_metric(has_detector=True)}
+    score = settings.score.model_copy(update=changes)
     return settings.model_copy(update={"score": score})
 
 

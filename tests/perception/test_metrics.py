@@ -81,9 +81,10 @@ def test_a_registered_metric_is_known_everywhere(monkeypatch: pytest.MonkeyPatch
         return "grey"
 
     monkeypatch.setattr(metrics, "_registered", dict(metrics._registered))
-    metrics.register(Metric("grey", open=grey, variants={"": (), "dark": ()}))
+    metrics.register(Metric("grey", open=grey, variants={"": (), "dark": ()}, shapes_only=True))
     assert "grey" in names() and open_by_name("grey:dark") == "grey"
     assert opened[0].variant == "dark"
+    assert metrics.sees_shapes_only("grey:dark") and not metrics.sees_shapes_only("gray")
 
 
 def test_names_cost_no_import_of_a_metric() -> None:

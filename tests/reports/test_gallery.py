@@ -100,10 +100,14 @@ def test_landmarks_stand_on_the_scale_and_nowhere_without(scored: tuple[Path, Sc
 
 def test_a_page_says_what_a_photo_needs_only_where_the_model_knows_shapes_alone(tmp_path: Path) -> None:
     result = samples.result(tmp_path)
-    for metric, words in (("elements", "knows colored shapes only"), ("dreamsim", "Photos and art need")):
-        made_by = samples.provenance(metric=ModelFacts(name=metric))
-        text = Page(gallery.page_html(tmp_path, result, made_by)).text
-        assert words in text and ("colored shapes only" in text) == (metric == "elements")
+    report = samples.report(result)
+    for alone, words in ((True, "knows colored shapes only"), (False, "Photos and art need")):
+        for text in (
+            gallery.page_html(tmp_path, result, report.provenance, shapes_only=alone),
+            gallery.overview_html(tmp_path, report, shapes_only=alone),
+        ):
+            shown = Page(text).text
+            assert words in shown and ("colored shapes only" in shown) == alone
 
 
 def test_the_date_and_the_command_are_text_and_shown_on_request(scored: tuple[Path, ScoreReport]) -> None:

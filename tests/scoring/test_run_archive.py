@@ -9,6 +9,7 @@ import pytest
 
 from origcli.errors import InputError, UsageError
 from origcli.images.inputs import Input
+from origcli.reports.schema import ModelFacts
 from origcli.reports.writers import read_report
 from origcli.runtime.run_record import run_record
 from origcli.scoring import merging, run_archive
@@ -108,6 +109,18 @@ def test_every_image_has_its_figures_and_the_first_share_a_sheet(
     score(tiny_settings(), tmp_path / "out", [*pictures[:2], named], in_print=True)
     assert [[result.id for result in call[1]] for call in rows] == [["a", "b"], ["a"], ["b"], ["images"]]
     assert (tmp_path / "out/figures/drawings-images.png").is_file()
+
+
+@pytest.mark.parametrize(("metric", "shapes_only"), [("elements", True), ("unheard-of", False)])
+def test_pages_say_what_the_metric_tells_of_the_model(tmp_path: Path, metric: str, shapes_only: bool) -> None:
+    made_by = provenance(metric=ModelFacts(name=metric))
+    settings = {**made_by.settings, "score": {"bootstrap": 20, "prompt": "a photo of {S}"}}
+    made_by = made_by.model_copy(update={"settings": settings})
+    results = [score_result(name, curve=(0.5, 0.4), originality=0.3) for name in "ab"]
+    paged = [run_archive.add_page(tmp_path, result, made_by) for result in results]
+    run_archive.write_reports(tmp_path, paged, [], made_by, 2)
+    for page in ("pages/a.html", "pages/b.html", "report.html"):
+        assert ("knows colored shapes only" in (tmp_path / page).read_text("utf-8")) is shapes_only
 
 
 def _no_settings(value: Any) -> None:

@@ -52,6 +52,7 @@ class Metric:
         default_for: whether `auto` takes this metric for a model that has a detector, or has none. Of all
             metrics one says yes.
         detector: whether it needs a detector.
+        shapes_only: whether it sees nothing but the shapes world, and so measures models of that world alone.
         helpful: what its test of being in distribution needs; without it the test is left out.
         sections: folders of the cache that are its own, and what they hold.
     """
@@ -62,6 +63,7 @@ class Metric:
     plain: str = ""
     default_for: Callable[[bool], bool] = lambda has_detector: False
     detector: bool = False
+    shapes_only: bool = False
     helpful: "tuple[Fetchable, ...]" = ()
     sections: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,6 +106,12 @@ def find(name: str) -> tuple[Metric, str]:
         remedy = f"choose from {', '.join(others)}" if others else f"it has none: --metric {base}"
         raise UsageError(f"{base} has no variant {variant!r}", remedy)
     return metric, variant
+
+
+def sees_shapes_only(name: str) -> bool:
+    """Whether the metric that a report names sees nothing but the shapes world; of an unknown one, no."""
+    base = name.partition(":")[0]
+    return base in names() and _load(base).shapes_only
 
 
 def _load(name: str) -> Metric:

@@ -12,4 +12,12 @@ def _open(opening: Opening) -> Distance:
     return ElementsDistance(load_yolo(opening.detector, opening.runtime, opening.settings))
 
 
-register(Metric(name="elements", open=_open, detector=True, default_for=lambda has_detector: has_detector))
+register(
+    Metric(
+        name="elements",
+        open=_open,
+        default_for=lambda has_detector: has_detector,
+        detector=True,
+        shapes_only=True,
+    )
+)
