@@ -84,14 +84,14 @@ def remarks(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     """What of the prompts the model will not understand: words that it does not know, and placeholders whose
     vectors are not given. They would be drawn as something else, without an error.
     """
-    found = []
+    words = []
     for word in dict.fromkeys(word for prompt in prompts for word in prompt.split() if SLOT not in word):
         if _PLACEHOLDER.search(word):
             if not set(_PLACEHOLDER.findall(word)) <= tokenizer.get_vocab().keys():
-                found.append(f"{word}: read as plain text; write {SLOT} instead and add --embeddings FILE")
+                words.append(f"{word}: read as plain text; write {SLOT} instead and add --embeddings FILE")
         elif _is_unknown(tokenizer, word):
-            found.append(f"{word}: a word that the model does not know")
-    return found
+            words.append(f"{word}: a word that the model does not know")
+    return words
 
 
 def _is_unknown(tokenizer: Any, word: str) -> bool:

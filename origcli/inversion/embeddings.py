@@ -35,14 +35,14 @@ def read_several(paths: Sequence[Path]) -> dict[int, Vectors]:
         InputError: a file cannot be read.
         UsageError: two files hold as many tokens.
     """
-    found: dict[int, Vectors] = {}
+    tokens: dict[int, Vectors] = {}
     for path in paths:
         vectors = read_tokens(path)[1]
         m = count(vectors)
-        if m in found:
+        if m in tokens:
             raise UsageError(f"{path}: another --embeddings holds {m} tokens too", "give one an m")
-        found[m] = vectors
-    return found
+        tokens[m] = vectors
+    return tokens
 
 
 def fitted(model: DiffusionModel, vectors: Vectors, name: str) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ def _initial(model: DiffusionModel, encoder: Encoder, start: str, m: int) -> Ten
 
 def hash_vectors(vectors: Vectors) -> str:
     """sha256 of vectors, one encoder's after the other's; fp32, on the CPU."""
-    data = (one.contiguous().numpy().tobytes() for one in vectors.values())
+    data = (rows.contiguous().numpy().tobytes() for rows in vectors.values())
     return hashlib.sha256(b"".join(data)).hexdigest()
 
 

@@ -355,11 +355,11 @@ class _Optimization:
         Raises:
             UsageError: it is of another optimization; says what differs.
         """
-        found = checkpoints(directory)
-        if not found:
+        paths = checkpoints(directory)
+        if not paths:
             return
-        tensors, state = load_checkpoint(found[-1])
-        _require_equal(found[-1], state["fingerprint"], self.fingerprint())
+        tensors, state = load_checkpoint(paths[-1])
+        _require_equal(paths[-1], state["fingerprint"], self.fingerprint())
 
         with torch.no_grad():
             for i, (track, saved) in enumerate(zip(self.tracks, state["lanes"], strict=True)):

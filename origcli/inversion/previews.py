@@ -63,5 +63,5 @@ def preview_name(name: str, step: int) -> str:
 
 def previews_of(directory: Path, name: str) -> tuple[str, ...]:
     """A picture's previews so far, relative to the run directory, in the order of steps."""
-    found = sorted((directory / "previews").glob(f"{name}-step-??????.png"))
-    return tuple(f"previews/{path.name}" for path in found)
+    paths = sorted((directory / "previews").glob(f"{name}-step-??????.png"))
+    return tuple(f"previews/{path.name}" for path in paths)
