@@ -48,7 +48,7 @@ def templates_for(group: str, templates: str) -> str:
 
 def make_batches(inputs: Sequence[Input], size: int, templates: str) -> list[Batch]:
     """Images in their order, `size` at a time, those with other templates apart."""
-    runs = groupby(inputs, key=lambda one: templates_for(one.group, templates))
+    runs = groupby(inputs, key=lambda image: templates_for(image.group, templates))
     parts = [(chosen, list(run)) for chosen, run in runs]
     chunks = [
         (chosen, tuple(run[start : start + size]))

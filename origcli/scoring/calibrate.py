@@ -117,11 +117,11 @@ def _from_images(
         raise InputError("calibration needs at least two images", "give a held-out set")
     random = np.random.default_rng(derive_seed(runtime.seed, "calibrate"))
     limit_psnr, counted = psnr_limit(models, held_out, settings.score.bootstrap, random)
-    captioned = [one for one in held_out if one.caption][:queries]
-    found: dict[str, Any] = {"psnr_limit": limit_psnr, "psnr_images": counted}
+    captioned = [image for image in held_out if image.caption][:queries]
+    facts: dict[str, Any] = {"psnr_limit": limit_psnr, "psnr_images": counted}
     if not captioned:
         missing = Estimate.missing("the images have no captions")
-        return {**found, "threshold": missing, "threshold_how": "none: the images have no captions"}
+        return {**facts, "threshold": missing, "threshold_how": "none: the images have no captions"}
 
     distances = caption_distances(models, captioned, settings, runtime)
     how = (
@@ -129,7 +129,7 @@ def _from_images(
         f"to {settings.score.samples} samples of their own caption"
     )
     threshold = quantile(distances, THRESHOLD_QUANTILE, settings.score.bootstrap, random)
-    return {**found, "threshold": threshold, "threshold_how": how}
+    return {**facts, "threshold": threshold, "threshold_how": how}
 
 
 def _from_own_samples(
@@ -188,7 +188,7 @@ def read_held_out(
     )
     if captioned is None:
         inputs = find_inputs(pictures, image_column=image_column, offline=offline, say=say)
-        captioned = [(one.source, None) for one in inputs]
+        captioned = [(image.source, None) for image in inputs]
     held_out, failures = [], []
     for source, caption in captioned[:limit]:
         try:
@@ -204,8 +204,8 @@ def psnr_limit(
 ) -> tuple[Estimate, int]:
     """The 1st percentile of the round trips' PSNR in dB, and over how many; exact ones have none."""
     values = []
-    for one in held_out:
-        value = psnr(np.asarray(one.image), np.asarray(round_trip(models.model, one.image)))
+    for picture in held_out:
+        value = psnr(np.asarray(picture.image), np.asarray(round_trip(models.model, picture.image)))
         if value is not None:
             values.append(value)
     if not values:
@@ -218,16 +218,16 @@ def caption_distances(
 ) -> list[float]:
     """The mean distance of each picture to drawings of its own caption."""
     seeds = drawing_seeds(runtime.seed, settings.score.samples)
-    found = []
+    means = []
     with runtime.progress.task("images", len(held_out)) as bar:
-        for one in held_out:
-            assert one.caption is not None
-            prompts = [one.caption] * len(seeds)
+        for picture in held_out:
+            assert picture.caption is not None
+            prompts = [picture.caption] * len(seeds)
             drawings = draw_prompts(models.model, prompts, seeds, settings.draw, runtime)
-            query, *features = models.metric.features([one.image, *drawings])
-            found.append(float(np.mean([models.metric.between(query, feature) for feature in features])))
-            bar.advance(1, distance=found[-1])
-    return found
+            query, *features = models.metric.features([picture.image, *drawings])
+            means.append(float(np.mean([models.metric.between(query, feature) for feature in features])))
+            bar.advance(1, distance=means[-1])
+    return means
 
 
 def register(models: Models, result: CalibrateResult) -> None:
@@ -246,9 +246,9 @@ def register(models: Models, result: CalibrateResult) -> None:
     )
     same = (scale.metric, scale.metric_version, scale.weights_hash, scale.draw)
     others = [
-        one
-        for one in models.entry.scales
-        if (one.metric, one.metric_version, one.weights_hash, one.draw) != same
+        other
+        for other in models.entry.scales
+        if (other.metric, other.metric_version, other.weights_hash, other.draw) != same
     ]
     held_out = {}
     if result.captions is None:  # own samples pass a VAE better than images of others: they set no limit

@@ -66,10 +66,10 @@ class Run:
     @property
     def by_hash(self) -> dict[str, ScoreResult]:
         """Its results by the sha256 of the image; of equal images, the first."""
-        found: dict[str, ScoreResult] = {}
+        results: dict[str, ScoreResult] = {}
         for result in self.report.results:
-            found.setdefault(result.image.sha256, result)
-        return found
+            results.setdefault(result.image.sha256, result)
+        return results
 
 
 def compare_runs(directories: Sequence[Path]) -> tuple[CompareReport, list[Run]]:
@@ -124,14 +124,14 @@ def _read(path: Path) -> tuple[Path, ScoreReport]:
     return (path if path.is_dir() else path.parent), report
 
 
-def _named(found: Sequence[tuple[Path, ScoreReport]]) -> list[Run]:
+def _named(reports: Sequence[tuple[Path, ScoreReport]]) -> list[Run]:
     """The runs, called by their model; by their directory too where models share a name."""
-    models = [report.provenance.model.name if report.provenance.model else "model" for _, report in found]
+    models = [report.provenance.model.name if report.provenance.model else "model" for _, report in reports]
     names: list[str] = []
-    for (directory, _), model in zip(found, models, strict=True):
+    for (directory, _), model in zip(reports, models, strict=True):
         name = model if models.count(model) == 1 else f"{model} ({directory.resolve().name})"
         names.append(name if name not in names else f"{name} {len(names) + 1}")
-    return [Run(name, directory, report) for name, (directory, report) in zip(names, found, strict=True)]
+    return [Run(name, directory, report) for name, (directory, report) in zip(names, reports, strict=True)]
 
 
 def _conditions(report: ScoreReport) -> dict[str, Any]:
@@ -259,7 +259,8 @@ def paired(
 
     Both are resampled with the same random numbers, so the same sampling seeds stand in both.
     """
-    shared = [point.m for point in base.curve if point.m in {one.m for one in other.curve}]
+    measured = {point.m for point in other.curve}
+    shared = [point.m for point in base.curve if point.m in measured]
     if not shared:
         return Estimate.missing("the image was not measured in both runs"), ()
     curves, samples = [], []
@@ -271,8 +272,8 @@ def paired(
     apart = curves[1] - curves[0]
     intervals = measure.interval(samples[1] - samples[0])
     points = tuple(
-        DistanceDifference(m=m, difference=_estimate(value, one))
-        for m, value, one in zip(shared, apart, intervals, strict=True)
+        DistanceDifference(m=m, difference=_estimate(value, interval))
+        for m, value, interval in zip(shared, apart, intervals, strict=True)
     )
     return _originality(base, other, samples), points
 
@@ -292,8 +293,8 @@ def _originality(base: ScoreResult, other: ScoreResult, samples: Sequence[Array]
         for result, sample in zip((base, other), samples, strict=True)
     )
     assert base.originality.value is not None and other.originality.value is not None
-    (one,) = measure.interval((after - before)[:, None])
-    return _estimate(other.originality.value - base.originality.value, one)
+    (interval,) = measure.interval((after - before)[:, None])
+    return _estimate(other.originality.value - base.originality.value, interval)
 
 
 def _estimate(value: float, interval: Interval) -> Estimate:
@@ -345,13 +346,13 @@ def _group_differences(
     results: Sequence[CompareResult], runs: Sequence[Run], replicates: int, random: np.random.Generator
 ) -> Iterator[GroupDifference]:
     """All images together, then each group where there are several."""
-    named = sorted((one for one in results if one.group), key=lambda one: one.group or "")
-    groups = [(name, list(members)) for name, members in groupby(named, key=lambda one: one.group)]
+    named = sorted((result for result in results if result.group), key=lambda result: result.group or "")
+    groups = [(name, list(members)) for name, members in groupby(named, key=lambda result: result.group)]
     parts: list[tuple[str | None, Sequence[CompareResult]]] = [(None, results)]
     parts += groups if len(groups) > 1 or len(named) < len(results) else []
     for name, members in parts:
         for place, run in enumerate(runs[1:]):
-            values = [one.differences[place].originality.value for one in members]
+            values = [result.differences[place].originality.value for result in members]
             known = [value for value in values if value is not None]
             yield _group_difference(name, runs[0].name, run.name, known, replicates, random)
 

@@ -50,23 +50,23 @@ class Drawer:
             NonFiniteError: a drawing is not finite.
         """
         keys = {attempt: self._key(query, prompt, tokens) for attempt, tokens in attempts.items()}
-        found = {
+        drawn = {
             attempt: Drawn(entry.facts["distances"], entry.pictures, dict(entry.facts))
             for attempt, key in keys.items()
             if (entry := self.store.get(key)) is not None
         }
-        missing = [attempt for attempt in attempts if attempt not in found]
+        missing = [attempt for attempt in attempts if attempt not in drawn]
         if missing:
             images = self._draw(query.source.name, prompt, [attempts[attempt].vectors for attempt in missing])
             for attempt, part in zip(missing, slices(len(images), len(self.seeds)), strict=True):
-                found[attempt] = self._measure(query, images[part])
+                drawn[attempt] = self._measure(query, images[part])
             self.store.put_all(
                 {
-                    keys[attempt]: Entry(found[attempt].facts, pictures=found[attempt].pictures)
+                    keys[attempt]: Entry(drawn[attempt].facts, pictures=drawn[attempt].pictures)
                     for attempt in missing
                 }
             )
-        return found
+        return drawn
 
     def _draw(self, name: str, prompt: str, tokens: Sequence[Vectors]) -> list[Image.Image]:
         """Pictures (tokens · seeds), all seeds of the first tokens first."""

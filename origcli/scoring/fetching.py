@@ -101,10 +101,10 @@ def fetch_all(
         raise UsageError(f"unknown variant {variant!r}", "choose fp16, or leave it out for the full weights")
     states = []
     for name in wanted:
-        found = state(name, verify=verify or not stay, variant=variant)
-        if not stay and (not found.ready or found.variant not in (variant, None)):
-            found = fetch(name, progress, variant=variant)
-        states.append(found)
+        current = state(name, verify=verify or not stay, variant=variant)
+        if not stay and (not current.ready or current.variant not in (variant, None)):
+            current = fetch(name, progress, variant=variant)
+        states.append(current)
     return states
 
 

@@ -70,8 +70,8 @@ class Gate:
 
         "More than M" tokens counts as infinitely many, and so does the PSNR of an exact round trip.
         """
-        found = _value_of(result, self.field, self.m)
-        return None if found is None else self.accepts(found)
+        value = _value_of(result, self.field, self.m)
+        return None if value is None else self.accepts(value)
 
     def accepts(self, value: float | str) -> bool:
         """Whether a value meets the condition."""

@@ -96,13 +96,13 @@ class Learner:
         runtime = replace(self.runtime, seed=seed)
         keys = [self._key(query, (repeat, m), settings) for query in queries for m in counts]
         checkpoint = self.checkpoints / hash_value(keys)[:16] if self.checkpoints else None
-        found = invert(self.model, images, names, counts, settings, runtime, checkpoint=checkpoint)
+        inversions = invert(self.model, images, names, counts, settings, runtime, checkpoint=checkpoint)
         entries: dict[str, Entry] = {}
-        for query, one in zip(queries, found, strict=True):
+        for query, inversion in zip(queries, inversions, strict=True):
             for m in counts:
                 key = self._key(query, (repeat, m), settings)
                 # One picture under two names has one entry, which both go by, as they will when recalled.
-                kept = entries.setdefault(key, _entry(one, m))
+                kept = entries.setdefault(key, _entry(inversion, m))
                 query.learned[repeat, m] = _learned(kept, self.model)
         self.store.put_all(entries)
         if checkpoint is not None:
@@ -126,14 +126,14 @@ class Learner:
         )
 
 
-def _entry(one: Inversion, m: int) -> Entry:
+def _entry(inversion: Inversion, m: int) -> Entry:
     facts = {
-        "l_det": one.l_det[m],
-        "l_det_none": one.l_det_none,
-        "steps": one.steps[m],
-        "stop_reason": one.stop_reason[m],
+        "l_det": inversion.l_det[m],
+        "l_det_none": inversion.l_det_none,
+        "steps": inversion.steps[m],
+        "stop_reason": inversion.stop_reason[m],
     }
-    vectors = one.vectors[m]
+    vectors = inversion.vectors[m]
     if len(vectors) == 1:
         return Entry(facts, {_VECTORS: next(iter(vectors.values())).numpy()})
     return Entry(facts, {f"{_VECTORS}.{key}": tensor.numpy() for key, tensor in vectors.items()})

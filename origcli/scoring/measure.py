@@ -144,7 +144,7 @@ def undecided(intervals: Sequence[Interval], needed: int | None, threshold: floa
     Returns:
         That m, or `None` where the answer is clear.
     """
-    doubts = (m for m, one in enumerate(intervals[:needed], 1) if one.straddles(threshold))
+    doubts = (m for m, interval in enumerate(intervals[:needed], 1) if interval.straddles(threshold))
     return next(doubts, None)
 
 

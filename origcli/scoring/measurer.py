@@ -207,7 +207,7 @@ class Measurer:
 
     def _distances_without_tokens(self, query: Query) -> list[float]:
         """d(0): of drawings that were made without any tokens, one a seed."""
-        return [self.drawer.metric.between(query.feature, one) for one in self.undirected.features]
+        return [self.drawer.metric.between(query.feature, feature) for feature in self.undirected.features]
 
     def _assessed(self, query: Query, random: np.random.Generator) -> Assessment:
         maximum = max(self._counts())
@@ -273,5 +273,5 @@ def _best(assessed: Assessment) -> int:
 
 
 def _without_tokens(query: Query) -> Estimate:
-    losses = [one.l_det_none for one in query.learned.values() if one.l_det_none is not None]
+    losses = [tokens.l_det_none for tokens in query.learned.values() if tokens.l_det_none is not None]
     return Estimate.of(float(np.mean(losses))) if losses else Estimate.missing("no tokens were learned")

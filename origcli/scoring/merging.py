@@ -96,7 +96,7 @@ def _joined_parts(runs: Sequence[Saved]) -> Parts | None:
 def _joined_facts(runs: Sequence[Saved], images: Sequence[Planned], parts: Parts | None) -> dict[str, Any]:
     """What the joined results depend on: for all parts of a list, what one run over it would record."""
     lists = {run.facts.get("list") for run in runs}
-    (whole,) = lists if len(lists) == 1 else (hash_value([[one.name, one.group] for one in images]),)
+    (whole,) = lists if len(lists) == 1 else (hash_value([[image.name, image.group] for image in images]),)
     return {**runs[0].facts, "list": whole, "parts": None if parts is None else parts.to_json()}
 
 
@@ -143,15 +143,15 @@ def _in_order(runs: Sequence[Saved]) -> Iterator[tuple[Saved, ScoreResult]]:
 
 def _failures(runs: Sequence[Saved]) -> list[Failure]:
     """The images that failed, by their places in the whole list."""
-    found: list[tuple[int, Failure]] = []
+    placed: list[tuple[int, Failure]] = []
     for run in runs:
         places = run.places
-        found += [
+        placed += [
             (places.get(f"/{failure.path}", 0), failure)
             for failure in run.failures
             if failure.code != MISSING_PART
         ]
-    return [failure for _, failure in sorted(found, key=lambda pair: pair[0])]
+    return [failure for _, failure in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _copy_files(source: Path, out: Path, result: ScoreResult) -> None:

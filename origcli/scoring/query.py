@@ -89,11 +89,13 @@ class Query:
     @property
     def trials(self) -> dict[int, list[Trial]]:
         """What was measured so far, by m, one trial a repeat."""
-        found: dict[int, list[Trial]] = {}
+        trials: dict[int, list[Trial]] = {}
         for (repeat, m), drawn in sorted(self.drawn.items()):
-            one = self.learned[repeat, m]
-            found.setdefault(m, []).append(Trial(drawn.distances, one.l_det, one.steps, one.stop_reason))
-        return found
+            tokens = self.learned[repeat, m]
+            trials.setdefault(m, []).append(
+                Trial(drawn.distances, tokens.l_det, tokens.steps, tokens.stop_reason)
+            )
+        return trials
 
 
 def read_query(

@@ -132,7 +132,7 @@ def _check_model(name: str, runtime: Runtime) -> tuple[registry.ModelEntry | Non
     if _is_hub_name(name):
         registry.hub_model(*name.partition("@")[::2])
     try:
-        if _is_hub_name(name) and (found := state(name)).path is None and not found.problem:
+        if _is_hub_name(name) and (kept := state(name)).path is None and not kept.problem:
             return None, _check_fetched(label, thing(name))
         entry = registry.resolve(name, runtime)
         _, weights = check_pipeline(entry.path, entry.variant, entry.weights_hash, entry.remedy)
@@ -173,15 +173,15 @@ def _check_downloads(name: str) -> tuple[list[Check], list[Check]]:
 
 
 def _check_helpful(helpful: Fetchable) -> Check:
-    found = _check_fetched(helpful.name, helpful)
-    if found.state == "ok":
-        return found
-    return Check(found.name, "warning", found.detail, f"{found.remedy}; without it the test is left out")
+    check = _check_fetched(helpful.name, helpful)
+    if check.state == "ok":
+        return check
+    return Check(check.name, "warning", check.detail, f"{check.remedy}; without it the test is left out")
 
 
 def _check_fetched(label: str, wanted: Fetchable) -> Check:
-    found = wanted.state()
-    if found.path is None:
-        return Check(label, "missing", f"{found.what}: not downloaded", f"origcli fetch {wanted.name}")
-    kind = f", {found.variant}" if found.variant else ""
-    return Check(label, "ok", f"{found.source}{kind}, {found.bytes / 1e9:.2f} GB in {found.path}")
+    kept = wanted.state()
+    if kept.path is None:
+        return Check(label, "missing", f"{kept.what}: not downloaded", f"origcli fetch {wanted.name}")
+    kind = f", {kept.variant}" if kept.variant else ""
+    return Check(label, "ok", f"{kept.source}{kind}, {kept.bytes / 1e9:.2f} GB in {kept.path}")

@@ -68,8 +68,8 @@ class Recall:
     def holds(self, batch: Batch) -> bool:
         """Whether the result of each image of a batch is kept, whole."""
         return self.made is not None and all(
-            (key := self._key_of(one, batch)) is not None and self.store.get(key) is not None
-            for one in batch.inputs
+            (key := self._key_of(image, batch)) is not None and self.store.get(key) is not None
+            for image in batch.inputs
         )
 
     def read(self, batch: Batch, directory: Path) -> Iterator[ScoreResult]:
@@ -78,11 +78,12 @@ class Recall:
         Raises:
             StorageError: one is gone by now.
         """
-        for one in batch.inputs:
-            entry = self.store.get(self._key_of(one, batch) or "")
+        for image in batch.inputs:
+            entry = self.store.get(self._key_of(image, batch) or "")
             if entry is None:
                 raise StorageError(
-                    f"{self.store.root}: the result of {one.where} was removed from the cache during the run",
+                    f"{self.store.root}: the result of {image.where} was removed from the cache "
+                    "during the run",
                     "resume the run with --resume",
                 )
             save_files(directory, {name: data.tobytes() for name, data in entry.arrays.items()})
@@ -98,23 +99,23 @@ class Recall:
             }
             self.store.put(self.key, Entry(facts))
 
-    def keep(self, one: Input, batch: Batch, result: ScoreResult, directory: Path) -> None:
+    def keep(self, image: Input, batch: Batch, result: ScoreResult, directory: Path) -> None:
         """Keeps a result with its files, unless its test was left out, which need not be so another time."""
-        key = self._key_of(one, batch)
+        key = self._key_of(image, batch)
         if key is None or (result.curve and result.in_distribution is None):
             return
         files = {name: np.frombuffer((directory / name).read_bytes(), np.uint8) for name in _files_of(result)}
         self.store.put(key, Entry({"result": result.to_json()}, files))
 
-    def _key_of(self, one: Input, batch: Batch) -> str | None:
+    def _key_of(self, image: Input, batch: Batch) -> str | None:
         """The key of an image's result; `None` for an image that cannot be read."""
-        content = content_hash(one.source)
+        content = content_hash(image.source)
         if content is None:
             return None
         return content_key(
             "result",
             made=self.key,
-            image=[content, one.name, one.where, one.group],
+            image=[content, image.name, image.where, image.group],
             templates=read_templates(batch.templates),
         )
 

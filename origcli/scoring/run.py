@@ -111,9 +111,9 @@ def score_images(
     plan = make_plan(whole, batches, parts, settings, made.provenance, request.given)
     check_run(runtime.out, plan)
     log = ResultLog(runtime.out / RESULTS, ScoreResult)
-    inputs = [one for batch in batches for one in batch.inputs]
+    inputs = [image for batch in batches for image in batch.inputs]
     done = measured_before(log, inputs)
-    left = [batch for batch in batches if not all(one.name in done for one in batch.inputs)]
+    left = [batch for batch in batches if not all(image.name in done for image in batch.inputs)]
     missing = [batch for batch in left if batch in missing]
     measured = iter(()) if models is None else _measured(whole, missing, models, request, settings, runtime)
 
@@ -165,9 +165,9 @@ def _with_kept(
         if batch not in missing:
             yield from ((made.provenance, result) for result in recall.read(batch, directory))
             continue
-        for one, (provenance, outcome) in zip(batch.inputs, measured, strict=False):
+        for image, (provenance, outcome) in zip(batch.inputs, measured, strict=False):
             if isinstance(outcome, ScoreResult):
-                recall.keep(one, batch, outcome, directory)
+                recall.keep(image, batch, outcome, directory)
             yield provenance, outcome
 
 

@@ -61,7 +61,7 @@ def check_run(directory: Path, plan: Plan) -> None:
     refuse_changes(f"{directory}: holds a run with other settings", before, plan.facts, frozenset({"list"}))
     if (directory / IMAGES).exists():
         was, now = (
-            {one.name: (one.place, one.group) for one in images}
+            {image.name: (image.place, image.group) for image in images}
             for images in (_read_images(directory), plan.images)
         )
         refuse_other_images(directory, was, now)
@@ -99,7 +99,7 @@ def follow_images(
     dated: str = "",
 ) -> None:
     """Gives the results of images that have moved, and their pages, the new paths."""
-    paths = {one.name: one.where for one in inputs}
+    paths = {image.name: image.where for image in inputs}
     if any(result.image.path != paths.get(result.id, result.image.path) for result in log):
         log.replace(_moved(directory, result, paths[result.id], provenance, dated) for result in log)
 
@@ -157,10 +157,10 @@ def write_reports(
     for result in results:
         tally.add(result)
         first = first or [result]
-    found = tally.images + sum(failure.code != MISSING_PART for failure in failures)
-    if found != images:
+    accounted = tally.images + sum(failure.code != MISSING_PART for failure in failures)
+    if accounted != images:
         raise InputError(
-            f"{directory}: {found} of {images} images have a result or an error",
+            f"{directory}: {accounted} of {images} images have a result or an error",
             "resume the run with --resume",
         )
 
@@ -191,10 +191,16 @@ def _replicates(provenance: Provenance) -> int:
         InputError: it is not there, or is no number of replicates.
     """
     section = provenance.settings.get("score")
-    found = section.get("bootstrap") if isinstance(section, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= _MOST_REPLICATES:
-        raise InputError(f"{PROVENANCE}: damaged: score.bootstrap is {found!r}", "score the images again")
-    return found
+    replicates = section.get("bootstrap") if isinstance(section, dict) else None
+    if (
+        not isinstance(replicates, int)
+        or isinstance(replicates, bool)
+        or not 1 <= replicates <= _MOST_REPLICATES
+    ):
+        raise InputError(
+            f"{PROVENANCE}: damaged: score.bootstrap is {replicates!r}", "score the images again"
+        )
+    return replicates
 
 
 def _write_figures(directory: Path, report: ScoreReport, shown: Iterable[ScoreResult]) -> None:
@@ -246,7 +252,7 @@ class Saved:
     @property
     def places(self) -> dict[str, int]:
         """Places in the whole list, by name and by path."""
-        return {key: one.place for one in self.images for key in (one.name, f"/{one.path}")}
+        return {key: image.place for image in self.images for key in (image.name, f"/{image.path}")}
 
 
 def read_saved(directory: Path) -> Saved:

@@ -65,10 +65,10 @@ def make_plan(
         chosen: those of this run.
         given: tokens learned before, by m.
     """
-    listed = [one for batch in whole for one in batch.inputs]
-    places = {one.name: place for place, one in enumerate(listed)}
-    inputs = [one for batch in chosen for one in batch.inputs]
-    images = [Planned(places[one.name], one.name, one.where, one.group) for one in inputs]
+    listed = [image for batch in whole for image in batch.inputs]
+    places = {image.name: place for place, image in enumerate(listed)}
+    inputs = [image for batch in chosen for image in batch.inputs]
+    images = [Planned(places[image.name], image.name, image.where, image.group) for image in inputs]
     facts = {
         **{
             section: getattr(settings, section).model_dump(mode="json", exclude=_PLACES.get(section))
@@ -83,7 +83,7 @@ def make_plan(
         "reference": reference_hash(settings.score.reference),
         "given": {str(m): hash_vectors(vectors) for m, vectors in (given or {}).items()},
         "list": hash_value(
-            [[batch.templates, [[one.name, one.group] for one in batch.inputs]] for batch in whole]
+            [[batch.templates, [[image.name, image.group] for image in batch.inputs]] for batch in whole]
         ),
         "parts": None if parts is None else parts.to_json(),
     }

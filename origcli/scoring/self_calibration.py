@@ -127,22 +127,22 @@ def calibrate_self(
         NonFiniteError: a sample is not finite.
     """
     captions = own_captions(models, settings, runtime, budget.captions, given)
-    found = []
+    measured = []
     with runtime.progress.task("calibrate on own samples", len(captions)) as bar:
         for caption in captions:
-            found.append(_of_caption(models, settings, runtime, store, caption, budget.samples))
+            measured.append(_of_caption(models, settings, runtime, store, caption, budget.samples))
             bar.advance(1)
             interrupts.check()
 
     random = np.random.default_rng(derive_seed(runtime.seed, "self-calibration"))
-    spreads = [facts["spread"] for facts in found]
+    spreads = [facts["spread"] for facts in measured]
     if max(spreads) == 0:
         raise InputError(
             f"the model {models.entry.name!r} always generates the same image: its samples have no "
             "distance from each other, so there is no scale",
             "calibrate it with images of yours, or choose another --metric",
         )
-    decibels = [value for facts in found for value in facts["psnr"]]
+    decibels = [value for facts in measured for value in facts["psnr"]]
     scale = SelfCalibration(
         threshold=quantile(spreads, THRESHOLD_QUANTILE, _REPLICATES, random),
         psnr_limit=quantile(decibels, PSNR_QUANTILE, _REPLICATES, random)

@@ -94,7 +94,7 @@ def check_tokens(
         return
     for templates in {batch.templates for batch in batches}:
         make_lanes(model, read_templates(templates), settings.invert.initialization, counts[-1:], 1)
-    check_placeholders(model.words, [one.name for batch in batches for one in batch.inputs], counts)
+    check_placeholders(model.words, [image.name for batch in batches for image in batch.inputs], counts)
 
 
 def open_measurer(

@@ -40,11 +40,11 @@ def settings_of(models: Sequence[str], settings: Settings, runtime: Runtime) -> 
             raise UsageError(f"--model {models[place]}: the same model twice", "give each model once")
     _refuse_other_metrics(entries, settings, runtime)
 
-    found: dict[str, Settings] = {}
+    each: dict[str, Settings] = {}
     for name, entry in zip(models, entries, strict=True):
         score = settings.score.model_copy(update={"model": name})
-        found[_directory_name(entry, found)] = settings.model_copy(update={"score": score})
-    return found
+        each[_directory_name(entry, each)] = settings.model_copy(update={"score": score})
+    return each
 
 
 def _directory_name(entry: ModelEntry, taken: Mapping[str, Settings]) -> str:

@@ -133,10 +133,12 @@ class Store:
         """Brings what a killed process left in one file to its places."""
         for pending in self.root.glob(f"{_PENDING}*{_SUFFIX}"):
             try:
-                found = load_file(pending)
+                entries = load_file(pending)
             except (OSError, SafetensorError):  # damaged, or another process was faster
-                found = {}
-            self._settle(pending, {key: data.tobytes() for key, data in found.items() if _KEY.fullmatch(key)})
+                entries = {}
+            self._settle(
+                pending, {key: data.tobytes() for key, data in entries.items() if _KEY.fullmatch(key)}
+            )
 
 
 def _packed(key: str, entry: Entry) -> bytes:

@@ -163,7 +163,7 @@ class Tally:
         ]
 
     def _comparison(self, domain: str | None, lower: _Group, higher: _Group) -> list[GroupComparison]:
-        found = []
+        comparisons = []
         for score in ("originality", "l_det"):
             attribute = "mean_l_det" if score == "l_det" else score
             low, high = (
@@ -180,7 +180,7 @@ class Tally:
                 resampled(statistic, [high, low], self.replicates, self.random) if few else None
                 for statistic in (roc_auc, _difference)
             ]
-            found.append(
+            comparisons.append(
                 GroupComparison(
                     domain=domain,
                     lower=lower.name,
@@ -192,7 +192,7 @@ class Tally:
                     permutations=_PERMUTATIONS if tested else 0,
                 )
             )
-        return found
+        return comparisons
 
     def _correlation(self, name: str, pairs: Sequence[tuple[float, float]]) -> RankCorrelation:
         value = rank_correlation([first for first, _ in pairs], [second for _, second in pairs])

@@ -70,9 +70,9 @@ def _settled(
     models: Models, settings: Settings, runtime: Runtime, store: Store, limit: Threshold | None
 ) -> Threshold:
     """The threshold; for a model without one, calibrates it on its own samples first, and says so."""
-    found = _first_of(models, settings, limit, read_self_calibration(models, settings, store))
-    if found.source != "none" or not calibrates_itself(models, settings):
-        return found
+    threshold = _first_of(models, settings, limit, read_self_calibration(models, settings, store))
+    if threshold.source != "none" or not calibrates_itself(models, settings):
+        return threshold
     runtime.progress.say(announcement(models, settings, runtime))
     own = calibrate_self(models, settings, runtime, store, automatic_budget(settings))
     return _first_of(models, settings, limit, own)
@@ -158,16 +158,16 @@ def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> s
     metric = models.metric
     differences = []
     for scale in _calibrated_otherwise(models):
-        found = [
+        options = [
             (f"--{_OPTIONS.get(name, name)} {value}", facts.get(name))
             for name, value in scale.draw.items()
             if facts.get(name) != value
         ]
         if scale.metric != metric.name:
-            found.append((f"--metric {scale.metric}", metric.name))
+            options.append((f"--metric {scale.metric}", metric.name))
         elif scale.metric_version != metric.version:
-            found.append(("the model's own --detector", "another"))
-        differences.append(found)
+            options.append(("the model's own --detector", "another"))
+        differences.append(options)
     nearest = min(differences, key=len, default=[])
     if not nearest:
         return ""
