@@ -53,13 +53,13 @@ def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 
 def _merged(symbols: Sequence[str], pair: tuple[str, str]) -> list[str]:
     """Symbols with each occurrence of a pair, from the left, made one."""
-    found: list[str] = []
+    joined: list[str] = []
     rest = list(symbols)
     while rest:
         size = 2 if tuple(rest[:2]) == pair else 1
-        found.append("".join(rest[:size]))
+        joined.append("".join(rest[:size]))
         del rest[:size]
-    return found
+    return joined
 
 
 def build_clip_text(settings: TransformerSettings, width: int, tokenizer: Any) -> Any:
@@ -90,6 +90,6 @@ def read_clip(encoders: Sequence[Any], ids: Tensor) -> tuple[Tensor, Tensor]:
     """
     texts, which = torch.unique(ids, dim=0, return_inverse=True)
     read = [encoder(texts, output_hidden_states=True) for encoder in encoders]
-    states = torch.cat([one.hidden_states[-2] for one in read], -1)
-    pooled = torch.cat([one.text_embeds for one in read], -1)
+    states = torch.cat([output.hidden_states[-2] for output in read], -1)
+    pooled = torch.cat([output.text_embeds for output in read], -1)
     return states[which], pooled[which]

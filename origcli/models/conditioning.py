@@ -75,7 +75,9 @@ def _gradient(tensor: Tensor) -> Tensor:
 def joined(several: Sequence[Conditioning]) -> Conditioning:
     """One conditioning of all prompts; sequences of several lengths are padded to the longest with zeros."""
     names = several[0].parts
-    return Conditioning({name: _joined([one.parts[name] for one in several]) for name in names})
+    return Conditioning(
+        {name: _joined([conditioning.parts[name] for conditioning in several]) for name in names}
+    )
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

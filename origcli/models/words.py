@@ -181,7 +181,7 @@ def _inserted(encoder: Encoder, first: int, vectors: Tensor, rows: Tensor) -> It
 def tables(module: nn.Module) -> list[nn.Module]:
     """The modules that look an encoder's tokens up. T5 has two that share one weight, and uses the second."""
     weight = module.get_input_embeddings().weight  # type: ignore[operator]
-    return [one for one in module.modules() if isinstance(one, nn.Embedding) and one.weight is weight]
+    return [part for part in module.modules() if isinstance(part, nn.Embedding) and part.weight is weight]
 
 
 def scaled(table: nn.Module, vectors: Tensor) -> Tensor:

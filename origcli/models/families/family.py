@@ -382,7 +382,7 @@ class PipelineFamily(Family):
                 ),
                 **self.stepping(on_step),
                 latents=self.pack(noise.to(self.device, self.dtype)),
-                generator=[_generator_of(one) for one in noise],
+                generator=[_generator_of(sample) for sample in noise],
                 num_inference_steps=drawing.steps,
                 height=self.resolution,
                 width=self.resolution,

@@ -130,8 +130,8 @@ def run(request: Request, runtime: Runtime) -> dict[str, Any]:
                 "base": base.facts,
                 "vae": vae_facts,
                 "loras": [
-                    {**_file_facts(one.path), "scale": one.scale, "tensors_changed": count}
-                    for one, count in zip(loras, changed, strict=True)
+                    {**_file_facts(added.path), "scale": added.scale, "tensors_changed": count}
+                    for added, count in zip(loras, changed, strict=True)
                 ],
                 "dtype": request.dtype,
                 "weights_hash": hash_pipeline(partial) if base.index.kind in KINDS else None,
@@ -325,8 +325,8 @@ def _write(
             checkpoint.fill(network, tensors, directory / part)
             _save(network, directory / part)
             task.advance(part=part)
-    for one, count in zip(loras, changed, strict=True):
-        lora.check_changed(one, count)
+    for added, count in zip(loras, changed, strict=True):
+        lora.check_changed(added, count)
     for part in base.index.others:
         shutil.copytree(base.directory / part, directory / part, ignore=_all_but_texts)
     write_json(directory / INDEX, base.index.to_json())

@@ -70,20 +70,20 @@ def readers(header: Header, networks: Mapping[str, nn.Module]) -> dict[str, Conv
     Raises:
         ModelError: the file does not hold a part.
     """
-    found: dict[str, Convert] = {}
+    converters: dict[str, Convert] = {}
     texts = [(prefix, kind) for prefix, kind in _TEXT_PREFIXES if header.starting(prefix)]
     for name, network in sorted(networks.items()):  # text_encoder before text_encoder_2
         if type(network).__name__.startswith("CLIPText"):
             if not texts:
                 raise ModelError(f"{header.path}: has no weights for {name}")
             prefix, kind = texts.pop(0)
-            found[name] = partial(_text, network, prefix, kind)
+            converters[name] = partial(_text, network, prefix, kind)
         else:
             prefixes = VAE_PREFIXES if name == "vae" else (UNET,)
             if not header.starting(*prefixes):
                 raise ModelError(f"{header.path}: has no weights for {name}")
-            found[name] = partial(_network, network, prefixes)
-    return found
+            converters[name] = partial(_network, network, prefixes)
+    return converters
 
 
 def check_fit(header: Header, networks: Mapping[str, nn.Module], parts: Mapping[str, Convert]) -> list[str]:

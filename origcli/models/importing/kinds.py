@@ -72,8 +72,8 @@ def recognize(header: Header, *, vae_given: bool = False) -> Kind:
         ModelError: it is no whole model, or of a kind that cannot be imported; says which.
     """
     refuse_distilled(header)
-    if found := _not_a_model(header, vae_given):
-        raise ModelError(f"{header.path}: not a whole model, but {found[0]}", found[1])
+    if problem := _not_a_model(header, vae_given):
+        raise ModelError(f"{header.path}: not a whole model, but {problem[0]}", problem[1])
     if title := _unsupported(header):
         raise ModelError(
             f"{header.path}: {title} cannot be imported from a single file",

@@ -102,8 +102,8 @@ def fit(path: Path, scale: float, networks: Mapping[str, nn.Module], title: str)
     header = read_header(path)
     refuse_distilled(header)
     for mark, method in _OTHER_METHODS.items():
-        if found := [name for name in header.shapes if mark in name]:
-            raise ModelError(f"{path}: holds {method} ({found[0]})", "supported are LoRA and LoCon")
+        if marked := [name for name in header.shapes if mark in name]:
+            raise ModelError(f"{path}: holds {method} ({marked[0]})", "supported are LoRA and LoCon")
     grouped = _grouped(header)
     weights = dict(_weights(networks))
     places = {stem: grouped[stem] for stem in grouped if stem in weights}
@@ -311,11 +311,11 @@ def _factor(header: Header, part: str, module: str, rank: int, alpha: float | No
         own = {key.removeprefix(f"{part}."): facts[key] for key in facts if key.startswith(f"{part}.")}
         if own.get("use_dora"):
             raise ModelError(f"{header.path}: holds DoRA", "supported are LoRA and LoCon")
-        found = float(own.get("lora_alpha", rank))
+        alpha = float(own.get("lora_alpha", rank))
         for key, value in own.get("alpha_pattern", {}).items():
             if module == key or module.endswith(f".{key}"):
-                found = float(value)
-        factor = found / (math.sqrt(rank) if own.get("use_rslora") else rank)
+                alpha = float(value)
+        factor = alpha / (math.sqrt(rank) if own.get("use_rslora") else rank)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{header.path}: cannot read its metadata: {error}") from error
     if not math.isfinite(factor):

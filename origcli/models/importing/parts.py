@@ -121,8 +121,8 @@ def weight_files(directory: Path, variant: str | None) -> list[Path]:
     """The safetensors files of a part, of one variant."""
     tail = f".{variant}" if variant else ""
     names = ("diffusion_pytorch_model", "model")
-    found = [path for name in names for path in directory.glob(f"{name}{tail}.safetensors")]
-    return found or [path for name in names for path in sorted(directory.glob(f"{name}{tail}-*.safetensors"))]
+    files = [path for name in names for path in directory.glob(f"{name}{tail}.safetensors")]
+    return files or [path for name in names for path in sorted(directory.glob(f"{name}{tail}-*.safetensors"))]
 
 
 def load(

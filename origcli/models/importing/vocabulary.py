@@ -34,8 +34,8 @@ def clip_tokenizer(pad: str = _END) -> Any:
 
 def _merges() -> list[tuple[str, str]]:
     # Found without importing open_clip, which takes seconds.
-    found = find_spec("open_clip")
-    path = Path(found.origin).parent / _FILE if found is not None and found.origin else Path(_FILE)
+    package = find_spec("open_clip")
+    path = Path(package.origin).parent / _FILE if package is not None and package.origin else Path(_FILE)
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
         pairs = [(left, right) for left, right in (line.split() for line in lines[1 : _MERGES + 1])]
