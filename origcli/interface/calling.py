@@ -77,7 +77,9 @@ _TRAININGS = ("vae", "unet", "transformer", "detector")  # what may run in the p
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which names the nearest keyword when it is given one that it does not have."""
     parameters = inspect.signature(function).parameters
-    names = [name for name, one in parameters.items() if one.kind is not one.POSITIONAL_ONLY]
+    names = [
+        name for name, parameter in parameters.items() if parameter.kind is not parameter.POSITIONAL_ONLY
+    ]
 
     @wraps(function)
     def call(*arguments: P.args, **words: P.kwargs) -> R:

@@ -425,6 +425,6 @@ def _scored(call: Call, request: "Request", models: "Models | None", **more: Any
     from origcli.reports.writers import read_report
     from origcli.scoring.run import score_images
 
-    with call.opened([one.name for one in request.inputs], **more) as runtime:
+    with call.opened([image.name for image in request.inputs], **more) as runtime:
         score_images(request, call.settings, runtime, models=models)
         return cast("ScoreReport", read_report(runtime.out, "score")).at(runtime.given)

@@ -91,7 +91,7 @@ def invert(
     call = Call.of("invert", locals(), _INVERT)
     inputs = inputs_of(call, images, names=names, image_column=image_column, follow_links=follow_links)
     counts = sorted(set(tokens))
-    with call.opened([one.name for one in inputs], tokens=counts) as runtime:
+    with call.opened([image.name for image in inputs], tokens=counts) as runtime:
         sweep.run(inputs, counts, call.settings, runtime)
         return cast("InvertReport", read_report(runtime.out, "invert")).at(runtime.given)
 
