@@ -67,10 +67,10 @@ def _pictures(directory: Path, result: ScoreResult) -> list[Cell]:
     """The image, a sample without tokens and those of the first and the last numbers of tokens."""
     counts = [point.m for point in result.curve]
     some = counts if len(counts) <= _MOST - 2 else [*counts[: _MOST - 3], counts[-1]]
-    found = cells(directory, result, some)
+    shown = cells(directory, result, some)
     if not result.curve and result.pictures and result.pictures.round_trip:
-        found.append(Cell("the best it can show", read_saved_image(directory, result.pictures.round_trip)))
-    return found
+        shown.append(Cell("the best it can show", read_saved_image(directory, result.pictures.round_trip)))
+    return shown
 
 
 def _draw_strip(canvas: Image.Image, draw: ImageDraw.ImageDraw, shown: list[Cell]) -> None:
@@ -84,13 +84,17 @@ def _draw_strip(canvas: Image.Image, draw: ImageDraw.ImageDraw, shown: list[Cell
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, result: ScoreResult) -> None:
-    found = result.originality
-    assert found.value is not None
+    originality = result.originality
+    assert originality.value is not None
     y, left, right = 486, _EDGE + 250, WIDTH - _EDGE - 12
-    draw.text((_EDGE, y + 14), number(found.value), fill=LIGHT.ink, font=font(52, bold=True), anchor="ls")
-    said = "originality" if found.low is None else f"originality {interval(found)}"
+    draw.text(
+        (_EDGE, y + 14), number(originality.value), fill=LIGHT.ink, font=font(52, bold=True), anchor="ls"
+    )
+    said = "originality" if originality.low is None else f"originality {interval(originality)}"
     draw.text((_EDGE, y + 44), said, fill=LIGHT.soft, font=font(19), anchor="ls")
-    ends = None if found.low is None or found.high is None else (found.low, found.high)
-    ruler(draw, (left, right), y, found.value, ends, LIGHT)
+    ends = (
+        None if originality.low is None or originality.high is None else (originality.low, originality.high)
+    )
+    ruler(draw, (left, right), y, originality.value, ends, LIGHT)
     draw.text((left, y + 44), "0 familiar", fill=LIGHT.ink, font=font(19), anchor="ls")
     draw.text((right, y + 44), "original 1", fill=LIGHT.ink, font=font(19), anchor="rs")

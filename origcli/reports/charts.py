@@ -159,7 +159,7 @@ def diversity_charts(summary: GeneralizeSummary, quantity: str) -> list[Chart]:
 
     Each has a scale of its own: what is asked for turns up tens of times as often as what is not.
     """
-    levels = sorted({one.level for one in summary.levels})
+    levels = sorted({average.level for average in summary.levels})
     chance: dict[str, Callable[[int], float]] = {
         "frequency": lambda level: 1 / level,
         "lift": lambda level: 1.0,
@@ -170,9 +170,11 @@ def diversity_charts(summary: GeneralizeSummary, quantity: str) -> list[Chart]:
         reference.append(Line("chance", marks, plain=True))
     panels = []
     for condition, name in CONDITIONS.items():
-        chosen = sorted((one for one in summary.levels if one.condition == condition), key=lambda o: o.level)
-        found = [(one.level, getattr(one, quantity)) for one in chosen]
-        marks = tuple(Mark(x, e.value, e.low, e.high) for x, e in found if e.value is not None)
+        chosen = sorted(
+            (average for average in summary.levels if average.condition == condition), key=lambda o: o.level
+        )
+        estimates = [(average.level, getattr(average, quantity)) for average in chosen]
+        marks = tuple(Mark(x, e.value, e.low, e.high) for x, e in estimates if e.value is not None)
         if marks:
             panels.append(_diversity_panel([Line("", marks), *reference], quantity, name))
     return panels

@@ -83,7 +83,7 @@ class CompareResult(Result):
 
     def rows(self) -> Iterator[Row]:
         """One row per run; the difference from the first run stands in the rows of the others."""
-        differences = {one.run: one.originality for one in self.differences}
+        differences = {difference.run: difference.originality for difference in self.differences}
         none = Estimate.missing("the first run")
         for score in self.scores:
             yield {

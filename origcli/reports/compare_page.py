@@ -43,7 +43,11 @@ def compare_html(
 
 
 def _clearest_first(result: CompareResult) -> float:
-    values = [one.originality.value for one in result.differences if one.originality.value is not None]
+    values = [
+        difference.originality.value
+        for difference in result.differences
+        if difference.originality.value is not None
+    ]
     return -max((abs(value) for value in values), default=0.0)
 
 
@@ -53,7 +57,7 @@ def _image(
     measured = [table[result.image.sha256] for table in scored]
     first = measured[0].pictures
     counts = sorted({point.m for score in result.scores for point in score.curve})
-    differences = {one.run: one.originality for one in result.differences}
+    differences = {difference.run: difference.originality for difference in result.differences}
     return {
         "name": file_name(result.image),
         "group": visible(result.group or ""),
@@ -85,8 +89,8 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """For one token and for the most, a row a run: the same seeds below each other."""
     for m in dict.fromkeys((*counts[:1], *counts[-1:])):
-        for score, directory, one in zip(result.scores, directories, measured, strict=True):
-            point = next((point for point in one.curve if point.m == m), None)
+        for score, directory, scored in zip(result.scores, directories, measured, strict=True):
+            point = next((point for point in scored.curve if point.m == m), None)
             if point is None:
                 continue
             distances = point.distances[0] if point.distances else ()

@@ -199,16 +199,23 @@ def frequency_curves(
         "lift": "frequency × number of elements",
         "confidence": "confidence in the held-out element",
     }[quantity]
-    levels = sorted({one.level for one in summary.levels})
+    levels = sorted({average.level for average in summary.levels})
     for index, (axes, (condition, name)) in enumerate(
         zip(figure.subplots(1, len(_CONDITIONS)), _CONDITIONS.items(), strict=True)
     ):
         _styled(axes, "number of elements", "" if index else label)
         axes.set_title(name, fontsize=9, color=_INK, loc="left")
         chosen = sorted(
-            (one for one in summary.levels if one.condition == condition), key=lambda one: one.level
+            (average for average in summary.levels if average.condition == condition),
+            key=lambda average: average.level,
         )
-        _series(axes, [one.level for one in chosen], [getattr(one, quantity) for one in chosen], index, name)
+        _series(
+            axes,
+            [average.level for average in chosen],
+            [getattr(average, quantity) for average in chosen],
+            index,
+            name,
+        )
         if quantity != "confidence" and levels:
             chance = [1 / level if quantity == "frequency" else 1 for level in levels]
             axes.plot(levels, chance, ":", color=_SOFT, linewidth=1, label="chance")

@@ -55,7 +55,7 @@ def comparison_section(
     parts += ["\n", _row(head), _row(["---"] * len(head))]
     for result, thumbnail in islice(zip(report.results, thumbnails, strict=True), SHOWN):
         scores = {score.run: short(score.originality) for score in result.scores}
-        changes = {one.run: _signed(one.originality.value) for one in result.differences}
+        changes = {difference.run: _signed(difference.originality.value) for difference in result.differences}
         picture = "" if thumbnail is None else _image(thumbnail, here)
         cells = [picture, code(file_name(result.image)), *(scores.get(name, "") for name in runs)]
         parts.append(_row([*cells, *(changes.get(name, "") for name in others)]))

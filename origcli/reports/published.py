@@ -11,8 +11,10 @@ DIRECTORY = Path(__file__).parent / "schemas"
 def stale() -> list[str]:
     """The files that differ from what the models say, are missing, or belong to no report."""
     wanted = {f"{name}.json": schema_text(name) for name in SCHEMAS}
-    found = {path.name: path.read_text("utf-8") for path in DIRECTORY.glob("*.json")}
-    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    published = {path.name: path.read_text("utf-8") for path in DIRECTORY.glob("*.json")}
+    return sorted(
+        name for name in wanted.keys() | published.keys() if wanted.get(name) != published.get(name)
+    )
 
 
 def update() -> None:

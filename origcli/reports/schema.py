@@ -155,13 +155,13 @@ class DetectResult(Result):
 
     def rows(self) -> Iterator[Row]:
         """One row per detection; a single one without `element` for a picture where nothing was found."""
-        for found in self.detections or (None,):
-            x0, y0, x1, y1 = found.box if found else (None,) * 4
+        for detection in self.detections or (None,):
+            x0, y0, x1, y1 = detection.box if detection else (None,) * 4
             yield {
                 "path": self.image.path,
                 "id": self.id,
-                "element": found.element if found else None,
-                "confidence": found.confidence if found else None,
+                "element": detection.element if detection else None,
+                "confidence": detection.confidence if detection else None,
                 **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
                 "f1": self.f1.value if self.f1 else None,
             }

@@ -54,15 +54,19 @@ def cells(directory: Path, result: ScoreResult, counts: Sequence[int]) -> list[C
         directory: the report's; picture files are read from it, and only from it.
     """
     files = result.pictures
-    found = [Cell("the image", read_saved_image(directory, files.query if files else None))]
+    shown = [Cell("the image", read_saved_image(directory, files.query if files else None))]
     chosen = [("without it", typical(without_tokens(result)))]
     chosen += [
         (f"after {tokens(point.m)}", typical(with_tokens(point)))
         for point in result.curve
         if point.m in counts
     ]
-    found += [Cell(title, read_saved_image(directory, one.file)) for title, one in chosen if one is not None]
-    return found
+    shown += [
+        Cell(title, read_saved_image(directory, sample.file))
+        for title, sample in chosen
+        if sample is not None
+    ]
+    return shown
 
 
 def paste(
@@ -113,7 +117,7 @@ def _has(character: str) -> bool:
     """Whether the font has a character that is set from left to right."""
     if not character.isprintable() or unicodedata.bidirectional(character) in _RIGHT_TO_LEFT:
         return False
-    shape, missing = (bytes(font(20).getmask(one)) for one in (character, "\uffff"))
+    shape, missing = (bytes(font(20).getmask(glyph)) for glyph in (character, "\uffff"))
     return shape != missing
 
 

@@ -109,28 +109,28 @@ def rarity_view(directory: Path, report: RarityReport) -> dict[str, Any]:
     metric = named(report.provenance.metric, "perceptual")
     groups = [
         GroupSummary(
-            name=one.category,
-            count=one.images,
-            out_of_domain=one.out_of_domain,
-            curve=one.curve,
-            originality=one.originality,
-            tokens_needed=one.tokens_needed,
+            name=result.category,
+            count=result.images,
+            out_of_domain=result.out_of_domain,
+            curve=result.curve,
+            originality=result.originality,
+            tokens_needed=result.tokens_needed,
         )
-        for one in report.results
+        for result in report.results
     ]
     tests = report.summary.tests if report.summary else ()
     categories = Table(
         ("Category", "Tokens needed", "Images", "Out of domain", "Originality", "95 % interval"),
         [
             (
-                one.category,
-                "; ".join(f"{text}: {count}" for text, count in one.tokens_needed.items()) or "–",
-                str(one.images),
-                str(one.out_of_domain),
-                number(one.originality.value, 3),
-                interval(one.originality, 3),
+                result.category,
+                "; ".join(f"{text}: {count}" for text, count in result.tokens_needed.items()) or "–",
+                str(result.images),
+                str(result.out_of_domain),
+                number(result.originality.value, 3),
+                interval(result.originality, 3),
             )
-            for one in report.results
+            for result in report.results
         ],
         words=2,
     )
@@ -138,7 +138,7 @@ def rarity_view(directory: Path, report: RarityReport) -> dict[str, Any]:
         "title": "Does the measure rank what the model saw often, seldom and never?",
         "kicker": "Supplement 6.1: pairs of elements that are common, rare or unseen in the training data",
         "words": _rarity_words(report),
-        "tally": _tally(report, sum(one.images for one in report.results), _outside(report.results)),
+        "tally": _tally(report, sum(result.images for result in report.results), _outside(report.results)),
         "parts": [
             Part(
                 "The categories",
@@ -178,14 +178,14 @@ def _order_tables(tests: Sequence[OrderTest]) -> list[Table]:
         ("Score", "In order", "Images", "Common", "Rare", "Unseen", "Kendall's τ", "95 % interval", "p"),
         [
             (
-                SCORES[one.score],
-                {True: "yes", False: "no", None: "not tested"}[one.in_order],
-                str(one.images),
-                *(number(one.means.get(name), 3) for name in ("common", "rare", "unseen")),
-                *_with_interval(one.kendall_tau),
-                number(one.p_value, 4),
+                SCORES[test.score],
+                {True: "yes", False: "no", None: "not tested"}[test.in_order],
+                str(test.images),
+                *(number(test.means.get(name), 3) for name in ("common", "rare", "unseen")),
+                *_with_interval(test.kendall_tau),
+                number(test.p_value, 4),
             )
-            for one in tests
+            for test in tests
         ],
         words=2,
     )
@@ -194,12 +194,12 @@ def _order_tables(tests: Sequence[OrderTest]) -> list[Table]:
         [
             (
                 f"{pair.higher} against {pair.lower}",
-                SCORES[one.score],
+                SCORES[test.score],
                 *_with_interval(pair.auc),
                 number(pair.p_value, 4),
             )
-            for one in tests
-            for pair in one.pairs
+            for test in tests
+            for pair in test.pairs
         ],
         words=2,
     )
@@ -208,7 +208,7 @@ def _order_tables(tests: Sequence[OrderTest]) -> list[Table]:
 
 def _rarity_words(report: RarityReport) -> str:
     test = (
-        next((one for one in report.summary.tests if one.score == "originality"), None)
+        next((test for test in report.summary.tests if test.score == "originality"), None)
         if report.summary
         else None
     )
@@ -224,8 +224,13 @@ def popularity_view(directory: Path, report: PopularityReport) -> dict[str, Any]
     groups = Table(
         ("Group", "Images", "Out of domain", "d(1)", "95 % interval"),
         [
-            (_GROUPS[one.group], str(one.images), str(one.out_of_domain), *_with_interval(one.distance))
-            for one in report.results
+            (
+                _GROUPS[result.group],
+                str(result.images),
+                str(result.out_of_domain),
+                *_with_interval(result.distance),
+            )
+            for result in report.results
         ],
     )
     summary = report.summary
@@ -256,7 +261,7 @@ def popularity_view(directory: Path, report: PopularityReport) -> dict[str, Any]
         "title": "Does having seen an image make it easier to redraw?",
         "kicker": "Supplement 5: common images that the model was trained on, against fresh ones",
         "words": summary.words if summary else "Not decided: nothing was measured.",
-        "tally": _tally(report, sum(one.images for one in report.results), _outside(report.results)),
+        "tally": _tally(report, sum(result.images for result in report.results), _outside(report.results)),
         "parts": parts,
     }
 
@@ -293,13 +298,13 @@ def fixed_location_view(directory: Path, report: FixedLocationReport) -> dict[st
         ("Query", "Elements", "Found again", "Distance", "95 % interval", "At uniform places"),
         [
             (
-                one.caption,
-                str(one.elements),
-                str(one.matched),
-                *_with_interval(one.distance),
-                number(one.chance.value, 3),
+                result.caption,
+                str(result.elements),
+                str(result.matched),
+                *_with_interval(result.distance),
+                number(result.chance.value, 3),
             )
-            for one in report.results[:_SHOWN]
+            for result in report.results[:_SHOWN]
         ],
     )
     left_out = len(report.results) - _SHOWN
@@ -332,7 +337,7 @@ def _with_interval(estimate: Estimate) -> tuple[str, str]:
 
 
 def _outside(results: Sequence[Any]) -> int:
-    return sum(one.out_of_domain for one in results)
+    return sum(result.out_of_domain for result in results)
 
 
 def _tally(report: Report[Any], measured: int, outside: int) -> list[tuple[str, int]]:

@@ -281,8 +281,15 @@ def scale_bar(
 
 def _rows(landmarks: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """Landmarks from the top row down, so that no line to the ruler runs through a name below it."""
-    far = sorted((one for one in landmarks if one[1] > _FAR), key=lambda one: -one[1])
-    return [*far, *sorted((one for one in landmarks if one[1] <= _FAR), key=lambda one: one[1])]
+    far = sorted(
+        (landmark for landmark in landmarks if landmark[1] > _FAR), key=lambda landmark: -landmark[1]
+    )
+    return [
+        *far,
+        *sorted(
+            (landmark for landmark in landmarks if landmark[1] <= _FAR), key=lambda landmark: landmark[1]
+        ),
+    ]
 
 
 def sparkline(values: Sequence[float], threshold: float | None, *, top: float) -> Markup:

@@ -102,13 +102,13 @@ def sentence(words: str) -> str:
 
 def _shown(directory: Path, result: ScoreResult, prompt: str) -> Iterator[dict[str, Any]]:
     """The samples that stand beside the image: the nearest, a typical one with tokens, and one without."""
-    point, found = telling_point(result), nearest(result)
-    if point is None or found is None:
+    point, closest = telling_point(result), nearest(result)
+    if point is None or closest is None:
         return
     bare = prompt.replace("{S}", "").strip()
     alone = f"of “{bare}” alone" if bare else ""
     for title, note, sample in (
-        ("Nearest sample", f"with {tokens(found.m)}", found),
+        ("Nearest sample", f"with {tokens(closest.m)}", closest),
         (f"Typical sample with {tokens(point.m)}", "", typical(with_tokens(point))),
         ("Typical sample without tokens", alone, typical(without_tokens(result))),
     ):
@@ -230,7 +230,7 @@ def overview_view(
         "groups_first": any(group.count >= _TELLING_GROUP for group in (summary.groups if summary else ())),
         "needed_columns": _needed_columns(summary.groups if summary else ()),
         "comparisons": summary.comparisons if summary else (),
-        "untested": any(one.p_value is None for one in summary.comparisons) if summary else False,
+        "untested": summary is not None and any(test.p_value is None for test in summary.comparisons),
         "shapes_only": shapes_only,
         "correlations": summary.correlations if summary else (),
         "panels": charts.group_panels(report.summary.groups, metric) if report.summary else [],
@@ -347,9 +347,9 @@ def generalize_view(directory: Path, report: GeneralizeReport) -> dict[str, Any]
         "conditions": charts.CONDITIONS,
         "quantities": drawn,
         "tally": [
-            ("experiments", len({one.experiment for one in report.results})),
-            ("levels of diversity", len({one.level for one in report.results})),
-            ("samples", sum(one.images for one in report.results)),
+            ("experiments", len({result.experiment for result in report.results})),
+            ("levels of diversity", len({result.level for result in report.results})),
+            ("samples", sum(result.images for result in report.results)),
             *([("failed", len(report.errors))] if report.errors else []),
         ],
         "sheets": [
