@@ -85,7 +85,7 @@ class Offsets:
     @property
     def distances(self) -> Array:
         """(matched,), drawing by drawing."""
-        return _joined([one.distances for matches in self.drawings for one in matches])
+        return _joined([match.distances for matches in self.drawings for match in matches])
 
 
 def run_fixed_location(
@@ -133,7 +133,7 @@ def run_fixed_location(
     measured = score(unlike, settings, runtime, cache)
     offsets_of = look_again(measured, data, settings, runtime)
     random = np.random.default_rng(derive_seed(runtime.seed, "fixed location"))
-    chance = {name: at_chance(one, CHANCE_DRAWS, random) for name, one in offsets_of.items()}
+    chance = {name: at_chance(offset, CHANCE_DRAWS, random) for name, offset in offsets_of.items()}
     report = FixedLocationReport(
         status=measured.report.status,
         provenance=study_provenance(measured, "fixed-location", settings, {"common": data.hash}),
@@ -185,7 +185,7 @@ def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) ->
 
 def _pairs(measured: ScoredQueries, data: Dataset) -> list[tuple[ScoreResult, dict[str, str]]]:
     """Each result with the record of its picture, whose number ends its name."""
-    return [(one, data.records[int(one.id.rpartition("-")[2])]) for one in measured.results]
+    return [(result, data.records[int(result.id.rpartition("-")[2])]) for result in measured.results]
 
 
 def look_again(
@@ -193,16 +193,16 @@ def look_again(
 ) -> dict[str, Offsets]:
     """Where the one-token drawings of each query have its elements, by the query's id."""
     metric = open_models(settings, runtime).metric
-    found = {}
+    offsets_of = {}
     for result, record in _pairs(measured, data):
         if not result.curve:
             continue  # out of the model's domain
         pictures = [read_saved_image(runtime.out / SCORE, name) for name in result.curve[0].drawings]
         layouts = metric.features([picture for picture in pictures if picture is not None])
         scene = scene_of(record)
-        query = Layout(tuple((one.element, (one.x, one.y)) for one in scene.placed))
-        found[result.id] = offsets(query, layouts)
-    return found
+        query = Layout(tuple((placed.element, (placed.x, placed.y)) for placed in scene.placed))
+        offsets_of[result.id] = offsets(query, layouts)
+    return offsets_of
 
 
 def offsets(query: Layout, drawings: Sequence[Layout]) -> Offsets:
@@ -234,15 +234,15 @@ def matched(ours: Array, theirs: Array) -> Array:
     return np.asarray(apart[linear_sum_assignment(apart)])
 
 
-def chance_distances(one: Match, draws: int, random: np.random.Generator) -> Array:
+def chance_distances(match: Match, draws: int, random: np.random.Generator) -> Array:
     """(draws, matched): what comes of as many elements at uniform places, as in free pictures (2.1).
 
     They are matched as the drawn ones were: the best of several is nearer than any one of them.
     """
     free = np.array(
-        [[place_freely(one.element, random.random) for _ in range(one.drawn)] for _ in range(draws)]
+        [[place_freely(match.element, random.random) for _ in range(match.drawn)] for _ in range(draws)]
     )
-    return np.stack([matched(one.places, places) for places in free])
+    return np.stack([matched(match.places, places) for places in free])
 
 
 @dataclass(frozen=True)
@@ -259,19 +259,19 @@ class AtChance:
     ranks: Array
 
 
-def at_chance(one: Offsets, draws: int, random: np.random.Generator) -> AtChance:
+def at_chance(query: Offsets, draws: int, random: np.random.Generator) -> AtChance:
     """Simulates the matching of every drawing. Drawings that are alike in number share their draws."""
     known: dict[tuple[Element, int], Array] = {}
     columns, ranks = [], []
-    for matches in one.drawings:
+    for matches in query.drawings:
         for match in matches:
             if (match.element, match.drawn) not in known:
                 known[match.element, match.drawn] = chance_distances(match, draws, random)
         if matches:
             chance = np.concatenate([known[match.element, match.drawn] for match in matches], axis=1)
-            found = _joined([match.distances for match in matches]).mean()
+            drawn = _joined([match.distances for match in matches]).mean()
             means = chance.mean(1)
-            ranks.append((means < found).mean() + (means == found).mean() / 2 - 0.5)
+            ranks.append((means < drawn).mean() + (means == drawn).mean() / 2 - 0.5)
             columns.append(chance)
     empty = np.empty((draws, 0))
     return AtChance(np.concatenate([empty, *columns], axis=1), np.array(ranks))
@@ -280,13 +280,13 @@ def at_chance(one: Offsets, draws: int, random: np.random.Generator) -> AtChance
 def query_result(
     result: ScoreResult,
     caption: str,
-    one: Offsets,
+    query: Offsets,
     chance: AtChance,
     replicates: int,
     random: np.random.Generator,
 ) -> FixedLocationResult:
     """The numbers of one query."""
-    distances = one.distances
+    distances = query.distances
     count = len(distances)
     distance = expected = Estimate.missing("no element of the image was found in its samples")
     if count:
@@ -298,7 +298,7 @@ def query_result(
         id=result.id,
         caption=caption,
         drawings=len(result.curve[0].drawings),
-        elements=one.elements,
+        elements=query.elements,
         matched=count,
         distance=distance,
         chance=expected,
@@ -311,7 +311,7 @@ def summarize(
     """All matched elements together. Queries are the units of intervals and of the test: the drawings of one
     share a learned token, so that they are not independent of each other.
     """
-    known = [(one.distances, chance) for one, chance in queries if len(chance.ranks)]
+    known = [(query.distances, chance) for query, chance in queries if len(chance.ranks)]
     test = (
         f"one-sided sign-flip test over {len(known)} queries: a drawing's mean distance is ranked among "
         f"{CHANCE_DRAWS} draws of as many uniform places, matched as it was; a query is its mean rank"
@@ -326,14 +326,14 @@ def summarize(
             test=test,
             score_report=SCORE,
         )
-    distances = [one for one, _ in known]
-    chance = np.concatenate([one.distances for _, one in known], axis=1)
+    distances = [values for values, _ in known]
+    chance = np.concatenate([simulated.distances for _, simulated in known], axis=1)
     return FixedLocationSummary(
         distance=_over_queries(distances, replicates, random),
         chance=Estimate.of(float(chance.mean())),
-        within=_over_queries([(one <= NEAR).astype(float) for one in distances], replicates, random),
+        within=_over_queries([(values <= NEAR).astype(float) for values in distances], replicates, random),
         chance_within=Estimate.of(float((chance <= NEAR).mean())),
-        p_value=sign_flip_p_value(np.array([one.ranks.mean() for _, one in known]), random),
+        p_value=sign_flip_p_value(np.array([simulated.ranks.mean() for _, simulated in known]), random),
         test=test,
         score_report=SCORE,
     )
@@ -346,7 +346,7 @@ def sign_flip_p_value(values: Array, random: np.random.Generator) -> float | Non
     """
     if len(values) < 2:
         return None
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         (values,),
         lambda sample, axis: sample.mean(axis=axis),
         permutation_type="samples",
@@ -356,7 +356,7 @@ def sign_flip_p_value(values: Array, random: np.random.Generator) -> float | Non
         alternative="less",
         rng=random,
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def _joined(parts: Sequence[Array]) -> Array:
@@ -366,7 +366,7 @@ def _joined(parts: Sequence[Array]) -> Array:
 
 def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Generator) -> Estimate:
     """The mean over elements, queries resampled."""
-    sums, counts = np.array([one.sum() for one in values]), np.array([len(one) for one in values])
+    sums, counts = np.array([query.sum() for query in values]), np.array([len(query) for query in values])
     chosen = random.integers(len(values), size=(replicates, len(values)))
     (span,) = interval((sums[chosen].sum(1) / counts[chosen].sum(1))[:, None])
     return Estimate.of(float(sums.sum() / counts.sum()), span.low, span.high)
@@ -374,14 +374,14 @@ def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Ge
 
 def _write_figure(directory: Path, measured: ScoredQueries) -> tuple[str, ...]:
     """Queries left, their one-token drawings right (figure 3); none where nothing was drawn."""
-    shown = [one for one in measured.results if one.curve and one.pictures][:_SHOWN]
+    shown = [result for result in measured.results if result.curve and result.pictures][:_SHOWN]
     if not shown:
         return ()
-    drawings = max(len(one.curve[0].drawings) for one in shown)
+    drawings = max(len(result.curve[0].drawings) for result in shown)
     pictures: dict[tuple[int, int], Image.Image] = {}
-    for row, one in enumerate(shown):
-        assert one.pictures is not None
-        for column, name in enumerate([one.pictures.query, *one.curve[0].drawings]):
+    for row, result in enumerate(shown):
+        assert result.pictures is not None
+        for column, name in enumerate([result.pictures.query, *result.curve[0].drawings]):
             picture = read_saved_image(directory / SCORE, name)
             if picture is not None:
                 pictures[row, column] = picture

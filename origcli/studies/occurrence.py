@@ -62,11 +62,11 @@ def frequency(counts: Counts, replicates: int, random: np.random.Generator) -> Q
     then quantiles of Clopper and Pearson's bound over the pictures in which anything was detected: with none
     in n pictures the interval ends at 1 − 0.025^(1/n), or about 3.7/n, and at 1 where n is 0.
     """
-    found = _ratio(counts.held_out, counts.total, 0.0, replicates, random)
-    if found.value not in (0.0, 1.0):
-        return found
+    quantity = _ratio(counts.held_out, counts.total, 0.0, replicates, random)
+    if quantity.value not in (0.0, 1.0):
+        return quantity
     bound = _bound_of_none(int((counts.total > 0).sum()), replicates)
-    return Quantity(found.value, bound if found.value == 0.0 else 1.0 - bound)
+    return Quantity(quantity.value, bound if quantity.value == 0.0 else 1.0 - bound)
 
 
 def _bound_of_none(pictures: int, replicates: int) -> Array:
@@ -86,12 +86,12 @@ def _ratio(
     above: Array, below: Array, empty: float, replicates: int, random: np.random.Generator
 ) -> Quantity:
     """Sum over sum, pictures resampled; `empty` is the value of 0/0."""
-    found = np.empty(replicates)
+    ratios = np.empty(replicates)
     for start in range(0, replicates, _CHUNK):
         size = min(_CHUNK, replicates - start)
         chosen = random.integers(len(above), size=(size, len(above)))  # (b, pictures)
-        found[start : start + size] = _divide(above[chosen].sum(1), below[chosen].sum(1), empty)
-    return Quantity(float(_divide(above.sum(), below.sum(), empty)), found)
+        ratios[start : start + size] = _divide(above[chosen].sum(1), below[chosen].sum(1), empty)
+    return Quantity(float(_divide(above.sum(), below.sum(), empty)), ratios)
 
 
 def _divide(above: Array, below: Array, empty: float) -> Array:
@@ -104,11 +104,11 @@ def average(quantities: Sequence[Quantity], random: np.random.Generator) -> Esti
 
     Its interval resamples experiments, then the pictures of each.
     """
-    known = [one for one in quantities if not np.isnan(one.value)]
+    known = [quantity for quantity in quantities if not np.isnan(quantity.value)]
     if not known:
         reason = "no experiment was finished" if not quantities else "no held-out element was detected"
         return Estimate.missing(reason)
-    table = np.stack([one.replicates for one in known])  # (experiments, B)
+    table = np.stack([quantity.replicates for quantity in known])  # (experiments, B)
     count, replicates = table.shape
     chosen = random.integers(count, size=(replicates, count))
     drawn = table[chosen, random.integers(replicates, size=(replicates, count))]  # (B, experiments)
@@ -116,7 +116,7 @@ def average(quantities: Sequence[Quantity], random: np.random.Generator) -> Esti
         means = np.array(
             [row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in drawn]
         )
-    return Quantity(float(np.mean([one.value for one in known])), means).estimate
+    return Quantity(float(np.mean([quantity.value for quantity in known])), means).estimate
 
 
 @dataclass(frozen=True)

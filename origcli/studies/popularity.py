@@ -58,15 +58,15 @@ def run_popularity(
     notes = check_training_data(recipe, resolve(settings.score.model, runtime).path)
     # A picture depends on the seed and its number alone: another seed has no picture in common.
     recipes = {"trained": recipe, "fresh": Recipe(recipe.settings, derive_seed("fresh", own.seed))}
-    hashes = {group: recipe_hash(one) for group, one in recipes.items()}
+    hashes = {group: recipe_hash(recipe_of) for group, recipe_of in recipes.items()}
     scenes = {group: common_scenes(recipes[group], own.queries) for group in GROUPS}
     # Score knows pictures by name and place: those of other data would be taken for these. The margin is
     # declared before the result is seen.
     record_plan(runtime.out, {"data": hashes, **own.model_dump(mode="json")})
     inputs = [
-        one
+        image
         for group in GROUPS
-        for one in _write(runtime.out / QUERIES / group, group, scenes[group], resolution)
+        for image in _write(runtime.out / QUERIES / group, group, scenes[group], resolution)
     ]
     one_token = settings.score.model_copy(update={"max_tokens": 1})
     measured = score(inputs, settings.model_copy(update={"score": one_token}), runtime, cache)
@@ -82,8 +82,8 @@ def run_popularity(
                 group=group,
                 images=len(distances[group]),
                 out_of_domain=sum(
-                    one.group == group and one.verdict.kind == VerdictKind.out_of_domain
-                    for one in measured.results
+                    result.group == group and result.verdict.kind == VerdictKind.out_of_domain
+                    for result in measured.results
                 ),
                 distance=_estimate(distances[group], samples[group]),
                 dataset_hash=hashes[group],
@@ -156,20 +156,20 @@ def common_scenes(recipe: Recipe, count: int) -> list[Scene]:
         InputError: the data set has not so many.
     """
     sampler = Sampler(recipe)
-    found: list[Scene] = []
+    scenes: list[Scene] = []
     for index in range(recipe.settings.count):
-        if len(found) == count:
-            return found
+        if len(scenes) == count:
+            return scenes
         scene = sampler.scene(index)
         if scene.category == "common" and _apart(scene):
-            found.append(scene)
-    if len(found) < count:
-        raise InputError(f"the data set has {len(found)} common images with elements apart, not {count}")
-    return found
+            scenes.append(scene)
+    if len(scenes) < count:
+        raise InputError(f"the data set has {len(scenes)} common images with elements apart, not {count}")
+    return scenes
 
 
 def _apart(scene: Scene) -> bool:
-    first, second = (whole_box(one.element, one.x, one.y) for one in scene.placed)
+    first, second = (whole_box(placed.element, placed.x, placed.y) for placed in scene.placed)
     return not boxes_meet(first, second)
 
 
@@ -184,7 +184,7 @@ def _write(directory: Path, group: Group, scenes: Sequence[Scene], resolution: i
 
 def distances_of(results: Sequence[ScoreResult], group: Group) -> Array:
     """d(1) of each drawing, (images, repeats, 1, drawings)."""
-    rows = [one.curve[0].distances for one in results if one.group == group and one.curve]
+    rows = [result.curve[0].distances for result in results if result.group == group and result.curve]
     table = np.array(rows, dtype=np.float64)  # (images, repeats, drawings)
     return table[:, :, None] if rows else table.reshape(0, 1, 1, 1)
 
@@ -202,7 +202,7 @@ def compare(distances: dict[Group, Array], samples: dict[Group, Array], margin: 
     Equivalent is what two one-sided tests at 5 % call so: the 90 % interval lies within the margin. It is
     denied only where that interval lies outside altogether.
     """
-    if not all(len(one) for one in distances.values()):
+    if not all(len(values) for values in distances.values()):
         missing = Estimate.missing("a group has no measured image")
         return PopularitySummary(
             difference=missing, margin=margin, equivalent=None, words=_words(None, margin), score_report=SCORE

@@ -64,8 +64,8 @@ def make_queries(
 def distinct(inputs: Sequence[Input]) -> list[Input]:
     """The first of each picture: of pairs in fixed places there are no more than combinations of colors."""
     first: dict[str, Input] = {}
-    for one in inputs:
-        first.setdefault(hash_file(one.path), one)
+    for image in inputs:
+        first.setdefault(hash_file(image.path), image)
     return list(first.values())
 
 

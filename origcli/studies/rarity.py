@@ -63,7 +63,9 @@ def run_rarity(settings: Settings, runtime: Runtime, cache: Path | None = None) 
         data, made = make_queries(runtime.out / QUERIES, category, recipe, own.seed, runtime)
         hashes[category] = data.hash
         inputs += made
-        close |= {one.name for one, record in zip(made, data.records, strict=True) if stands_close(record)}
+        close |= {
+            image.name for image, record in zip(made, data.records, strict=True) if stands_close(record)
+        }
     measured = score(inputs, settings, runtime, cache)
     random = np.random.default_rng(derive_seed(runtime.seed, "rarity"))
     apart = [result for result in measured.results if result.id not in close]
@@ -92,7 +94,7 @@ def stands_close(record: Mapping[str, Any]) -> bool:
     What nearly touches is harder to draw and to detect, however often it was seen.
     """
     boxes = [tuple(element["box"]) for element in record["elements"]]
-    return any(boxes_meet(one, other, APART) for one, other in combinations(boxes, 2))
+    return any(boxes_meet(box, other, APART) for box, other in combinations(boxes, 2))
 
 
 def order_tests(
@@ -106,12 +108,12 @@ def order_tests(
 
 def category_results(measured: ScoredQueries, hashes: Mapping[Category, str]) -> list[RarityResult]:
     """The summary of each category, as the score run has it."""
-    groups = {one.name: one for one in groups_of(measured)}
-    found = []
+    groups = {group.name: group for group in groups_of(measured)}
+    summaries = []
     for category, digest in hashes.items():
         group = groups.get(category)
         if group is not None:
-            found.append(
+            summaries.append(
                 RarityResult(
                     category=category,
                     images=group.count,
@@ -122,7 +124,7 @@ def category_results(measured: ScoredQueries, hashes: Mapping[Category, str]) ->
                     dataset_hash=digest,
                 )
             )
-    return found
+    return summaries
 
 
 def groups_of(measured: ScoredQueries) -> tuple[GroupSummary, ...]:
@@ -160,9 +162,9 @@ def scores_of(results: Sequence[ScoreResult], value: Callable[[ScoreResult], flo
     """The scores of the pictures that have one, by category; those out of domain have none."""
     scores: dict[Category, list[float]] = {category: [] for category in CATEGORIES}
     for result in results:
-        found = None if result.verdict.kind == VerdictKind.out_of_domain else value(result)
-        if found is not None:
-            scores[result.group].append(found)  # type: ignore[index]  # the groups are the categories
+        score = None if result.verdict.kind == VerdictKind.out_of_domain else value(result)
+        if score is not None:
+            scores[result.group].append(score)  # type: ignore[index]  # the groups are the categories
     return scores
 
 
@@ -174,20 +176,20 @@ def order_test(name: str, scores: Scores, replicates: int, random: np.random.Gen
     """
     lists = [list(scores[category]) for category in CATEGORIES]
     ranks = [rank for rank, values in enumerate(lists) for _ in values]
-    found = rise(ranks, [value for values in lists for value in values], random)
+    trend = rise(ranks, [value for values in lists for value in values], random)
     means = {c: float(np.mean(values)) for c, values in scores.items() if len(values)}
     complete = len(means) == len(CATEGORIES)
     tau = Estimate.missing("fewer than three images, or the score does not vary")
-    if found is not None:
+    if trend is not None:
         span = resampled(kendall, lists, replicates, random) if complete else None
-        tau = _estimate(found.tau, span)
+        tau = _estimate(trend.tau, span)
     return OrderTest(
         score=name,  # a key of SCORES
         images=len(ranks),
         means=means,
         in_order=means["common"] < means["rare"] < means["unseen"] if complete else None,
         kendall_tau=tau,
-        p_value=None if found is None else found.p_value,
+        p_value=None if trend is None else trend.p_value,
         test=f"{PERMUTATIONS} permutations of the images' categories, one-sided",
         pairs=tuple(
             _pair_test(lower, higher, scores, replicates, random)
@@ -227,7 +229,7 @@ def _estimate(value: float, span: Interval | None) -> Estimate:
 def _write_figures(directory: Path, measured: ScoredQueries) -> list[str]:
     """The curves of the categories, from common to unseen."""
     order = {category: place for place, category in enumerate(CATEGORIES)}
-    groups = sorted(groups_of(measured), key=lambda one: order[one.name])  # type: ignore[index]
+    groups = sorted(groups_of(measured), key=lambda group: order[group.name])  # type: ignore[index]
     if not any(group.curve for group in groups):
         return []
     metric = measured.report.provenance.metric

@@ -39,7 +39,9 @@ class ShownImages:
     crops: Crops
 
 
-def collect_images(experiment: Experiment, directory: Path, found: Found, threshold: float) -> ShownImages:
+def collect_images(
+    experiment: Experiment, directory: Path, detections: Found, threshold: float
+) -> ShownImages:
     """Takes the first drawings and held-out elements, and writes the experiment's own sheets.
 
     Args:
@@ -49,17 +51,19 @@ def collect_images(experiment: Experiment, directory: Path, found: Found, thresh
     samples: Crops = {}
     crops: Crops = {}
     for condition in CONDITIONS:
-        first = read_drawings(directory, condition, range(min(_SHEET, len(found[condition]))))
+        first = read_drawings(directory, condition, range(min(_SHEET, len(detections[condition]))))
         write_bytes(directory / f"{condition}.png", _png(sheet(first, columns=_COLUMNS)))
         samples[condition] = first[:_SAMPLES]
         places = [
-            (number, one)
-            for number, seen in enumerate(found[condition])
-            for one in seen
-            if one.element == experiment.held_out and one.confidence >= threshold
+            (number, detection)
+            for number, seen in enumerate(detections[condition])
+            for detection in seen
+            if detection.element == experiment.held_out and detection.confidence >= threshold
         ][:_CROPS]
         pictures = read_drawings(directory, condition, [number for number, _ in places])
-        crops[condition] = [crop(picture, one) for picture, (_, one) in zip(pictures, places, strict=True)]
+        crops[condition] = [
+            crop(picture, detection) for picture, (_, detection) in zip(pictures, places, strict=True)
+        ]
     return ShownImages(experiment, samples, crops)
 
 
@@ -107,16 +111,16 @@ def held_out_sheet(shown_images: Sequence[ShownImages]) -> Image.Image:
 
     From 30 elements on, those of the element's prompt stand left and those of the empty prompt right.
     """
-    rows = list(dict.fromkeys(one.experiment.held_out.phrase for one in shown_images))
+    rows = list(dict.fromkeys(shown.experiment.held_out.phrase for shown in shown_images))
     blocks: list[str] = []
     pictures: dict[tuple[str, str], list[Image.Image]] = {}
-    for one in shown_images:
-        level, row = one.experiment.level, one.experiment.held_out.phrase
+    for shown in shown_images:
+        level, row = shown.experiment.level, shown.experiment.held_out.phrase
         for condition in reversed(CONDITIONS):
             block = f"{level} {condition}" if level >= APART else f"{level} elements"
             if block not in blocks:
                 blocks.append(block)
-            pictures.setdefault((row, block), []).extend(one.crops[condition])
+            pictures.setdefault((row, block), []).extend(shown.crops[condition])
     return block_sheet(rows, blocks, pictures, columns=_CROPS)
 
 
@@ -124,9 +128,9 @@ def samples_sheet(shown_images: Sequence[ShownImages]) -> Image.Image:
     """Drawings of each model: the empty prompt left, the element's prompt right (figure 5)."""
     headings: dict[Condition, str] = {"empty": "empty prompt", "prompted": "prompt of the element"}
     pictures = {
-        (f"{one.experiment.level}: no {one.experiment.held_out.phrase}", headings[condition]): images
-        for one in shown_images
-        for condition, images in one.samples.items()
+        (f"{shown.experiment.level}: no {shown.experiment.held_out.phrase}", headings[condition]): images
+        for shown in shown_images
+        for condition, images in shown.samples.items()
     }
     rows = list(dict.fromkeys(row for row, _ in pictures))
     return block_sheet(rows, list(headings.values()), pictures, columns=_SAMPLES)

@@ -82,7 +82,7 @@ def run_on_cluster(
             workers = max(1, int(resources.get("CPU", 1)) // threads)
             fixed = settings.runtime.model_copy(update={"threads": threads})
             settings = settings.model_copy(update={"runtime": fixed})
-        found = ray_map(
+        outcomes = ray_map(
             ray,
             lambda: open_worker(settings, out),
             due,
@@ -91,4 +91,4 @@ def run_on_cluster(
             cpus=threads,
             failed=lambda experiment, problem: Failure.of(problem, experiment.name),
         )
-        yield from zip(due, found, strict=True)
+        yield from zip(due, outcomes, strict=True)

@@ -23,16 +23,16 @@ def plan_rows(experiments: Sequence[Experiment], settings: Settings) -> list[dic
     """The experiments, each with the hash of all that its model depends on."""
     return [
         {
-            "experiment": one.name,
-            "level": one.level,
-            "held_out": one.held_out.phrase,
-            "sizes": ",".join(one.span.sizes),
-            "colors": ",".join(one.span.colors),
-            "textures": ",".join(one.span.textures),
-            "shapes": ",".join(one.span.shapes),
-            "hash": hash_value(experiment_facts(one, settings, settings.runtime.seed)),
+            "experiment": experiment.name,
+            "level": experiment.level,
+            "held_out": experiment.held_out.phrase,
+            "sizes": ",".join(experiment.span.sizes),
+            "colors": ",".join(experiment.span.colors),
+            "textures": ",".join(experiment.span.textures),
+            "shapes": ",".join(experiment.span.shapes),
+            "hash": hash_value(experiment_facts(experiment, settings, settings.runtime.seed)),
         }
-        for one in experiments
+        for experiment in experiments
     ]
 
 

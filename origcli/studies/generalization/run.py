@@ -97,11 +97,15 @@ def run_generalization(
     detector = open_detector(settings, runtime)
     directory = runtime.out / EXPERIMENTS
     check_study(runtime.out)
-    due = [one for one in experiments if one in chosen or is_detected(directory / one.name)]
+    due = [
+        experiment
+        for experiment in experiments
+        if experiment in chosen or is_detected(directory / experiment.name)
+    ]
     claim_directory(directory)  # on a cluster, other processes write there
-    for one in due:
-        facts = experiment_facts(one, settings, runtime.seed)
-        record_plan(make_directory(directory / one.name), facts)
+    for experiment in due:
+        facts = experiment_facts(experiment, settings, runtime.seed)
+        record_plan(make_directory(directory / experiment.name), facts)
     write_plan(runtime.out, settings)
     shared = share_text_encoder(settings, runtime)
     measured: list[MeasuredCondition] = []
@@ -111,17 +115,19 @@ def run_generalization(
         run_here(due, shared, runtime, detector) if ray is None else _on_cluster(ray, due, shared, runtime)
     )
     with runtime.progress.task("experiments", len(due)) as bar:
-        for one, found in outcomes:
+        for experiment, outcome in outcomes:
             try:
-                if not isinstance(found, Failure):
-                    shown = collect_images(one, directory / one.name, found, settings.detect.confidence)
+                if not isinstance(outcome, Failure):
+                    shown = collect_images(
+                        experiment, directory / experiment.name, outcome, settings.detect.confidence
+                    )
             except OrigError as problem:
-                found = Failure.of(problem, one.name)
-            if isinstance(found, Failure):
-                runtime.progress.say(f"{one.name}: {found.message}")
-                failures.append(found)
+                outcome = Failure.of(problem, experiment.name)
+            if isinstance(outcome, Failure):
+                runtime.progress.say(f"{experiment.name}: {outcome.message}")
+                failures.append(outcome)
             else:
-                measured += evaluate(one, found, settings, runtime.seed)
+                measured += evaluate(experiment, outcome, settings, runtime.seed)
                 shown_images.append(shown)
             bar.advance(1)
     finished = len(measured) // len(CONDITIONS)
@@ -129,7 +135,7 @@ def run_generalization(
     report = GeneralizeReport(
         status=Status.complete if complete else Status.partial if measured else Status.failed,
         provenance=provenance(settings, runtime, detector),
-        results=tuple(one.result for one in measured),
+        results=tuple(condition.result for condition in measured),
         errors=tuple(failures),
         summary=summarize(measured, settings.generalize.levels, runtime.seed),
     )
@@ -147,14 +153,14 @@ def run_here(
     Args:
         settings: with the text encoder that all share.
     """
-    for one in due:
-        bench = Bench(one, settings, runtime, runtime.out / EXPERIMENTS / one.name)
+    for experiment in due:
+        bench = Bench(experiment, settings, runtime, runtime.out / EXPERIMENTS / experiment.name)
         try:
-            yield one, run_experiment(bench, detector)
+            yield experiment, run_experiment(bench, detector)
         except Interrupted:
             raise
         except OrigError as problem:
-            yield one, Failure.of(problem, one.name)
+            yield experiment, Failure.of(problem, experiment.name)
 
 
 def _on_cluster(
@@ -199,12 +205,14 @@ def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
     return settings.model_copy(update={"text_encoder": source})
 
 
-def evaluate(experiment: Experiment, found: Found, settings: Settings, seed: int) -> list[MeasuredCondition]:
+def evaluate(
+    experiment: Experiment, detections: Found, settings: Settings, seed: int
+) -> list[MeasuredCondition]:
     """The quantities of both conditions of an experiment."""
     digest = hash_value(experiment_facts(experiment, settings, seed))
     measured = []
     for condition in CONDITIONS:
-        counts = count(found[condition], experiment.held_out, settings.detect.confidence)
+        counts = count(detections[condition], experiment.held_out, settings.detect.confidence)
         random = np.random.default_rng(derive_seed(seed, "resample", experiment.name, condition))
         replicates = settings.generalize.bootstrap
         often = frequency(counts, replicates, random)
@@ -221,7 +229,7 @@ def evaluate(experiment: Experiment, found: Found, settings: Settings, seed: int
             spanning=tuple(element.phrase for element in experiment.trained_on),
             condition=condition,
             prompt="" if condition == "empty" else experiment.held_out.phrase,
-            images=len(found[condition]),
+            images=len(detections[condition]),
             detections=int(counts.total.sum()),
             held_out_detections=int(counts.held_out.sum()),
             sheet=f"{EXPERIMENTS}/{experiment.name}/{condition}.png",
@@ -239,10 +247,10 @@ def count(pictures: Sequence[Sequence[Detection]], held_out: Element, threshold:
     """
     rows = [
         (
-            sum(one.element == held_out for one in seen if one.confidence >= threshold),
-            sum(one.confidence >= threshold for one in seen),
-            sum(one.element == held_out for one in seen),
-            sum(one.confidence for one in seen if one.element == held_out),
+            sum(detection.element == held_out for detection in seen if detection.confidence >= threshold),
+            sum(detection.confidence >= threshold for detection in seen),
+            sum(detection.element == held_out for detection in seen),
+            sum(detection.confidence for detection in seen if detection.element == held_out),
         )
         for seen in pictures
     ]
@@ -257,10 +265,12 @@ def summarize(measured: Sequence[MeasuredCondition], levels: Sequence[int], seed
     for level in levels:
         for condition in CONDITIONS:
             group = [
-                one for one in measured if (one.result.level, one.result.condition) == (level, condition)
+                member
+                for member in measured
+                if (member.result.level, member.result.condition) == (level, condition)
             ]
             estimates = {
-                name: average([one.quantities[name] for one in group], random) for name in QUANTITIES
+                name: average([member.quantities[name] for member in group], random) for name in QUANTITIES
             }
             averages.append(
                 LevelSummary(
@@ -268,7 +278,7 @@ def summarize(measured: Sequence[MeasuredCondition], levels: Sequence[int], seed
                     condition=condition,
                     experiments=len(group),
                     averaged={
-                        name: sum(not np.isnan(one.quantities[name].value) for one in group)
+                        name: sum(not np.isnan(member.quantities[name].value) for member in group)
                         for name in QUANTITIES
                     },
                     **estimates,
@@ -284,23 +294,23 @@ def _trend(
     measured: Sequence[MeasuredCondition], condition: Condition, name: Any, random: np.random.Generator
 ) -> Trend:
     known = [
-        one.result
-        for one in measured
-        if one.result.condition == condition and not np.isnan(one.quantities[name].value)
+        member.result
+        for member in measured
+        if member.result.condition == condition and not np.isnan(member.quantities[name].value)
     ]
     # Levels hold out the same elements, some of which are easier: values are exchanged within one alone.
-    found = rise(
-        [one.level for one in known],
-        [getattr(one, name).value for one in known],
+    trend = rise(
+        [result.level for result in known],
+        [getattr(result, name).value for result in known],
         random,
-        [one.held_out for one in known],
+        [result.held_out for result in known],
     )
     reason = "fewer than three experiments, no element held out at two levels, or one does not vary"
     return Trend(
         condition=condition,
         quantity=name,
-        kendall_tau=Estimate.missing(reason) if found is None else Estimate.of(found.tau),
-        p_value=None if found is None else found.p_value,
+        kendall_tau=Estimate.missing(reason) if trend is None else Estimate.of(trend.tau),
+        p_value=None if trend is None else trend.p_value,
         test=f"permutation of {len(known)} experiments within those of one held-out element, one-sided: it "
         "rises with the number of elements",
     )

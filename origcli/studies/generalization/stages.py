@@ -288,14 +288,14 @@ def detect_all(bench: Bench, detector: Detector) -> Found:
     }
     if (kept := _kept(path)).get("key") == key:
         return {condition: [_unpacked(rows) for rows in kept[condition]] for condition in CONDITIONS}
-    found: Found = {condition: [] for condition in CONDITIONS}
+    detections: Found = {condition: [] for condition in CONDITIONS}
     with timed(bench.directory, "detections"):
         for condition in CONDITIONS:
             for part in slices(images, batch):
                 pictures = read_drawings(bench.directory, condition, range(part.start, part.stop))
-                found[condition] += detector.detect(pictures)
+                detections[condition] += detector.detect(pictures)
                 interrupts.check()
-    packed = {condition: [_packed(seen) for seen in found[condition]] for condition in CONDITIONS}
+    packed = {condition: [_packed(seen) for seen in detections[condition]] for condition in CONDITIONS}
     write_bytes(path, json.dumps({"key": key, **packed}, sort_keys=True).encode())
     return {condition: [_unpacked(rows) for rows in packed[condition]] for condition in CONDITIONS}
 
@@ -303,8 +303,8 @@ def detect_all(bench: Bench, detector: Detector) -> Found:
 def _packed(detections: Sequence[Detection]) -> list[list[float]]:
     """Class, confidence and box of each."""
     return [
-        [one.element.index, round(one.confidence, 6), *(round(side, 2) for side in one.box)]
-        for one in detections
+        [detection.element.index, round(detection.confidence, 6), *(round(side, 2) for side in detection.box)]
+        for detection in detections
     ]
 
 
