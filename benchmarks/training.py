@@ -47,6 +47,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from origcli.models.families.stable_diffusion_3 import StableDiffusion3
+from origcli.models.noising import diffusion_of
 from origcli.models.text_encoder import load_bert, text_states, tokenize
 from origcli.models.transformer import build_flow_scheduler
 from origcli.models.unet import build_scheduler
@@ -204,14 +205,14 @@ def compare(
     bare_unet = copy.deepcopy(unet)
     bare = Bare(bare_unet, fused_adamw(bare_unet, own.learning_rate), batch, length)
     plain = Plain(data, vae, encoder, tokenizer, copy.deepcopy(unet), settings)
-    scale = float(vae.config.scaling_factor)
+    scheduler, scale = build_scheduler(own), float(vae.config.scaling_factor)
     job = Job(
         name="train-unet",
-        objective=DenoisingObjective(unet, build_scheduler(own), own, scale),
+        objective=DenoisingObjective(unet, scheduler, own, scale),
         trained=unet,
         samples=Latents(features, 0, len(data)),
         size=len(data),
-        randoms=step_randoms(latent_shape, 1000),
+        randoms=step_randoms(latent_shape, diffusion_of(scheduler)),
         identity={},
     )
     times: Times = {"bare": [], "plain": [], "train-unet": []}
@@ -364,12 +365,12 @@ def denoisers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         "train-unet": (
             DenoisingObjective(unet, scheduler, settings.unet, scale),
             features,
-            step_randoms(shape, scheduler.config.num_train_timesteps),
+            step_randoms(shape, diffusion_of(scheduler)),
         ),
         "train-transformer": (
             flow_matching.FlowObjective(family, settings.transformer),
             ids,
-            flow_matching.step_randoms(shape, family.noising),
+            step_randoms(shape, family.noising),
         ),
     }
     steps = {

@@ -143,34 +143,66 @@ def _losses(
 ) -> Tensor:
     """`lane_losses` of lanes whose prompts fit into memory together."""
     batch = len(samples[lanes[0].image].times)
-    used = sorted({lane.image for lane in lanes})
-    noisy, target, times = (
-        torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "times")
-    )  # (pictures · b, …)
+    rows = _gathered(model, lanes, samples)
+    scale = gradient_scale(model) / batch if learn else None
     kernels = learning_kernels(model.device, model.dtype) if learn else nullcontext()
     with torch.set_grad_enabled(learn), kernels:
-        given = _conditions(model, lanes, samples)  # of every distinct prompt
-        first, prompt_of, source = 0, [], []
-        for lane in lanes:
-            prompt_of.append(samples[lane.image].prompt_of + first)
-            first += len(samples[lane.image].prompts)
-            start = used.index(lane.image) * batch
-            source.append(torch.arange(start, start + batch, device=model.device))
-        prompts, sources = torch.cat(prompt_of), torch.cat(source)  # (lanes · b,)
-
+        given = _conditions(model, lanes, samples)
         # The denoiser's part of the graph ends here: it can run in parts while the text encoders' is kept.
         leaf = given.leaf()
-        errors = []
-        for part in slices(len(sources), size):
-            at = sources[part]
-            predicted = model.family.predict(noisy[at], times[at], leaf[prompts[part]])
-            error = (predicted.float() - target[at]).square().mean((1, 2, 3))  # (part,)
-            if learn:
-                (error.sum() * (gradient_scale(model) / batch)).backward()
-            errors.append(error.detach())
+        errors = [_errors(model, rows, leaf, part, scale) for part in slices(len(rows.sources), size)]
         if learn:
             given.backward(leaf)
     return torch.cat(errors).view(len(lanes), batch).mean(1)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What the denoiser predicts: a row for each sample of each lane, lane after lane.
+
+    Attributes:
+        noisy, target, times: of the pictures, each once, (pictures · b, …).
+        sources: (lanes · b,): where these have a row's picture.
+        prompts: (lanes · b,): where the conditioning of all distinct prompts has a row's prompt.
+    """
+
+    noisy: Tensor
+    target: Tensor
+    times: Tensor
+    sources: Tensor
+    prompts: Tensor
+
+
+def _gathered(model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples]) -> _Rows:
+    """The rows of all lanes."""
+    used = sorted({lane.image for lane in lanes})
+    noisy, target, times = (
+        torch.cat([getattr(samples[i], name) for i in used]) for name in ("noisy", "target", "times")
+    )
+    batch, first, sources, prompts = len(samples[used[0]].times), 0, [], []
+    for lane in lanes:
+        picture = samples[lane.image]
+        start = used.index(lane.image) * batch
+        sources.append(torch.arange(start, start + batch, device=model.device))
+        prompts.append(picture.prompt_of + first)
+        first += len(picture.prompts)
+    return _Rows(noisy, target, times, torch.cat(sources), torch.cat(prompts))
+
+
+def _errors(
+    model: DiffusionModel, rows: _Rows, conditions: Conditioning, part: slice, scale: float | None
+) -> Tensor:
+    """The squared error of each row of a part.
+
+    Args:
+        scale: of the errors' sum, whose gradient is added to that of the conditions; `None` for no gradient.
+    """
+    at = rows.sources[part]
+    predicted = model.family.predict(rows.noisy[at], rows.times[at], conditions[rows.prompts[part]])
+    error = (predicted.float() - rows.target[at]).square().mean((1, 2, 3))
+    if scale is not None:
+        (error.sum() * scale).backward()
+    return error.detach()
 
 
 def _conditions(model: DiffusionModel, lanes: Sequence[Lane], samples: Mapping[int, Samples]) -> Conditioning:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from origcli.models.noising import add_noise, min_snr_weight, prediction_target, signal_and_noise
+from origcli.models.noising import Noising, add_noise, min_snr_weight, prediction_target, signal_and_noise
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import BatchSize, slices
 from origcli.runtime.seeding import generator
@@ -84,7 +84,7 @@ class DenoisingObjective(nn.Module):
         dropped: Tensor,
         sample: Tensor,
         noise: Tensor,
-        timesteps: Tensor,
+        times: Tensor,
         drop: Tensor,
         way: Tensor,
         part: Tensor,
@@ -96,28 +96,46 @@ class DenoisingObjective(nn.Module):
             texts: (n, ways, L, d): states of the bare caption, and of the caption in its templates.
             dropped: (n, ways, L, d): the same without the caption.
             sample, noise: standard normal (n, c, h, w): of the posterior, of the diffusion.
-            timesteps: (n,).
+            times: (n,): timesteps.
             drop, way, part: uniform in [0, 1), (n,): whether the caption is dropped, how it is put, and
                 which part of its states is read.
         """
         settings = self.settings
         latents = (moments[:, 0] + moments[:, 1] * sample) * self.scale  # (n, c, h, w)
-        text = torch.where((drop < settings.caption_dropout)[:, None, None, None], dropped, texts)
-        chosen = choose_way(way, settings.template_probability, texts.shape[1])
-        each = torch.arange(len(text), device=text.device)
-        text = text[each, chosen]  # (n, L, d)
-        text = read_in_part(text, dropped[each, chosen], part, settings.part_probability)
-        signal, sigma = signal_and_noise(self.alphas_cumprod, timesteps)  # (n, 1, 1, 1)
+        states = self._read(*in_one_way(texts, dropped, way, settings.template_probability), drop, part)
+        signal, sigma = signal_and_noise(self.alphas_cumprod, times)  # (n, 1, 1, 1)
         noisy = add_noise(latents, noise, signal, sigma)
         target = prediction_target(settings.prediction, latents, noise, signal, sigma)
         predicted = self.unet(
-            noisy.contiguous(memory_format=torch.channels_last), timesteps, encoder_hidden_states=text
+            noisy.contiguous(memory_format=torch.channels_last), times, encoder_hidden_states=states
         ).sample
-        mse = (predicted.float() - target).square().mean((1, 2, 3))
+        return self._terms((predicted.float() - target).square().mean((1, 2, 3)), signal, sigma)
+
+    def _read(self, spoken: Tensor, silent: Tensor, drop: Tensor, part: Tensor) -> Tensor:
+        """The states (n, L, d) that the UNet reads: with the caption, without it, or with a part of it."""
+        text = torch.where((drop < self.settings.caption_dropout)[:, None, None], silent, spoken)
+        return read_in_part(text, silent, part, self.settings.part_probability)
+
+    def _terms(self, mse: Tensor, signal: Tensor, sigma: Tensor) -> dict[str, Tensor]:
+        """The loss, and beside a weighted one the error itself."""
+        settings = self.settings
         if settings.min_snr_gamma is None:
             return {"loss": mse}
         weight = min_snr_weight(settings.prediction, signal, sigma, settings.min_snr_gamma)
         return {"loss": mse * weight.view(-1), "mse": mse}
+
+
+def in_one_way(texts: Tensor, dropped: Tensor, way: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Texts in the way that each sample's caption is put, and the same without the caption, (n, text).
+
+    Args:
+        texts, dropped: (n, ways, text).
+        way: uniform in [0, 1), (n,).
+        probability: of any way but the bare caption.
+    """
+    chosen = choose_way(way, probability, texts.shape[1])
+    each = torch.arange(len(texts), device=texts.device)
+    return texts[each, chosen], dropped[each, chosen]
 
 
 def read_in_part(states: Tensor, dropped: Tensor, uniform: Tensor, probability: float) -> Tensor:
@@ -137,14 +155,14 @@ def read_in_part(states: Tensor, dropped: Tensor, uniform: Tensor, probability: 
     return torch.where(silent[..., None], dropped, states)
 
 
-def step_randoms(latent_shape: tuple[int, ...], timesteps: int) -> Randoms:
+def step_randoms(latent_shape: tuple[int, ...], noising: Noising) -> Randoms:
     """The random numbers of a step's n samples, from its generator."""
 
     def randoms(source: torch.Generator, count: int) -> Batch:
         return {
             "sample": torch.randn((count, *latent_shape), generator=source),
             "noise": torch.randn((count, *latent_shape), generator=source),
-            "timesteps": torch.randint(timesteps, (count,), generator=source),
+            "times": noising.random_times(count, source),
             "drop": torch.rand((count,), generator=source),
             "way": torch.rand((count,), generator=source),
             "part": torch.rand((count,), generator=source),

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 from origcli.models.clip_text import read_clip
 from origcli.models.conditioning import Conditioning, padded
 from origcli.models.families.stable_diffusion_3 import StableDiffusion3
-from origcli.models.noising import Noising
 from origcli.models.text_encoder import tokenize
 from origcli.runtime.context import Runtime
 from origcli.scenes import dataset as datasets
 from origcli.settings import TransformerSettings
-from origcli.training.captions import choose_part, choose_way, put_captions
-from origcli.training.denoising import Features, Randoms
+from origcli.training.captions import choose_part, put_captions
+from origcli.training.denoising import Features, in_one_way
 from origcli.training.features import latent_moments
-from origcli.training.loop import Batch
 
 
 class FlowObjective(nn.Module):
@@ -60,9 +58,7 @@ class FlowObjective(nn.Module):
         """
         settings, family = self.settings, self.family
         latents = family.to_denoiser(moments[:, 0] + moments[:, 1] * sample)  # (n, c, h, w)
-        chosen = choose_way(way, settings.template_probability, texts.shape[1])
-        each = torch.arange(len(texts), device=texts.device)
-        spoken, silent = texts[each, chosen], dropped[each, chosen]  # (n, L)
+        spoken, silent = in_one_way(texts, dropped, way, settings.template_probability)  # (n, L)
         given = self.read(spoken, silent, drop < settings.caption_dropout, part)
         noisy, target = family.noising.mix(latents, noise, times)
         predicted = family.predict(noisy, times, given)
@@ -83,22 +79,6 @@ class FlowObjective(nn.Module):
         states, pooled = read_clip([encoder.module for encoder in self.family.words.encoders], torch.cat(ids))
         n = len(spoken)
         return Conditioning({"states": padded(states[:n], self.family.rows), "pooled": pooled[n:]})
-
-
-def step_randoms(latent_shape: tuple[int, ...], noising: Noising) -> Randoms:
-    """The random numbers of a step's n samples, from its generator."""
-
-    def randoms(source: torch.Generator, count: int) -> Batch:
-        return {
-            "sample": torch.randn((count, *latent_shape), generator=source),
-            "noise": torch.randn((count, *latent_shape), generator=source),
-            "times": noising.random_times(count, source),
-            "drop": torch.rand((count,), generator=source),
-            "way": torch.rand((count,), generator=source),
-            "part": torch.rand((count,), generator=source),
-        }
-
-    return randoms
 
 
 def compute_features(

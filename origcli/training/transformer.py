@@ -14,35 +14,16 @@ from origcli.errors import ModelError, UsageError
 from origcli.inversion.templates import read_templates
 from origcli.models.clip_text import build_clip_text, build_clip_tokenizer
 from origcli.models.families.stable_diffusion_3 import StableDiffusion3
-from origcli.models.pipeline import DiffusionModel, load_pipeline, save_pipeline
+from origcli.models.pipeline import load_pipeline
 from origcli.models.transformer import build_flow_scheduler, build_transformer
-from origcli.models.vae import load_vae
-from origcli.reports.envelope import Status
 from origcli.reports.schema import TrainTransformerReport
-from origcli.reports.writers import write_report
-from origcli.runtime.atomic import atomic_directory
 from origcli.runtime.context import Runtime
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
-from origcli.scenes import dataset as datasets
 from origcli.settings import Settings, TransformerSettings
-from origcli.training.denoising import Latents, held_out_loss
-from origcli.training.features import distinct, hash_module
-from origcli.training.flow_matching import FlowObjective, compute_features, step_randoms
-from origcli.training.identity import start_hash
-from origcli.training.loop import Job, train
-from origcli.training.report import (
-    Amount,
-    by_the_first,
-    notes_on_start,
-    provenance,
-    save_loss_figure,
-    stage_result,
-)
-from origcli.training.samples import SAMPLE_GUIDANCE, draw_samples, sample_prompts
-from origcli.training.schedule import steps_in
-from origcli.training.vae import held_out_indices, latent_side
-from origcli.weights.hashing import hash_pipeline
+from origcli.training.denoiser import Stage, in_training, open_data, train_denoiser
+from origcli.training.features import distinct
+from origcli.training.flow_matching import FlowObjective, compute_features
 
 LEARNED = ("transformer", "text_encoder", "text_encoder_2")
 
@@ -72,84 +53,27 @@ def run(
             divided as the settings ask, or `resume` with other settings, data or models.
     """
     own = settings.transformer
-    data = datasets.read_dataset(data_path)
-    held_out = held_out_indices(data, settings.vae.held_out)
-
-    vae = load_vae(vae_path).to(runtime.device, memory_format=torch.channels_last)
-    side = latent_side(data, len(vae.config.block_out_channels))
-    shape = (int(vae.config.latent_channels), side, side)
+    opened = open_data(data_path, vae_path, settings, runtime)
+    data, vae = opened.data, opened.vae
+    shape = (int(vae.config.latent_channels), opened.side, opened.side)
     learned = initial_parts(own, shape, data.captions, runtime, init_from)
     family = StableDiffusion3({**learned, "vae": vae, "scheduler": build_flow_scheduler(own)})
-    model = DiffusionModel(
-        name="training",
-        source=str(runtime.out),
-        weights_hash="",
-        family=family,
-        device=runtime.device,
-        dtype=torch.float32,
-        guidance=SAMPLE_GUIDANCE,
-    )
-
-    prompts, rows = distinct(data.captions)
     tokenizer = learned["tokenizer"]
-    features = compute_features(vae, tokenizer, data, prompts, rows, own, runtime)
     objective = FlowObjective(family, own)
-    randoms = step_randoms(shape, family.noising)
-    shown = sample_prompts(prompts)
-    job = Job(
-        name="train-transformer",
+    stage = Stage(
+        name="transformer",
+        own=own,
+        sections={"transformer": own},
+        report=TrainTransformerReport,
+        model=in_training(family, runtime),
         objective=objective,
         trained=objective.trained,
-        samples=Latents(features, 0, held_out.start),
-        size=held_out.start,
-        randoms=randoms,
-        identity={
-            "settings": own.model_dump(mode="json"),
-            "seed": runtime.seed,
-            "data": data.hash,
-            "pictures": data.pictures_hash,
-            "captions": hash_value(data.captions),
-            "held_out": len(held_out),
-            "vae": hash_module(vae),
-            "vocabulary": hash_value(tokenizer.get_vocab()),
-            "init_from": start_hash(init_from),
-        },
-        preview=lambda step: draw_samples(model, shown, settings, runtime, f"samples-{step:08d}.png"),
+        features=compute_features(vae, tokenizer, data, *distinct(data.captions), own, runtime),
+        identity={"vocabulary": hash_value(tokenizer.get_vocab())},
+        init_from=init_from,
         called=LEARNED,
     )
-    amount = Amount(steps_in(own.epochs, job.size, own.batch_size), own.batch_size, job.size)
-    history = train(job, own, amount.steps, runtime, resume=resume, workers=workers, track=track)
-
-    def finish() -> TrainTransformerReport:
-        pictures = Latents(features, held_out.start, len(held_out))
-        measured = held_out_loss(objective, pictures, randoms, runtime)
-        write_pipeline(family, runtime.out)
-        draw_samples(model, shown, settings, runtime, "samples.png")
-        save_loss_figure(runtime.out / "loss.png", history, ("loss",))
-
-        report = TrainTransformerReport(
-            status=Status.complete,
-            provenance=provenance(
-                "train-transformer", {"transformer": own}, runtime, data.hash, notes_on_start(init_from)
-            ),
-            results=(
-                stage_result(
-                    "transformer",
-                    amount,
-                    objective.trained,
-                    measured,
-                    history,
-                    directory="pipeline",
-                    dataset_hash=data.hash,
-                    weights_hash=hash_pipeline(runtime.out / "pipeline"),
-                    figures=("loss.png", "samples.png"),
-                ),
-            ),
-        )
-        write_report(runtime.out, report)
-        return report
-
-    return by_the_first(finish, runtime)
+    return train_denoiser(stage, opened, settings, runtime, resume=resume, workers=workers, track=track)
 
 
 def initial_parts(
@@ -219,10 +143,3 @@ def _take_weights(network: nn.Module, given: nn.Module, name: str) -> None:
             f"{name} has another shape than the settings ask for",
             "start from one of the same width, layers and vocabulary, or leave --init-from out",
         ) from error
-
-
-def write_pipeline(family: StableDiffusion3, out: Path) -> None:
-    """Writes `pipeline/`, whole or not at all."""
-    family.vae.to(memory_format=torch.contiguous_format)
-    with atomic_directory(out / "pipeline") as partial:
-        save_pipeline(partial, **family.parts)

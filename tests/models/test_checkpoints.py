@@ -23,7 +23,7 @@ from origcli.models.checkpoints import (
 from origcli.models.pipeline import load_pipeline
 from origcli.runtime.atomic import sweep
 from origcli.runtime.context import Runtime
-from origcli.training.unet import write_pipeline
+from origcli.training.denoiser import write_pipeline
 from origcli.weights.hashing import hash_pipeline
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from origcli.models.noising import Diffusion
 from origcli.models.unet import build_scheduler
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.scenes.dataset import Dataset
@@ -25,6 +26,7 @@ from origcli.training.denoising import (
 )
 
 SHAPE = (1, 2, 2)
+NOISING = Diffusion(torch.linspace(0.99, 0.01, 1000))
 sixty_fourths = st.integers(0, 63).map(lambda k: k / 64)  # the same numbers in fp32 and in fp64
 
 
@@ -60,7 +62,7 @@ def test_the_loss_is_the_error_times_the_weight_of_its_noise(prediction: str, ga
         "dropped": torch.zeros(count, 1, 3, 2),
         "sample": torch.randn(count, *SHAPE),
         "noise": torch.randn(count, *SHAPE),
-        "timesteps": timesteps,
+        "times": timesteps,
         "drop": torch.ones(count),
         "way": torch.ones(count),
         "part": torch.full((count,), 0.5),
@@ -106,7 +108,7 @@ def test_the_held_out_loss_in_little_memory_is_the_same() -> None:
         dropped=np.zeros((1, 3, 2), np.float32),
         templates=np.zeros((1, 1), np.int64),
     )
-    pictures, randoms = Latents(features, 0, count), step_randoms(SHAPE, 1000)
+    pictures, randoms = Latents(features, 0, count), step_randoms(SHAPE, NOISING)
     found = []
     for fits in (64, 5):
         network = Nothing(fits)

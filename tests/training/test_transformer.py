@@ -28,9 +28,9 @@ from origcli.scenes.dataset import Dataset
 from origcli.scoring.run import Request, score_images
 from origcli.settings import Settings, resolve
 from origcli.training import transformer
-from origcli.training.denoising import Latents
+from origcli.training.denoising import Latents, step_randoms
 from origcli.training.features import distinct
-from origcli.training.flow_matching import FlowObjective, compute_features, step_randoms
+from origcli.training.flow_matching import FlowObjective, compute_features
 from tests.measuring import TINY, pixel_metric
 from tests.training.stopping import StopAfter
 
