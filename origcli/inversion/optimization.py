@@ -203,7 +203,7 @@ class _Optimization:
                     self.save(checkpoint)
                 interrupts.check()
 
-        empty = self._losses([empty_lane(self.model, self.templates, i) for i in self.fixed], self.fixed)
+        empty = self._losses([empty_lane(self.templates, i) for i in self.fixed], self.fixed)
         return [self._inversion(i, loss) for i, loss in enumerate(empty.tolist())]
 
     def _task(self, track: _Track) -> AbstractContextManager[Task]:

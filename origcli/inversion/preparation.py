@@ -70,7 +70,7 @@ def make_lanes(
     return lanes
 
 
-def empty_lane(model: DiffusionModel, templates: Sequence[str], image: int) -> Lane:
+def empty_lane(templates: Sequence[str], image: int) -> Lane:
     """A picture at m = 0: the templates with their slots taken out, nothing to learn."""
     prompts = tuple(without_slot(template) for template in templates)
     return Lane(image=image, m=0, vectors={}, prompts=prompts, first=0)

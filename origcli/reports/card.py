@@ -14,7 +14,8 @@ from origcli.reports.verdict import headline
 from origcli.reports.views import file_name, named, sentence
 
 CARD = "card.png"
-SIZE = WIDTH, HEIGHT = 1200, 630  # what links are shown with
+WIDTH = 1200
+SIZE = (WIDTH, 630)  # what links are shown with
 _EDGE, _GAP = 56, 20
 _TOP, _LARGEST, _BOTTOM = 168, 230, 590  # of the strip, of one of its pictures, of the last line
 _HEADLINE = (46, 42, 38, 34, 30, 26)

@@ -22,8 +22,6 @@ PAIRS = {
     "unseen": {"square", "triangle"},
 }
 
-LOW, MIDDLE, HIGH = [0.1, 0.2, 0.15], [0.4, 0.5, 0.45], [0.8, 0.9, 0.7]
-
 
 def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)

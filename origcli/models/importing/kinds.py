@@ -11,8 +11,6 @@ from origcli.weights.pipelines import refuse_distilled_names
 
 UNET = "model.diffusion_model."
 VAE_PREFIXES = ("first_stage_model.", "vae.")
-_SIDES = ("encoder", "decoder")
-_TRANSFORMERS = ("joint_blocks.", "double_blocks.", "transformer_blocks.", "single_transformer_blocks.")
 _INPUT = f"{UNET}input_blocks.0.0.weight"
 
 # Models with other parts than those of `KINDS`: a text in the names of their tensors, and what they are.
