@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from origcli.cli import options, present
-from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.binding import Sets, flag, option
 from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode
 
@@ -18,14 +18,7 @@ EYES = "Visual output"
 
 @command(ALL - {"out", "resume", "force", "dry_run", "seed"})
 def detect(
-    images: Annotated[
-        list[str],
-        argument(
-            "IMAGE…",
-            "Image files, directories, quoted globs, CSV lists, .tar and .parquet "
-            "files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set of `datasets`), or - for stdin.",
-        ),
-    ],
+    images: options.ImagesArgument,
     detector: Annotated[
         str,
         option("--detector", "DIR", "shapes (bundled), or a train-detector run.", words=("shapes",)),

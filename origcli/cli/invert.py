@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 from origcli.cli import options, present
-from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.binding import Sets, flag, option
 from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
@@ -20,14 +20,7 @@ DROP_OF_PLAN = ("device", "unet_samples", "batch_size")
 
 @command()
 def invert(
-    images: Annotated[
-        list[str],
-        argument(
-            "IMAGE…",
-            "Image files, directories, quoted globs, CSV lists, .tar and .parquet "
-            "files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set of `datasets`), or - for stdin.",
-        ),
-    ],
+    images: options.ImagesArgument,
     tokens: Annotated[
         str | None,
         option("-t --tokens", "COUNTS", "Numbers of tokens, such as 1-5, 3 or 1,2,4. [default: 1-5]"),

@@ -6,7 +6,7 @@ A default of `None` means that presets, configuration file and environment decid
 from enum import StrEnum
 from typing import Annotated, Any
 
-from origcli.cli.binding import Sets, flag, option
+from origcli.cli.binding import Sets, argument, flag, option
 from origcli.cli.renamed import Formerly
 from origcli.perception import metrics
 
@@ -17,6 +17,11 @@ PICTURES = "Reading images"
 COMPUTE = "Computing"
 RUN = "Run"
 OUTPUT = "Output"
+
+IMAGE_SOURCES = (
+    "quoted globs, CSV lists, .tar and .parquet files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set "
+    "of `datasets`), or - for stdin."
+)
 
 TRAINED = ("stage", "metric", "value", "steps", "samples", "parameters")  # what a table shows of a training
 DROP_OF_TRAINED = ("parameters", "samples")
@@ -114,6 +119,10 @@ ShapesModelOption = Annotated[
         words=("shapes",),
     ),
     Sets("score.model"),
+]
+ImagesArgument = Annotated[list[str], argument("IMAGE…", f"Image files, directories, {IMAGE_SOURCES}")]
+GroupedImagesArgument = Annotated[
+    list[str], argument("IMAGE…", f"Image files, directories (folders are groups), {IMAGE_SOURCES}")
 ]
 MetricOption = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from origcli.cli import options, present
-from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.binding import Sets, flag, option
 from origcli.cli.ci_files import CiFiles, JunitOption, SummaryOption
 from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
@@ -24,14 +24,7 @@ BATCH = "Many images"
 
 @command()
 def score(
-    images: Annotated[
-        list[str],
-        argument(
-            "IMAGE…",
-            "Image files, directories (folders are groups), quoted globs, CSV lists, .tar and .parquet "
-            "files, http(s) addresses, hf:OWNER/NAME[:SPLIT] (a data set of `datasets`), or - for stdin.",
-        ),
-    ],
+    images: options.GroupedImagesArgument,
     model: options.ModelsOption = None,
     max_tokens: options.MaxTokensOption = None,
     samples: options.SamplesOption = None,
