@@ -135,11 +135,7 @@ def headline(model: str, result: ScoreResult) -> str:
 
 def short(estimate: Estimate) -> str:
     """An estimate with its interval, such as `0.12 (0.08–0.17)`; `unknown` where there is none."""
-    if estimate.value is None:
-        return "unknown"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})"
+    return _written(estimate, "({:.2f}–{:.2f})")
 
 
 def _outside(model: str, domain: DomainCheck) -> str:
@@ -219,8 +215,12 @@ def _of(point: CurvePoint) -> str:
 
 
 def _shown(estimate: Estimate) -> str:
+    return _written(estimate, "(95 % interval {:.2f} to {:.2f})")
+
+
+def _written(estimate: Estimate, interval: str) -> str:
     if estimate.value is None:
         return "unknown"
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
+    return f"{estimate.value:.2f} {interval.format(estimate.low, estimate.high)}"
