@@ -13,7 +13,7 @@ from origcli.reports.schema import Provenance
 from origcli.runtime.cluster import ray_cluster, ray_map
 from origcli.scoring.batches import Batch
 from origcli.scoring.measurer import Outcome
-from origcli.scoring.worker import open_worker, save_files
+from origcli.scoring.worker import open_worker, received
 from origcli.settings import Settings
 
 
@@ -67,7 +67,4 @@ def _scored(
         gpus=gpus,
         cpus=cpus,
     )
-    for provenance, outcomes, files in sent:
-        save_files(directory, files)
-        for outcome in outcomes:
-            yield provenance, outcome
+    yield from received(sent, directory)

@@ -18,7 +18,7 @@ from origcli.runtime.workers import map_units
 from origcli.scoring.batches import Batch
 from origcli.scoring.measurer import Outcome
 from origcli.scoring.models import Models
-from origcli.scoring.worker import open_worker, save_files
+from origcli.scoring.worker import open_worker, received
 from origcli.settings import Settings
 
 # Samples through the denoiser, forward, that each process should have: about half a minute of the smallest
@@ -108,7 +108,4 @@ def score_on_processes(
     own = settings.model_copy(update={"runtime": settings.runtime.model_copy(update=update)})
     workers = min(layout.workers, len(batches))
     opened = partial(open_worker, own, given, cache, checkpoints)
-    for provenance, outcomes, files in map_units(opened, batches, workers):
-        save_files(directory, files)
-        for outcome in outcomes:
-            yield provenance, outcome
+    yield from received(map_units(opened, batches, workers), directory)

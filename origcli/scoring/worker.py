@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,6 +57,14 @@ def open_worker(
 
     weakref.finalize(measure, stack.close)  # with it, or with the process while modules are still whole
     return measure
+
+
+def received(sent: Iterable[Sent], directory: Path) -> Iterator[tuple[Provenance, Outcome]]:
+    """The outcome of each image as workers send them; files are written to the run's directory before."""
+    for provenance, outcomes, files in sent:
+        save_files(directory, files)
+        for outcome in outcomes:
+            yield provenance, outcome
 
 
 def save_files(directory: Path, files: Mapping[str, bytes]) -> None:
