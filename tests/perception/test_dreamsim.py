@@ -308,34 +308,34 @@ def test_a_release_with_a_file_missing_is_not_kept(
     assert not (tmp_path / "cache" / "dreamsim" / f"{VARIANT}.zip").exists()
 
 
-def test_the_extra_backbone_is_fetched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def dino_release(folder: Path) -> tuple[RemoteFile, RemoteFile, bytes]:
+    """The archive of a branch whose backbone is a file beside it, that file, and what the archive holds."""
     release = RELEASES["dino_vitb16"]
     assert isinstance(release.extra, RemoteFile)
-    (tmp_path / "dino_vitb16_single_lora").mkdir()
+    (folder / "dino_vitb16_single_lora").mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (tmp_path / "dino_vitb16_single_lora" / name).write_bytes(b"{}")
-    body = archive(tmp_path, tmp_path.parent / "dino.zip").read_bytes()
+        (folder / "dino_vitb16_single_lora" / name).write_bytes(b"{}")
+    return release.archive, release.extra, archive(folder, folder.parent / "dino.zip").read_bytes()
+
+
+def test_the_extra_backbone_is_fetched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archived, extra, body = dino_release(tmp_path)
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
-    with file_server({f"/{release.archive.name}": body, f"/{release.extra.name}": b"weights"}) as files:
+    with file_server({f"/{archived.name}": body, f"/{extra.name}": b"weights"}) as files:
         monkeypatch.setenv("ORIGCLI_MIRROR", files.url)
         fetch_release("dino_vitb16", SilentProgress())
     directory, _ = verified("dino_vitb16")
     manifest = json.loads((directory / "manifest.json").read_text())
-    assert (directory / release.extra.name).read_bytes() == b"weights"
-    assert manifest["sources"]["backbone"]["url"] == release.extra.url
+    assert (directory / extra.name).read_bytes() == b"weights"
+    assert manifest["sources"]["backbone"]["url"] == extra.url
     assert {path.name for path in directory.parent.iterdir() if path.suffix != ".lock"} == {"dino_vitb16"}
 
 
 def test_the_extra_backbone_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = RELEASES["dino_vitb16"]
-    assert isinstance(release.extra, RemoteFile)
-    (tmp_path / "dino_vitb16_single_lora").mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (tmp_path / "dino_vitb16_single_lora" / name).write_bytes(b"{}")
-    body, weights = archive(tmp_path, tmp_path.parent / "dino.zip").read_bytes(), bytes(100_000)
+    (archived, extra, body), weights = dino_release(tmp_path), bytes(100_000)
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(downloads, "LONGEST_WAIT_S", 0.0)
-    with file_server({f"/{release.archive.name}": body, f"/{release.extra.name}": weights}) as files:
+    with file_server({f"/{archived.name}": body, f"/{extra.name}": weights}) as files:
         monkeypatch.setenv("ORIGCLI_MIRROR", files.url)
         # Two questions for the sizes and the archive are answered; then the connection breaks for good.
         files.faults = [None, None, None, ("cut", 60_000), *[503] * (downloads.ATTEMPTS - 1)]
@@ -344,7 +344,7 @@ def test_the_extra_backbone_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         files.ranges.clear()
         fetch_release("dino_vitb16", SilentProgress())
     assert files.ranges == ["", "", "bytes=60000-"]  # the archive is not fetched again
-    assert (verified("dino_vitb16")[0] / release.extra.name).read_bytes() == weights
+    assert (verified("dino_vitb16")[0] / extra.name).read_bytes() == weights
 
 
 @pytest.mark.weights
