@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from origcli.reports import gallery
-from origcli.reports.schema import Estimate, Landmarks, ModelFacts, ScoreReport, Threshold, Trend
+from origcli.reports.schema import Estimate, Failure, Landmarks, ModelFacts, ScoreReport, Threshold, Trend
 from origcli.reports.verdict import LIMITS
 from tests.reports import samples
 from tests.reports.pages import Page
@@ -229,6 +229,15 @@ def test_an_overview_links_its_pages_and_they_link_back(tmp_path: Path) -> None:
     assert page.text.count("damaged or unreadable image") == 2
     assert "0.930" in page.text and "0.0002" in page.text
     assert "(Spearman) of originality and denoising loss: 0.71 over 3 images" in page.text
+
+
+def test_what_failed_hides_nothing_in_its_name_its_message_or_its_hint() -> None:
+    hidden = [f"{part}\u202egnp" for part in ("name", "message", "hint")]
+    failure = Failure(path=hidden[0], code="input", message=hidden[1], hint=hidden[2])
+    report = samples.report(samples.result(None)).model_copy(update={"errors": (failure,)})
+    page = Page(gallery.overview_html(Path(), report))
+    assert all(f"{part}\\u202egnp" in page.text for part in ("name", "message", "hint"))
+    assert "\u202e" not in page.text
 
 
 def test_an_overview_shows_a_thousand_rows_and_says_so() -> None:
