@@ -86,8 +86,8 @@ def _thumbnails(report: "CompareReport", runs: "Sequence[ComparedRun]") -> "Iter
     """Of the images of a comparison, those that the first run has."""
     base = runs[0]
     results = base.by_hash
-    for one in report.results:
-        pictures = results[one.image.sha256].pictures
+    for result in report.results:
+        pictures = results[result.image.sha256].pictures
         yield base.directory / pictures.thumbnail if pictures else None
 
 
@@ -97,8 +97,8 @@ def _refuse_foreign(name: str, path: Path, start: bytes) -> None:
 
     if not path.exists():
         return
-    found = read_file(path, size=len(start))
-    if found and found != start:
+    text = read_file(path, size=len(start))
+    if text and text != start:
         raise UsageError(
             f"{name} {path}: exists, and is not a file that {name} wrote", "remove it or name another file"
         )

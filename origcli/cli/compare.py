@@ -61,8 +61,8 @@ def print_comparison(report: "CompareReport", target: Path, run: Run) -> None:
     present.report(report, run.form, SHOWN, drop=("tokens_needed", "originality"))
     if run.form is options.Format.table and report.summary is not None:
         present.write("\n")
-        for one in report.results if len(report.results) == 1 else ():
-            for difference in one.differences:
+        for result in report.results if len(report.results) == 1 else ():
+            for difference in result.differences:
                 present.paragraph(difference.words)
         for group in report.summary.groups:
             present.paragraph(f"{group.group}: {group.words}" if group.group else group.words)

@@ -36,30 +36,30 @@ def doctor(
     """
     from origcli.scoring.diagnosis import diagnose
 
-    found = diagnose(run.settings)
+    readiness = diagnose(run.settings)
     report = {
-        "score_ready": found.ready,
-        "summary": found.summary,
-        "model": found.model,
-        "device": found.device,
-        "checks": [vars(check) for check in found.checks],
+        "score_ready": readiness.ready,
+        "summary": readiness.summary,
+        "model": readiness.model,
+        "device": readiness.device,
+        "checks": [vars(check) for check in readiness.checks],
         **_facts(),
     }
-    rows = [_row(check) for check in found.checks]
+    rows = [_row(check) for check in readiness.checks]
     form = options.Format.json if as_json else run.form
     if form is options.Format.table:
         present.rows(rows, COLUMNS[:-1], form)
         present.write("\n")
-        for check in found.checks:
+        for check in readiness.checks:
             if check.remedy:
                 present.paragraph(f"{check.name}: {check.remedy}")
-        present.paragraph(found.summary)
+        present.paragraph(readiness.summary)
     else:
         present.rows(rows, COLUMNS, form, whole=report)
-    if not found.ready:
+    if not readiness.ready:
         raise ModelError(
-            f"a score cannot run yet: {', '.join(check.name for check in found.missing)}",
-            "; ".join(dict.fromkeys(check.remedy for check in found.missing)),
+            f"a score cannot run yet: {', '.join(check.name for check in readiness.missing)}",
+            "; ".join(dict.fromkeys(check.remedy for check in readiness.missing)),
         )
 
 

@@ -134,10 +134,16 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """A mistake among the words is one of this command's; `~` in any of them is a home directory."""
-        options: list[Any] = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
+        options: list[Any] = [
+            parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "option"
+        ]
         former = getattr(self.callback, "former_names", {})
-        names = {old: max(one.opts, key=len) for one in options for old in former.get(one.name, ())}
-        taking = {name for one in options if not one.is_flag for name in one.opts}
+        names = {
+            old: max(parameter.opts, key=len)
+            for parameter in options
+            for old in former.get(parameter.name, ())
+        }
+        taking = {name for parameter in options if not parameter.is_flag for name in parameter.opts}
         words, found = current_words(args, names, taking)
         with mistakes.about(ctx):
             rest = super().parse_args(ctx, words)

@@ -90,7 +90,7 @@ def _row(source: dict[str, Any], out: Path) -> dict[str, Any]:
         "kind": base.get("kind") or base.get("model"),
         "configuration": base.get("configuration"),
         "loras": len(source["loras"]),
-        "tensors_changed": sum(one["tensors_changed"] for one in source["loras"]),
+        "tensors_changed": sum(lora["tensors_changed"] for lora in source["loras"]),
         "vae": None if vae is None else vae.get("file", "replaced"),
         "dtype": source["dtype"],
         "weights_hash": source["weights_hash"],

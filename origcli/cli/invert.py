@@ -148,7 +148,7 @@ def invert(
                 [plan_invert(len(inputs), counts, settings, runtime)], PLAN, run.form, drop=DROP_OF_PLAN
             )
         return int(ExitCode.OK)
-    place = run.place("invert", [one.name for one in inputs], tokens=counts)
+    place = run.place("invert", [image.name for image in inputs], tokens=counts)
     table: list[dict[str, Any]] = []
 
     def see(outcome: "InvertResult | Failure") -> None:

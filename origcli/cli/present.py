@@ -293,13 +293,13 @@ def _write_table(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str, drop: Sequence[str]
 ) -> None:
     """A table of the rows that came to something, and below it the columns for which there is no room."""
-    found = [row for row in rows if row.get(_ERROR) is None]
+    good = [row for row in rows if row.get(_ERROR) is None]
     width = _width() if _on_a_terminal() else None
     if title:
         write(f"{one_line(title)}\n")
-    if rows and not found:
+    if rows and not good:
         return
-    laid_out = table(found, [name for name in columns if name != _ERROR], width, drop=drop, style=_style)
+    laid_out = table(good, [name for name in columns if name != _ERROR], width, drop=drop, style=_style)
     if laid_out.folder:
         write(f"in {shortened(laid_out.folder, (width or 0) - 4)}:\n")
     write("".join(f"{line}\n" for line in laid_out.lines))

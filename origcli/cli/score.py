@@ -255,7 +255,7 @@ def score(
 
     output = ScoreOutput(run.form, gates, run.progress.say, verbose=verbose)
     learned = [str(path) for path in embeddings or ()]
-    place = run.place("score", [one.name for one in inputs], shard=shard, embeddings=learned)
+    place = run.place("score", [image.name for image in inputs], shard=shard, embeddings=learned)
     with run.open(settings, place) as runtime:
         files.begin()
         request = replace(request, cache=find_cache(SCORES, run.progress.say) if cache else None)
@@ -290,7 +290,7 @@ def _score_each(
     from origcli.scoring.run import score_images
     from origcli.scoring.several import COMPARISON, opened_inside, settings_of
 
-    names = [one.name for one in request.inputs]
+    names = [image.name for image in request.inputs]
     place = run.place(f"score-{len(models)}-models", names, models=list(models))
     codes: set[str] = set()
     measured, suites = [], []
@@ -335,7 +335,7 @@ def _print_plan(
     from origcli.scoring.several import settings_of
 
     each = settings_of(models, settings, runtime)
-    rows = [{"model": name, **row} for name, one in each.items() for row in _plan(request, one, runtime)]
+    rows = [{"model": name, **row} for name, own in each.items() for row in _plan(request, own, runtime)]
     present.rows(rows, ("model", *PLAN), form, drop=DROP_OF_PLAN)
 
 

@@ -230,7 +230,9 @@ def _narrowed(columns: Sequence[Column], width: int, kinds: set[str]) -> list[Co
     """The columns, the widest of some kinds narrowed until the table fits or they reach their minimum."""
     kept = list(columns)
     while _total(kept) > width:
-        can = [place for place, one in enumerate(kept) if one.kind in kinds and one.width > one.least]
+        can = [
+            place for place, column in enumerate(kept) if column.kind in kinds and column.width > column.least
+        ]
         if not can:
             break
         widest = max(can, key=lambda place: kept[place].width)
