@@ -47,10 +47,10 @@ def problem(architecture: Mapping[str, Any]) -> str:
     whole = [layer for part in layers if isinstance(part, list) for layer in part]
     if len(whole) > MAX_LAYERS:
         return f"{len(whole)} layers; at most {MAX_LAYERS} are read here"
-    found = _problem_of_sizes(architecture) or next(filter(None, map(_problem_of_layer, whole)), "")
-    if not found and (size := _parameters(architecture, whole)) > MAX_PARAMETERS:
-        found = f"about {size:.0e} parameters; at most {MAX_PARAMETERS:.0e} are read here"
-    return found
+    reason = _problem_of_sizes(architecture) or next(filter(None, map(_problem_of_layer, whole)), "")
+    if not reason and (size := _parameters(architecture, whole)) > MAX_PARAMETERS:
+        reason = f"about {size:.0e} parameters; at most {MAX_PARAMETERS:.0e} are read here"
+    return reason
 
 
 def _problem_of_sizes(architecture: Mapping[str, Any]) -> str:
@@ -122,4 +122,4 @@ def _is_among(value: object, values: Sequence[Any]) -> bool:
     """Whether a value is one of some, of the same type: `True` is no 1."""
     if isinstance(values, range):
         return type(value) is int and value in values
-    return any(type(value) is type(one) and value == one for one in values)
+    return any(type(value) is type(allowed) and value == allowed for allowed in values)

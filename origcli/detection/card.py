@@ -61,8 +61,8 @@ class DetectorCard(BaseModel):
     @field_validator("architecture")
     @classmethod
     def _is_yolov8(cls, architecture: dict[str, Any]) -> dict[str, Any]:
-        if found := problem(architecture):
-            raise ValueError(found)
+        if reason := problem(architecture):
+            raise ValueError(reason)
         return architecture
 
     @field_validator("names")

@@ -25,11 +25,11 @@ def annotate(image: Image.Image, detections: Sequence[Detection]) -> Image.Image
     canvas = image.convert("RGB").resize(size, Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(max(11, max(canvas.size) // 45))
-    for found in detections:
-        x0, y0, x1, y1 = (side * scale for side in found.box)
-        color = _INK[found.element.color]
+    for detection in detections:
+        x0, y0, x1, y1 = (side * scale for side in detection.box)
+        color = _INK[detection.element.color]
         draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=color, width=max(1, max(canvas.size) // 300))
-        label = f"{found.element.phrase} {found.confidence:.2f}"
+        label = f"{detection.element.phrase} {detection.confidence:.2f}"
         left, top, right, bottom = draw.textbbox((0, 0), label, font=font)
         x = min(max(0, x0), max(0, canvas.width - right))
         y = y0 - bottom - 3 if y0 > bottom + 3 else min(y1 + 2, canvas.height - bottom)
@@ -54,17 +54,17 @@ class AuditSheet:
 
     def add(self, image: Image.Image, detections: Iterable[Detection]) -> None:
         """Takes in the detections of a picture; those under the lowest band are left out."""
-        for found in detections:
-            if found.confidence < BANDS[0]:
+        for detection in detections:
+            if detection.confidence < BANDS[0]:
                 continue
-            band = sum(found.confidence >= edge for edge in BANDS[1:-1])
+            band = sum(detection.confidence >= edge for edge in BANDS[1:-1])
             self.counts[band] += 1
             place = len(self.kept[band])
             if place >= PER_BAND:
                 # Algorithm R: the n-th of a stream takes a place with chance PER_BAND / n.
                 place = self.random.randrange(self.counts[band])
             if place < PER_BAND:
-                self.kept[band][place : place + 1] = [(found, _crop(image, found))]
+                self.kept[band][place : place + 1] = [(detection, _crop(image, detection))]
 
     @property
     def lowest(self) -> float:
@@ -86,12 +86,12 @@ class AuditSheet:
             draw.text((_GAP, top + 18), f"{low:g} to {high:g}", fill=_TEXT, font=big)
             draw.text((_GAP, top + 40), f"{self.counts[band]} detections", fill=_TEXT, font=small)
             shown = sorted(self.kept[band], key=lambda pair: -pair[0].confidence)
-            for column, (found, crop) in enumerate(shown):
+            for column, (detection, crop) in enumerate(shown):
                 left = _HEAD + column * (_CELL + _GAP)
                 sheet.paste(crop, (left, top))
-                element = found.element
+                element = detection.element
                 for line, words in enumerate(
-                    (f"{found.confidence:.3f} {element.size}", f"{element.texture} {element.shape}")
+                    (f"{detection.confidence:.3f} {element.size}", f"{element.texture} {element.shape}")
                 ):
                     place = (left, top + _CELL + 10 * line)
                     draw.text(place, words, fill=_INK[element.color], font=small)
@@ -101,9 +101,9 @@ class AuditSheet:
         return sheet
 
 
-def _crop(image: Image.Image, found: Detection) -> Image.Image:
+def _crop(image: Image.Image, detection: Detection) -> Image.Image:
     """What is around a box, square and enlarged, with the box drawn."""
-    x0, y0, x1, y1 = found.box
+    x0, y0, x1, y1 = detection.box
     side = max(x1 - x0, y1 - y0, 1.0) * (1 + 2 * _MARGIN)
     left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
     # Gray beyond the picture's edge, so that the edge can be seen.

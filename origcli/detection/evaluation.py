@@ -105,14 +105,14 @@ class Evaluation:
         self._metrics.process()
         precision, recall, map50, map50_95 = (float(value) for value in self._metrics.mean_results())
         scores, right = self.scored
-        found = scores >= self.threshold
-        hits = int((right & found).sum())
+        counted = scores >= self.threshold
+        hits = int((right & counted).sum())
         return {
             "precision": precision,
             "recall": recall,
             "map50": map50,
             "map50_95": map50_95,
-            "precision_at_threshold": hits / max(1, int(found.sum())),
+            "precision_at_threshold": hits / max(1, int(counted.sum())),
             "recall_at_threshold": hits / max(1, self._elements),
             "exact_multisets": self._exact / max(1, self._countable),
             "threshold": self.threshold,
@@ -147,10 +147,10 @@ def _boxes(boxes: Iterable[Any], resolution: int) -> Tensor:
     return torch.tensor([list(box) for box in boxes], dtype=torch.float32).view(-1, 4) * resolution
 
 
-def _match(found: Tensor, true: Tensor, iou: Tensor) -> Tensor:
+def _match(detected: Tensor, true: Tensor, iou: Tensor) -> Tensor:
     """Which detections (n,) are right at each overlap (10,): ultralytics' greedy matching."""
     matcher = SimpleNamespace(iouv=_IOUS)
-    correct: Tensor = metrics_parts().BaseValidator.match_predictions(matcher, found, true, iou)
+    correct: Tensor = metrics_parts().BaseValidator.match_predictions(matcher, detected, true, iou)
     return correct
 
 

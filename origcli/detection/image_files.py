@@ -144,9 +144,9 @@ def _read_ahead(inputs: Iterable[Input], ahead: int, threads: int | None) -> Ite
 
 
 def _detect(batch: list[tuple[Input, Read]], detector: Detector) -> Iterator[Seen | Unreadable]:
-    found = iter(detector.detect([read[0] for _, read in batch if not isinstance(read, OrigError)]))
+    detections = iter(detector.detect([read[0] for _, read in batch if not isinstance(read, OrigError)]))
     for entry, read in batch:
         if isinstance(read, OrigError):
             yield Unreadable(entry, read)
         else:
-            yield Seen(entry, *read, tuple(next(found)))
+            yield Seen(entry, *read, tuple(next(detections)))

@@ -115,8 +115,8 @@ def evaluate_detector(paths: Sequence[str], name: str, settings: Settings, runti
         for part in slices(len(data), own.batch_size):
             interrupts.check()
             pictures = [Image.fromarray(data.image(i)) for i in range(part.start, part.stop)]
-            found = detector.detect(pictures)
-            for record, detections in zip(data.records[part], found, strict=True):
+            seen = detector.detect(pictures)
+            for record, detections in zip(data.records[part], seen, strict=True):
                 evaluation.add(detections, scene_of(record), data.resolution)
             bar.advance(len(pictures))
     provenance = _provenance(name, detector, settings, runtime)

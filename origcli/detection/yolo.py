@@ -116,8 +116,8 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     Raises:
         ModelError: the file does not describe one, or names something that is no known layer.
     """
-    if found := problem(architecture):
-        raise ModelError(f"not a detector's architecture: {found}")
+    if reason := problem(architecture):
+        raise ModelError(f"not a detector's architecture: {reason}")
     parts = _ultralytics()
     with _quarantine():
         try:
@@ -233,7 +233,7 @@ class YoloDetector:
             InputError: a picture has no pixels.
             DeviceError: memory runs out with one picture at a time.
         """
-        found: list[list[Detection]] = [[] for _ in images]
+        detections: list[list[Detection]] = [[] for _ in images]
         sizes: dict[tuple[int, int], list[int]] = {}
         for number, image in enumerate(images):
             if 0 in image.size:
@@ -246,9 +246,9 @@ class YoloDetector:
                 array = np.stack([np.asarray(images[number].convert("RGB")) for number in part])
                 rows = self._batch.attempt(lambda size, array=array: self._detect_in(array, size))  # type: ignore[misc]
                 for picture, detection in rows:
-                    found[part[picture]].append(detection)
+                    detections[part[picture]].append(detection)
                 done += len(part)
-        return found
+        return detections
 
     def _detect_in(self, array: np.ndarray[Any, Any], size: int) -> list[tuple[int, Detection]]:
         """(number of the picture, detection) of pictures uint8 (n, h, w, 3), `size` at a time."""
@@ -261,8 +261,8 @@ class YoloDetector:
             boxes[:, 0::2].clamp_(max=width)
             boxes[:, 1::2].clamp_(max=height)
             inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # the others lie in what was added to the picture
-            found = [values[inside] for values in (pictures + part.start, boxes, confidences, classes)]
-            for picture, box, confidence, kind in zip(*(values.tolist() for values in found), strict=True):
+            columns = [values[inside] for values in (pictures + part.start, boxes, confidences, classes)]
+            for picture, box, confidence, kind in zip(*(values.tolist() for values in columns), strict=True):
                 rows.append((picture, Detection(self.elements[kind], confidence, tuple(box))))
         return rows
 
@@ -275,8 +275,8 @@ class YoloDetector:
         confidences = logits.sigmoid()
         picture, place = (confidences >= self.confidence).nonzero(as_tuple=True)
         boxes = self._boxes(output, picture, place)
-        found = (picture, boxes, confidences[picture, place], classes[picture, place])
-        picture, boxes, chosen, kinds = (values.cpu() for values in found)
+        columns = (picture, boxes, confidences[picture, place], classes[picture, place])
+        picture, boxes, chosen, kinds = (values.cpu() for values in columns)
         kept = keep_one_each(boxes, chosen, picture, self.iou)
         return picture[kept], boxes[kept], chosen[kept], kinds[kept]
 
