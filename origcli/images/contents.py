@@ -40,11 +40,12 @@ def refuse_exchanged(inputs: Iterable[Input], measured: Mapping[str, str]) -> No
     Raises:
         UsageError: one has another content; names it.
     """
-    for one in inputs:
-        before = measured.get(one.name)
-        if before is not None and (now := content_hash(one.source)) is not None and now != before:
+    for image in inputs:
+        before = measured.get(image.name)
+        if before is not None and (now := content_hash(image.source)) is not None and now != before:
             raise UsageError(
-                f"{one.where}: not the image that this run measured as {one.name!r}: its content is another",
+                f"{image.where}: not the image that this run measured as {image.name!r}: "
+                "its content is another",
                 "give the image another name or the run another --out, or overwrite the run with --force",
             )
 

@@ -92,12 +92,12 @@ def _labelled(
     for what, labels in (("names", names), ("groups", groups)):
         if labels is not None and len(labels) != len(found):
             raise TypeError(f"{len(labels)} {what} for {len(found)} images: give one for each")
-    for place, one in enumerate(found):
+    for place, image in enumerate(found):
         if names is not None:
-            one = one._replace(stem=str(names[place]), source=_renamed(one.source, str(names[place])))
+            image = image._replace(stem=str(names[place]), source=_renamed(image.source, str(names[place])))
         if groups is not None:
-            one = one._replace(group=str(groups[place]).strip("/"))
-        yield one
+            image = image._replace(group=str(groups[place]).strip("/"))
+        yield image
 
 
 def _renamed(source: Path | Source, name: str) -> Path | Source:

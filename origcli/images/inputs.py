@@ -125,16 +125,16 @@ def find_inputs(
         folder = path_of(expanded(argument))
         if len(arguments) > 1 and argument != STDIN and folder.is_dir():
             stem = folder.resolve().name
-            entries = [one._replace(group="/".join(filter(None, (stem, one.group)))) for one in entries]
+            entries = [image._replace(group="/".join(filter(None, (stem, image.group)))) for image in entries]
         found.extend(entries)
 
     images: dict[Path | str, Found] = {}
-    for one in found:
-        images.setdefault(_identity(one.source), one)
+    for image in found:
+        images.setdefault(_identity(image.source), image)
     if len(images) < len(found):
         say(f"{len(found) - len(images)} images given twice are used once")
 
-    _require_one([one.source for one in images.values()])
+    _require_one([image.source for image in images.values()])
     return list(_named(images.values()))
 
 
@@ -161,7 +161,7 @@ def find_captioned(
     if _is_container(argument, path):
         how = Reading(image_column=image_column, offline=offline, captions=True)
         inside = _from_argument(argument, how, say)
-        return [(one.source, one.caption) for one in inside if one.caption] or None
+        return [(image.source, image.caption) for image in inside if image.caption] or None
     for column in CAPTION_COLUMNS:
         if (path / "metadata.jsonl").is_file():
             found = _inside(_from_metadata(path, column), path, follow_links=False, say=say)
@@ -172,7 +172,7 @@ def find_captioned(
             found = _from_text(text, path.parent, column, str(path))
         else:
             return None
-        if captioned := [(one.source, one.group) for one in found if one.group]:
+        if captioned := [(image.source, image.group) for image in found if image.group]:
             return captioned
     return None
 
@@ -241,12 +241,12 @@ def _at(address: str, typed: bool) -> Found:
 
 def _from_directory(root: Path, follow_links: bool, say: Say) -> list[Found]:
     """All pictures under a directory by the order of their names; the folder of each is its group."""
-    found: list[Path] = []
+    images: list[Path] = []
     others: list[Path] = []
     for path in _files(root, follow_links, say):
-        (found if is_image_name(path) else others).append(path)
+        (images if is_image_name(path) else others).append(path)
     _say_left_out(root, others, say)
-    return _inside([Found(path, _group_of(path, root)) for path in found], root, follow_links, say)
+    return _inside([Found(path, _group_of(path, root)) for path in images], root, follow_links, say)
 
 
 def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
@@ -309,7 +309,7 @@ def _say_left_out(root: Path | str, others: Sequence[Path], say: Say) -> None:
 
 def _say_unlisted(root: Path, listed: Sequence[Found], say: Say) -> None:
     """Tells of images beside a `metadata.jsonl` that it does not name."""
-    named = {one.source for one in listed}
+    named = {image.source for image in listed}
     unlisted = [path for path in _files(root, False, say) if is_image_name(path) and path not in named]
     if unlisted:
         say(f"{root}: left out, not in metadata.jsonl: {len(unlisted)} images, the first {unlisted[0].name}")
@@ -320,7 +320,7 @@ def _inside(found: list[Found], root: Path, follow_links: bool, say: Say) -> lis
     if follow_links:
         return found
     real = os.path.realpath(root)
-    inside = [one for one in found if _is_within(os.path.realpath(_file_of(one.source)), real)]
+    inside = [image for image in found if _is_within(os.path.realpath(_file_of(image.source)), real)]
     if len(inside) < len(found):
         skipped = len(found) - len(inside)
         say(f"{root}: {skipped} links that lead out of it are skipped (--follow-links includes them)")

@@ -113,10 +113,10 @@ def _redirected(image: WebImage, url: str, place: str) -> str:
     Raises:
         InputError: from https to http.
     """
-    found = urllib.parse.urljoin(url, place)
-    if url.lower().startswith("https:") and not found.lower().startswith("https:"):
-        raise InputError(f"{image.where}: redirected from https to {urllib.parse.urlsplit(found).scheme}")
-    return found
+    target = urllib.parse.urljoin(url, place)
+    if url.lower().startswith("https:") and not target.lower().startswith("https:"):
+        raise InputError(f"{image.where}: redirected from https to {urllib.parse.urlsplit(target).scheme}")
+    return target
 
 
 def _body(image: WebImage, answer: http.client.HTTPResponse, until: float) -> bytes:
@@ -171,8 +171,8 @@ def _looked_up(image: WebImage, host: str, port: int, private: bool) -> str:
     Raises:
         InputError: one may not.
     """
-    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    for text in found:
+    addresses = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for text in addresses:
         address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
@@ -183,7 +183,7 @@ def _looked_up(image: WebImage, host: str, port: int, private: bool) -> str:
                 f"{image.where}: leads to {address}, an address of this machine or of a private network",
                 "download it, and give the file; such an address is read only if it is given itself",
             )
-    return found[0]
+    return addresses[0]
 
 
 def _server(url: str) -> tuple[str | None, int | None]:
