@@ -42,10 +42,10 @@ class Layout:
     @property
     def places(self) -> dict[Element, list[Place]]:
         """The centres of each element."""
-        found: dict[Element, list[Place]] = defaultdict(list)
+        centres: dict[Element, list[Place]] = defaultdict(list)
         for element, place in self.placed:
-            found[element].append(place)
-        return found
+            centres[element].append(place)
+        return centres
 
 
 class ElementsDistance:
