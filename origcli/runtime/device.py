@@ -171,10 +171,10 @@ def require_compiler(device: torch.device) -> None:
             raise DeviceError(
                 "--compile needs triton, which is not installed", f"pip install triton, {_OR_NOT}"
             )
-        wanted, found = "a C compiler", _program("CC", ("gcc", "clang", "cl"))
+        wanted, program = "a C compiler", _program("CC", ("gcc", "clang", "cl"))
     else:
-        wanted, found = "a C++ compiler", _program("CXX", ("g++", "clang++", "cl"))
-    if found is None:
+        wanted, program = "a C++ compiler", _program("CXX", ("g++", "clang++", "cl"))
+    if program is None:
         raise DeviceError(
             f"--compile needs {wanted}, and none was found", f"install g++ (apt install g++), {_OR_NOT}"
         )

@@ -78,8 +78,8 @@ def _number(name: str, variables: Mapping[str, str], below: int) -> int:
     if text.isdecimal() and int(text) < below:
         return int(text)
     size = variables["WORLD_SIZE"]
-    found = f"{name}={text}" if name in variables else f"{name} is not set"
-    raise UsageError(f"{found}: should be a number under {below} with WORLD_SIZE={size}", _REMEDY)
+    given = f"{name}={text}" if name in variables else f"{name} is not set"
+    raise UsageError(f"{given}: should be a number under {below} with WORLD_SIZE={size}", _REMEDY)
 
 
 @contextmanager
@@ -144,8 +144,8 @@ def _join(here: Launch, device: "torch.device") -> None:
         return
     address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
-        found = rendezvous("env://", here.rank, here.size, timeout=_LONGEST_START)
-        store, rank, size = next(iter(found))
+        answers = rendezvous("env://", here.rank, here.size, timeout=_LONGEST_START)
+        store, rank, size = next(iter(answers))
     except (RuntimeError, ValueError) as error:
         raise UsageError(
             f"WORLD_SIZE={here.size}, but not all {here.size} processes came to MASTER_ADDR and MASTER_PORT "

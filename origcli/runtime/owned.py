@@ -91,19 +91,19 @@ def owned(directory: Path) -> Iterator[int]:
     """
     path = directory.absolute()
     with open_folder(path) as handle:
-        one = _Owned(path, handle)
-        _owned.append(one)
+        owned = _Owned(path, handle)
+        _owned.append(owned)
         try:
             yield handle
         finally:
-            _owned.remove(one)
+            _owned.remove(owned)
 
 
 def _owner(path: Path) -> _Owned | None:
     """The innermost owned directory that a path leads into, or is."""
     parents = {path, *path.parents}
-    inside = [one for one in _owned if one.path in parents]
-    return max(inside, key=lambda one: len(one.path.parts), default=None)
+    inside = [owned for owned in _owned if owned.path in parents]
+    return max(inside, key=lambda owned: len(owned.path.parts), default=None)
 
 
 def is_owned(path: Path) -> bool:

@@ -53,11 +53,11 @@ def refuse_changes(
     Raises:
         UsageError: they differ.
     """
-    found = differences(before, now, free)
-    if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    changes = differences(before, now, free)
+    if changes:
+        more = f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
         raise UsageError(
-            f"{problem}: {'; '.join(found[:_SHOWN])}{more}",
+            f"{problem}: {'; '.join(changes[:_SHOWN])}{more}",
             "repeat the first run's options, or overwrite the run with --force",
         )
 

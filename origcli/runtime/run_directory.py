@@ -105,12 +105,12 @@ class RunDirectory:
     def _names(self) -> set[str]:
         """What the directory holds, but for what every run has."""
         try:
-            found = {entry.name for entry in self.path.iterdir()}
+            names = {entry.name for entry in self.path.iterdir()}
         except FileNotFoundError:
             return set()
         except OSError as error:
             raise storage_error(self.path, error) from error
-        return {name for name in found - _OWN if not is_partial(name)}
+        return {name for name in names - _OWN if not is_partial(name)}
 
     def _refuse_others(self) -> None:
         """Refuses a directory that is no run's before anything is written to it."""
