@@ -32,8 +32,8 @@ def dataset_card(facts: Mapping[str, Any]) -> str:
     in_shards = recipe["shards"] is not None
     kinds = facts["frequencies"]["kinds"]
     rows = "".join(
-        f"| {kind} | {found['pictures']} | {found['share']:.4f} | {found['expected']:.4f} |\n"
-        for kind, found in kinds.items()
+        f"| {kind} | {counts['pictures']} | {counts['share']:.4f} | {counts['expected']:.4f} |\n"
+        for kind, counts in kinds.items()
     )
     columns = (
         "`png`, `txt` (the caption), `json`" if in_shards else "`image`, `text` (the caption), `elements`"

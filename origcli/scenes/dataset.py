@@ -258,8 +258,8 @@ def _checked(kind: type[BaseModel], value: Any, where: str) -> dict[str, Any]:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "it"
         raise InputError(f"{where}: not as origcli synth writes it: {place}: {first['msg']}") from error
-    found: dict[str, Any] = value
-    return found
+    facts: dict[str, Any] = value
+    return facts
 
 
 def _count_lines(path: Path) -> int:

@@ -103,10 +103,10 @@ def _decode_plainly(data: bytes, width: int, height: int) -> Pixels | None:
         raise OSError("the checksum of the pixels is wrong")  # Pillow would not look
     size = height * (1 + 3 * width)
     try:
-        found = zlib.decompressobj().decompress(body, size + 1)
+        pixels = zlib.decompressobj().decompress(body, size + 1)
     except zlib.error as error:
         raise OSError(f"the pixels are damaged: {error}") from error
-    if len(found) != size:
+    if len(pixels) != size:
         return None
-    lines = np.frombuffer(found, dtype=np.uint8).reshape(height, 1 + 3 * width)
+    lines = np.frombuffer(pixels, dtype=np.uint8).reshape(height, 1 + 3 * width)
     return None if lines[:, 0].any() else lines[:, 1:].copy().reshape(height, width, 3)

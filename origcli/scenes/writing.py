@@ -182,24 +182,26 @@ def _is_finished(recipe: Recipe, directory: Path) -> bool:
         InputError: what says which recipe it holds is damaged.
     """
     plan = recipe_facts(recipe)
-    found = next((directory / name for name in (FACTS_NAME, PLAN_NAME) if (directory / name).exists()), None)
-    if found is None:
+    recorded = next(
+        (directory / name for name in (FACTS_NAME, PLAN_NAME) if (directory / name).exists()), None
+    )
+    if recorded is None:
         # A run that was killed at once left its mark alone; other commands leave that, too, beside their own.
         foreign = {entry.name for entry in directory.iterdir() if not entry.name.startswith(".lock")}
         if foreign - {RUN_NAME, WRITTEN_NAME}:
             raise UsageError(f"{directory}: not empty, and no data set", "choose another directory")
         return False
-    held = read_json(found)
-    if found.name == FACTS_NAME and isinstance(held, dict):
+    held = read_json(recorded)
+    if recorded.name == FACTS_NAME and isinstance(held, dict):
         held = held.get("recipe")
     if not isinstance(held, dict) or "seed" not in held:
-        raise InputError(f"{found}: not as origcli synth writes it", "overwrite it with --force")
+        raise InputError(f"{recorded}: not as origcli synth writes it", "overwrite it with --force")
     changed = [f"{key} {held.get(key)!r}, not {plan[key]!r}" for key in plan if held.get(key) != plan[key]]
     if changed:
         raise UsageError(
             f"{directory}: begun with another recipe: {'; '.join(changed)}", "overwrite it with --force"
         )
-    return found.name == FACTS_NAME
+    return recorded.name == FACTS_NAME
 
 
 def _make(recipe: Recipe, directory: Path, workers: int, progress: Progress) -> None:
