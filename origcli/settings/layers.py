@@ -206,7 +206,7 @@ def _invalid(error: ValidationError, origins: Origins) -> UsageError:
     section, _, name = field.partition(".")
     if first["type"] == "extra_forbidden":
         return UsageError(f"{given}: [{section}] has no {name!r}", nearest(name, fields_of(section)))
-    kinds = [_may_be(one["msg"]) for one in error.errors() if _place(one["loc"]) == where]
+    kinds = [_may_be(problem["msg"]) for problem in error.errors() if _place(problem["loc"]) == where]
     may_be = " or ".join([kinds[0], *(kind.removeprefix("should be ") for kind in kinds[1:])])
     known = re.findall("'(.*?)'", may_be) if first["type"] == "literal_error" else []
     return UsageError(f"{given}: {may_be}", nearest(str(first["input"]), known) if known else "")
