@@ -220,9 +220,9 @@ def run(
         hard = evaluate(model, card, testing, range(len(testing)), settings.detect, runtime, hardened=True)
         measured = {**seen.results(), **{f"{name}_hardened": value for name, value in hard.results().items()}}
 
-        found = card.model_copy(update={"calibration": calibration, "metrics": measured})
-        found = save_detector(runtime.out / "detector", found, model.state_dict())
-        return _report(found, model, measured, seen, history, amount, settings, runtime, notes)
+        tested = card.model_copy(update={"calibration": calibration, "metrics": measured})
+        tested = save_detector(runtime.out / "detector", tested, model.state_dict())
+        return _report(tested, model, measured, seen, history, amount, settings, runtime, notes)
 
     return by_the_first(finish, runtime)
 
@@ -323,8 +323,8 @@ def evaluate(
         array = np.stack([pool.image(number) for number in chosen])
         if hardened:
             array = harden(array, generator("evaluate", part.start))
-        found = detector.detect([Image.fromarray(picture) for picture in array])
-        for number, detections in zip(chosen, found, strict=True):
+        seen = detector.detect([Image.fromarray(picture) for picture in array])
+        for number, detections in zip(chosen, seen, strict=True):
             evaluation.add(detections, pool.scene(number), resolution)
     return evaluation
 

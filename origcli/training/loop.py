@@ -364,10 +364,10 @@ class _Trainer:
 
     def restore(self) -> int:
         """Loads the newest checkpoint; the number of steps done, 0 where there is none."""
-        found = checkpoints(self.directory / "checkpoints")
-        if not found:
+        saved = checkpoints(self.directory / "checkpoints")
+        if not saved:
             return 0
-        tensors, state = load_checkpoint(found[-1])
+        tensors, state = load_checkpoint(saved[-1])
         problem = f"{self.directory}: holds a training with other settings"
         free = self.job.free | self._free_length(state)
         refuse_changes(problem, state["identity"], self.identity, free)

@@ -292,11 +292,11 @@ def accuracies(means: Mapping[str, float]) -> dict[str, float]:
     A sentence counts for one of the two only, so each mean is divided by its share of the sentences.
     """
     whole = means.get("whole", 0.0)
-    found = {
+    measured = {
         "masked_accuracy": (means.get("accuracy"), 1 - whole),
         "spelled_accuracy": (means.get("spelling"), whole),
     }
-    return {name: mean / share for name, (mean, share) in found.items() if mean is not None and share > 0}
+    return {name: mean / share for name, (mean, share) in measured.items() if mean is not None and share > 0}
 
 
 def _read(directory: Path, settings: TextEncoderSettings) -> tuple[Any, Any]:

@@ -349,8 +349,10 @@ def similarities(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], device: torch
 
     planes = (torch.from_numpy(each).to(device).permute(0, 3, 1, 2).float() for each in (a, b))
     mirrored = [functional.pad(each, (_SSIM_WINDOW // 2,) * 4, mode="reflect") for each in planes]
-    found: Tensor = ssim(*mirrored, data_range=255, size_average=False, win_size=_SSIM_WINDOW, win_sigma=1.5)
-    return found
+    similarity: Tensor = ssim(
+        *mirrored, data_range=255, size_average=False, win_size=_SSIM_WINDOW, win_sigma=1.5
+    )
+    return similarity
 
 
 def _moments(
