@@ -102,12 +102,12 @@ def _local_directory(model: HubModel, patterns: Sequence[str]) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(
+        directory = snapshot_download(
             model.id, revision=model.revision, allow_patterns=list(patterns), local_files_only=True
         )
     except (LocalEntryNotFoundError, RuntimeError, OSError):  # no home directory, or one of others
         return None
-    return Path(found)
+    return Path(directory)
 
 
 def fetch(model: HubModel, variants: Variants, progress: Progress) -> Snapshot:

@@ -315,16 +315,16 @@ def _class_of(where: str, index: Mapping[str, Any], part: str, allowed: Sequence
     entry = index.get(part)
     if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)):
         raise ModelError(f"{where}: {INDEX} names no {part}", "download or copy the model again")
-    found = str(entry[1])
-    if found in DISTILLED_SCHEDULERS:
+    kind = str(entry[1])
+    if kind in DISTILLED_SCHEDULERS:
         raise ModelError(
-            f"{where}: a step-distilled model ({DISTILLED_SCHEDULERS[found]}): {found}", supported()
+            f"{where}: a step-distilled model ({DISTILLED_SCHEDULERS[kind]}): {kind}", supported()
         )
-    if found not in allowed:
+    if kind not in allowed:
         raise ModelError(
-            f"{where}: its {part.replace('_', ' ')} is a {found}", f"supported are {', '.join(allowed)}"
+            f"{where}: its {part.replace('_', ' ')} is a {kind}", f"supported are {', '.join(allowed)}"
         )
-    return found
+    return kind
 
 
 def _check_shards(directory: Path, stem: str, variant: str | None) -> None:
