@@ -13,8 +13,8 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from origcli.cli.app import main
 from origcli.weights.dreamsim_release import RELEASES
+from tests.cli.command_line import run_here
 from tests.hub_server import COMMIT, Hub, Repository, hub_server, point_to
 from tests.perception.releases import archive, write_release
 from tests.serving import Files, file_server
@@ -37,13 +37,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, bytes]:
     repository = Repository.of(lay_out_as_published(write_narrow_pipeline(root / "pipeline")))
     release = write_release(root / "release", "clip_vitb32")
     return repository, archive(release, root / "release.zip").read_bytes()
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
 
 
 def test_fetched_once_and_scored_without_a_network(
@@ -76,7 +69,7 @@ def test_fetched_once_and_scored_without_a_network(
         "-q",
     )
 
-    status, out, err = run(capsys, *score)
+    status, out, err = run_here(capsys, *score)
     assert status == 4 and f"origcli fetch {ID}" in err and not out
 
     with hub_server({ID: repository}) as hub, file_server() as files:
@@ -86,9 +79,9 @@ def test_fetched_once_and_scored_without_a_network(
         fetched_over_a_bad_connection(hub, files, capsys, monkeypatch)
 
     monkeypatch.setattr("socket.socket.connect", no_network)
-    status, out, err = run(capsys, "fetch", ID, METRIC, "--offline", "--format", "json")
+    status, out, err = run_here(capsys, "fetch", ID, METRIC, "--offline", "--format", "json")
     assert status == 0 and [row["state"] for row in json.loads(out)] == ["here", "here"]
-    status, out, err = run(capsys, *score, "--format", "json")
+    status, out, err = run_here(capsys, *score, "--format", "json")
     assert (status, err) == (0, "")
     report = json.loads(out)
     made = report["provenance"]
@@ -100,12 +93,12 @@ def test_fetched_once_and_scored_without_a_network(
     assert len(curve) == 2 and all(0 < distance < 2 for distance in curve)
     assert 0 < result["floor"]["value"] < 2 and result["ceiling"]["value"] > 0
 
-    status, out, err = run(capsys, "doctor", "--model", ID, "--json", "--device", "cpu")
+    status, out, err = run_here(capsys, "doctor", "--model", ID, "--json", "--device", "cpu")
     assert status == 4 and "origcli fetch dreamsim" in err  # the ensemble, its default metric, is not here
     assert METRIC in json.loads(out)["fetched"]
 
     on_cpu = ("--json", "--device", "cpu")
-    status, out, err = run(capsys, "doctor", "--model", ID, "--metric", METRIC, *on_cpu)
+    status, out, err = run_here(capsys, "doctor", "--model", ID, "--metric", METRIC, *on_cpu)
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     assert status == 0 and not err and json.loads(out)["score_ready"], err
     assert checks["clip"]["state"] == "warning" and "origcli fetch clip" in checks["clip"]["remedy"]
@@ -123,8 +116,8 @@ def fetched_over_a_bad_connection(
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     hub.only, hub.faults = "unet/diffusion_pytorch_model.safetensors", [("cut", 5000), 429, ("flip", 900)]
     files.faults = [429, ("cut", 2_000_000), 503]  # the first is the question for the size
-    status, out, err = run(capsys, "fetch", ID, METRIC, "--format", "csv")
+    status, out, err = run_here(capsys, "fetch", ID, METRIC, "--format", "csv")
     assert status == 0 and out.count("here") == 2 and "trying again" in err
     before = len(files.paths), hub.downloads(".safetensors")
-    assert run(capsys, "fetch", ID, METRIC, "-q")[0] == 0
+    assert run_here(capsys, "fetch", ID, METRIC, "-q")[0] == 0
     assert (len(files.paths), hub.downloads(".safetensors")) == before  # a second time fetches nothing

@@ -1,10 +1,12 @@
-"""Runs origcli as a user does, in a process of its own."""
+"""Runs origcli as a user does, in a process of its own or in this one."""
 
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 PROGRAM = Path(sys.executable).with_name("origcli")
 
@@ -13,6 +15,24 @@ def origcli(*words: str | Path, **options: Any) -> "subprocess.CompletedProcess[
     """`origcli WORDS`, its output as text."""
     options = {"capture_output": True, "text": True, "timeout": 120, **options}
     return subprocess.run([PROGRAM, *words], check=False, **options)
+
+
+class Ran(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *words: str | Path) -> Ran:
+    """`origcli WORDS` in this process, where a test may have changed something."""
+    from origcli.cli.app import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return Ran(int(stopped.value.code or 0), captured.out, captured.err)
 
 
 def commands() -> "dict[Sequence[str], Any]":

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from origcli.cli import app
 from origcli.detection import reporting
 from origcli.scenes.elements import Element
 from origcli.scenes.mixtures import Recipe
@@ -17,7 +16,7 @@ from origcli.scenes.scene import Placed, Scene
 from origcli.scenes.visibility import arrange
 from origcli.scenes.writing import write_dataset
 from origcli.settings import resolve
-from tests.cli.command_line import origcli
+from tests.cli.command_line import origcli, run_here
 from tests.detection.tiny import write_tiny_detector
 
 SHOWN = {
@@ -45,10 +44,7 @@ def detect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     """Runs `origcli detect WORDS` in this process: status, stdout, stderr."""
 
     def run(*words: Any) -> Any:
-        with pytest.raises(SystemExit) as done:
-            app.main(["detect", *map(str, words)])
-        captured = capsys.readouterr()
-        return int(done.value.code or 0), captured.out, captured.err
+        return run_here(capsys, "detect", *words)
 
     return run
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from origcli.cli.app import main
 from origcli.scoring import diagnosis, readiness
 from origcli.settings import resolve
 from origcli.weights import registry
 from origcli.weights.hashing import hash_pipeline
 from origcli.weights.registry import RegistryValues, write_registry
+from tests.cli.command_line import run_here
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -26,10 +26,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
     def call(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["doctor", *words])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
+        return run_here(capsys, "doctor", *words)
 
     return call
 

@@ -10,11 +10,11 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from origcli.cli.app import main
 from origcli.images.inputs import find_inputs
 from origcli.inversion.placeholders import placeholder
 from origcli.inversion.token_files import write_tokens
 from origcli.runtime.seeding import noise
+from tests.cli.command_line import run_here
 from tests.reports.pages import Page
 from tests.tiny_models import EMBEDDING_WIDTH
 
@@ -32,11 +32,8 @@ def run(
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            quick = ("--denoising-steps", "2", "--device", "cpu", "--quiet")
-            main(["draw", str(tiny_bert_pipeline_dir), *words, *quick])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
+        quick = ("--denoising-steps", "2", "--device", "cpu", "--quiet")
+        return run_here(capsys, "draw", tiny_bert_pipeline_dir, *words, *quick)
 
     return call
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from origcli.cli.app import main
+from tests.cli.command_line import run_here
 from tests.tiny_families import BUILDERS, write_tiny_family
 
 QUICK = (
@@ -48,10 +48,7 @@ def run(
     Image.fromarray(noise).save("photo.png")
 
     def call(*words: Any) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
+        return run_here(capsys, *words)
 
     return call
 

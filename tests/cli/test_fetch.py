@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from origcli.cli.app import main
 from origcli.scoring import fetching
 from origcli.weights import downloads
 from origcli.weights.downloads import RemoteFile
 from origcli.weights.fetchable import State
+from tests.cli.command_line import run_here
 from tests.serving import Files, file_server
 
 Run = Callable[..., tuple[int, str, str]]
@@ -31,10 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setitem(fetching.WEIGHT_FILES, "yolov8n", remote)
 
     def call(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(words))
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
+        return run_here(capsys, *words)
 
     return call
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import origcli
-from origcli.cli.app import main
+from tests.cli.command_line import run_here
 from tests.single_files import load_parts, write_kohya_lora, write_single_file
 from tests.stable_diffusion import write_narrow_pipeline
 
@@ -30,10 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
+        return run_here(capsys, *words)
 
     return call
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from origcli.cli.app import main
 from origcli.images.inputs import Input
+from tests.cli.command_line import run_here
 
 QUICK = (
     *("--max-tokens", "2", "--samples", "3", "--denoising-steps", "2", "--learning-steps", "2"),
@@ -31,11 +32,6 @@ SMALL = {
 }
 
 
-class Ran:
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
 @pytest.fixture
 def run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], pixel_metric: None
@@ -46,10 +42,7 @@ def run(
         monkeypatch.setenv(name, value)
 
     def call(*words: Any) -> Any:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return Ran(int(stopped.value.code or 0), captured.out, captured.err)
+        return run_here(capsys, *words)
 
     return call
 
