@@ -95,6 +95,13 @@ def _write_commands(commands: Iterable[Any], formatter: Any, column: int) -> Non
     formatter.write_dl(rows)
 
 
+def _printed(option: Any) -> Any:
+    """`--help` that writes where all results go: to a pipe that closes, to a disk that is full."""
+    if option is not None:
+        option.callback = _show_help
+    return option
+
+
 def _show_help(context: Any, parameter: Any, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         present.write(f"{context.get_help()}\n")
@@ -114,11 +121,8 @@ class Command(TyperCommand):
     """A command whose options are listed in groups."""
 
     def get_help_option(self, ctx: Any) -> Any:
-        """`--help`, printed as all results are: to a pipe that closes, to a disk that is full."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.callback = _show_help
-        return option
+        """`--help`, printed as all results are."""
+        return _printed(super().get_help_option(ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words of the usage line after the command's."""
@@ -170,11 +174,8 @@ class Group(TyperGroup):
         return parameters
 
     def get_help_option(self, ctx: Any) -> Any:
-        """As in `Command`."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.callback = _show_help
-        return option
+        """`--help`, printed as all results are."""
+        return _printed(super().get_help_option(ctx))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the groups of commands, then the options."""

@@ -4,6 +4,7 @@ A default of `None` means that presets, configuration file and environment decid
 """
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from origcli.cli.binding import Sets, argument, flag, option
@@ -120,6 +121,7 @@ ShapesModelOption = Annotated[
     ),
     Sets("score.model"),
 ]
+DatasetArgument = Annotated[Path, argument("DATASET", "A data set directory that `origcli synth` wrote.")]
 ImagesArgument = Annotated[list[str], argument("IMAGE…", f"Image files, directories, {IMAGE_SOURCES}")]
 GroupedImagesArgument = Annotated[
     list[str], argument("IMAGE…", f"Image files, directories (folders are groups), {IMAGE_SOURCES}")

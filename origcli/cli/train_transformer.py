@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 from origcli.cli import options, present
-from origcli.cli.binding import Sets, argument, option
+from origcli.cli.binding import Sets, option
 from origcli.cli.run import ALL, Run, command
 
 
 @command(ALL - {"dry_run"})
 def train_transformer(
-    dataset: Annotated[Path, argument("DATASET", "A data set directory that `origcli synth` wrote.")],
+    dataset: options.DatasetArgument,
     vae: Annotated[
         Path,
         option("--vae", "DIR", "A `train-vae` run, a pipeline, or a diffusers AutoencoderKL directory."),

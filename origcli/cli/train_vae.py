@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 from origcli.cli import options, present
-from origcli.cli.binding import Sets, argument, flag, option
+from origcli.cli.binding import Sets, flag, option
 from origcli.cli.run import ALL, Run, command
 
 
 @command(ALL - {"dry_run"})
 def train_vae(
-    dataset: Annotated[Path, argument("DATASET", "A data set directory that `origcli synth` wrote.")],
+    dataset: options.DatasetArgument,
     epochs: Annotated[float | None, options.EPOCHS, Sets("vae.epochs")] = None,
     batch_size: Annotated[int | None, options.BATCH_SIZE, Sets("vae.batch_size")] = None,
     learning_rate: Annotated[float | None, options.LEARNING_RATE, Sets("vae.learning_rate")] = None,
