@@ -34,8 +34,8 @@ from origcli.runtime.atomic import write_text
 from origcli.runtime.provenance import hash_value
 from origcli.runtime.seeding import derive_seed
 from origcli.scoring import measure
-from origcli.scoring.measure import Array, Interval
-from origcli.scoring.statistics import LEAST_FOR_A_TEST, resampled, sign_flip_p_value
+from origcli.scoring.measure import Array
+from origcli.scoring.statistics import LEAST_FOR_A_TEST, estimate, resampled, sign_flip_p_value
 from origcli.scoring.thresholds import learning_budget
 from origcli.settings import current_names
 
@@ -272,7 +272,7 @@ def paired(
     apart = curves[1] - curves[0]
     intervals = measure.interval(samples[1] - samples[0])
     points = tuple(
-        DistanceDifference(m=m, difference=_estimate(value, interval))
+        DistanceDifference(m=m, difference=estimate(value, interval))
         for m, value, interval in zip(shared, apart, intervals, strict=True)
     )
     return _originality(base, other, samples), points
@@ -294,11 +294,7 @@ def _originality(base: ScoreResult, other: ScoreResult, samples: Sequence[Array]
     )
     assert base.originality.value is not None and other.originality.value is not None
     (interval,) = measure.interval((after - before)[:, None])
-    return _estimate(other.originality.value - base.originality.value, interval)
-
-
-def _estimate(value: float, interval: Interval) -> Estimate:
-    return Estimate.of(value, interval.low, interval.high)
+    return estimate(other.originality.value - base.originality.value, interval)
 
 
 def _holds(estimate: Estimate, value: float) -> bool:
@@ -380,7 +376,7 @@ def _group_difference(
         base=base,
         images=len(values),
         lower=lower,
-        difference=Estimate.of(mean) if span is None else _estimate(mean, span),
+        difference=estimate(mean, span),
         p_value=p_value,
         words=_group_words(base, run, len(values), lower, mean, p_value),
     )

@@ -130,6 +130,9 @@ def resampled(
 def quantile(values: Sequence[float], share: float, replicates: int, random: np.random.Generator) -> Estimate:
     """A quantile of values with its bootstrap interval."""
     at: Callable[[Any], float] = lambda sample: float(np.quantile(sample, share))  # noqa: E731
-    span = resampled(at, [values], replicates, random)
-    value = at(values)
+    return estimate(at(values), resampled(at, [values], replicates, random))
+
+
+def estimate(value: float, span: Interval | None) -> Estimate:
+    """A number with its interval, if there is one."""
     return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)

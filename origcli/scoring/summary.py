@@ -18,9 +18,10 @@ from origcli.reports.schema import (
     VerdictKind,
 )
 from origcli.reports.score import NO_THRESHOLD
-from origcli.scoring.measure import Array, Interval, interval, originality, spans_enough
+from origcli.scoring.measure import Array, interval, originality, spans_enough
 from origcli.scoring.statistics import (
     LEAST_FOR_A_TEST,
+    estimate,
     permutation_p_value,
     rank_correlation,
     resampled,
@@ -140,7 +141,7 @@ class Tally:
                 scores.append(originality(resampled_curves, floors[images], self.ceiling).mean())
         spans = interval(np.array(means))
         points = tuple(
-            GroupPoint(m=m, distance=_estimate(float(value), span), l_det=_mean_l_det(members, place))
+            GroupPoint(m=m, distance=estimate(float(value), span), l_det=_mean_l_det(members, place))
             for place, (m, value, span) in enumerate(
                 zip(members[0].counts, curves.mean(axis=0), spans, strict=True)
             )
@@ -148,7 +149,7 @@ class Tally:
         if not scored:
             return points, Estimate.missing("an image of the group has no originality")
         value = float(originality(curves, floors, self.ceiling).mean())
-        return points, _estimate(value, interval(np.array(scores)[:, None])[0])
+        return points, estimate(value, interval(np.array(scores)[:, None])[0])
 
     def _comparisons(self) -> list[GroupComparison]:
         domains: dict[str | None, list[_Group]] = defaultdict(list)
@@ -186,8 +187,8 @@ class Tally:
                     lower=lower.name,
                     higher=higher.name,
                     score="l_det" if score == "l_det" else "originality",
-                    auc=_estimate(auc, spans[0]),
-                    difference=_estimate(_difference(high, low), spans[1]),
+                    auc=estimate(auc, spans[0]),
+                    difference=estimate(_difference(high, low), spans[1]),
                     p_value=permutation_p_value(high, low, self.random) if tested else None,
                     permutations=_PERMUTATIONS if tested else 0,
                 )
@@ -230,10 +231,6 @@ def _mean_l_det(members: Sequence[_Member], place: int) -> Estimate:
 
 def _difference(a: Sequence[float], b: Sequence[float]) -> float:
     return float(np.mean(a) - np.mean(b))
-
-
-def _estimate(value: float, span: Interval | None) -> Estimate:
-    return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)
 
 
 def _expected_rank(group: _Group) -> tuple[int, str]:

@@ -22,8 +22,7 @@ from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.scene import boxes_meet
-from origcli.scoring.measure import Interval
-from origcli.scoring.statistics import LEAST_FOR_A_TEST, permutation_p_value, resampled, roc_auc
+from origcli.scoring.statistics import LEAST_FOR_A_TEST, estimate, permutation_p_value, resampled, roc_auc
 from origcli.settings import Settings
 from origcli.studies.occurrence import PERMUTATIONS, rise
 from origcli.studies.queries import (
@@ -182,7 +181,7 @@ def order_test(name: str, scores: Scores, replicates: int, random: np.random.Gen
     tau = Estimate.missing("fewer than three images, or the score does not vary")
     if trend is not None:
         span = resampled(kendall, lists, replicates, random) if complete else None
-        tau = _estimate(trend.tau, span)
+        tau = estimate(trend.tau, span)
     return OrderTest(
         score=name,  # a key of SCORES
         images=len(ranks),
@@ -217,13 +216,9 @@ def _pair_test(
     return PairTest(
         lower=lower,
         higher=higher,
-        auc=_estimate(auc, span),
+        auc=estimate(auc, span),
         p_value=permutation_p_value(above, below, random) if tested else None,
     )
-
-
-def _estimate(value: float, span: Interval | None) -> Estimate:
-    return Estimate.of(value) if span is None else Estimate.of(value, span.low, span.high)
 
 
 def _write_figures(directory: Path, measured: ScoredQueries) -> list[str]:
