@@ -14,7 +14,7 @@ from origcli.inversion.embeddings import initial_vectors
 from origcli.inversion.placeholders import filled
 from origcli.inversion.templates import without_slot
 from origcli.models.pipeline import DiffusionModel
-from origcli.models.vae import to_pixels
+from origcli.models.vae import OVERFLOW_HINT, to_pixels
 from origcli.runtime.machine import usable_bytes
 from origcli.runtime.memory import is_out_of_memory, release
 
@@ -35,9 +35,7 @@ def encode(model: DiffusionModel, image: Image.Image, name: str, flip: bool = Fa
         mean, std = model.family.encode(to_pixels(views, model.device))
     mean, std = mean.float(), std.float()
     if not bool(torch.isfinite(mean).all() and torch.isfinite(std).all()):
-        raise NonFiniteError(
-            f"{name}: the VAE's latents are NaN or infinite", "try --dtype fp32: fp16 overflows in some VAEs"
-        )
+        raise NonFiniteError(f"{name}: the VAE's latents are NaN or infinite", OVERFLOW_HINT)
     return Posterior(name=name, key=image_key(image), mean=mean, std=std)
 
 

@@ -16,6 +16,8 @@ from origcli.errors import NonFiniteError
 from origcli.models.loading import load_part
 from origcli.settings import VaeSettings
 
+OVERFLOW_HINT = "try --dtype fp32: fp16 overflows in some VAEs"
+
 
 def build_vae(settings: VaeSettings, resolution: int) -> Any:
     """A randomly initialized AutoencoderKL; each level after the first halves the resolution."""
@@ -93,9 +95,7 @@ def to_array(pixels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
         NonFiniteError: a pixel is NaN or infinite. A NaN would silently become a black picture.
     """
     if not bool(torch.isfinite(pixels).all()):
-        raise NonFiniteError(
-            "the decoder gave NaN or infinite pixels", "try --dtype fp32: fp16 overflows in some VAEs"
-        )
+        raise NonFiniteError("the decoder gave NaN or infinite pixels", OVERFLOW_HINT)
     levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return np.asarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
