@@ -1,7 +1,9 @@
 """Archives, tables and images for the tests of what images are read from."""
 
 import io
+import struct
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,11 @@ def png(color: str = "red", size: int = 8) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (size, size), color).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def tar(path: Path, members: Mapping[str, bytes | tarfile.TarInfo]) -> Path:

@@ -10,11 +10,8 @@ from PIL import Image, ImageCms
 
 from origcli.images import png_chunks
 from origcli.images.reading import decode_picture
+from tests.images.makers import chunk
 from tests.images.test_reading import RED, WHITE, picture, swapped_profile
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png(*chunks: bytes, late: bytes = b"", size: tuple[int, int] = (8, 8)) -> bytes:

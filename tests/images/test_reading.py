@@ -18,6 +18,7 @@ from origcli.images.formats import FORMATS
 from origcli.images.reading import fit, read_image, to_srgb
 from origcli.runtime.paths import path_of, path_text
 from origcli.runtime.provenance import hash_file
+from tests.images.makers import chunk
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -77,9 +78,6 @@ def test_a_changed_byte_is_a_picture_or_an_input_error(suffix: str, position: fl
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds one compressed line."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     rows = chunk(b"IDAT", zlib.compress(bytes(1 + 3 * 16)))
