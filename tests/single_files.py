@@ -25,6 +25,47 @@ _VAE_INNER = {
     "mid_block.attentions.0.to_out.0": "mid.attn_1.proj_out",
     "conv_norm_out": "norm_out",
 }
+# Of transformers: parts of names in the original code, for those of diffusers; the longest first.
+_FLUX = {
+    "single_transformer_blocks": "single_blocks",
+    "transformer_blocks": "double_blocks",
+    "time_text_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_text_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_text_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_text_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+    "time_text_embed.text_embedder.linear_1": "vector_in.in_layer",
+    "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
+    "context_embedder": "txt_in",
+    "x_embedder": "img_in",
+    "norm1_context.linear": "txt_mod.lin",
+    "norm1.linear": "img_mod.lin",
+    "ff_context.net.0.proj": "txt_mlp.0",
+    "ff_context.net.2": "txt_mlp.2",
+    "ff.net.0.proj": "img_mlp.0",
+    "ff.net.2": "img_mlp.2",
+    "attn.to_add_out": "txt_attn.proj",
+    "attn.to_out.0": "img_attn.proj",
+    "attn.norm_added_q.weight": "txt_attn.norm.query_norm.scale",
+    "attn.norm_added_k.weight": "txt_attn.norm.key_norm.scale",
+}
+_SD3 = {
+    "transformer_blocks": "joint_blocks",
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "pos_embed.pos_embed": "pos_embed",
+    "pos_embed.proj": "x_embedder.proj",
+    "norm1_context.linear": "context_block.adaLN_modulation.1",
+    "norm1.linear": "x_block.adaLN_modulation.1",
+    "ff_context.net.0.proj": "context_block.mlp.fc1",
+    "ff_context.net.2": "context_block.mlp.fc2",
+    "ff.net.0.proj": "x_block.mlp.fc1",
+    "ff.net.2": "x_block.mlp.fc2",
+    "attn.to_add_out": "context_block.attn.proj",
+    "attn.norm_added_q": "context_block.attn.ln_q",
+    "attn.norm_added_k": "context_block.attn.ln_k",
+}
 _OPEN_CLIP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",
     "embeddings.position_embedding.weight": "positional_embedding",
@@ -110,6 +151,66 @@ def original_layout(parts: Mapping[str, Any]) -> dict[str, Tensor]:
     if parts["unet"].config.cross_attention_dim == 1024 or parts.get("open_clip"):
         return named | original_open_clip(parts["text_encoder"], "cond_stage_model.model.")
     return named | original_clip(parts["text_encoder"], "cond_stage_model.transformer.")
+
+
+def original_transformer(transformer: Any, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:
+    """The tensors of a transformer of Stable Diffusion 3 or FLUX under their original names."""
+    is_flux = type(transformer).__name__ == "FluxTransformer2DModel"
+    named: dict[str, Tensor] = {}
+    stacked: dict[str, dict[int, Tensor]] = {}
+    last = None if is_flux else f"transformer_blocks.{len(transformer.transformer_blocks) - 1}.norm1_context"
+    for name, tensor in transformer.state_dict().items():
+        single = name.startswith("single_transformer_blocks")
+        if name.startswith("norm_out.linear.") or (last and name.startswith(last)):  # scale and shift
+            tensor = torch.cat(tensor.chunk(2)[::-1])
+        if name.startswith(("norm_out", "proj_out")):
+            name = name.replace("norm_out.linear", "final_layer.adaLN_modulation.1")
+            name = name.replace("proj_out", "final_layer.linear")
+        if match := re.fullmatch(
+            r"(.+)\.(attn2?)\.(to|add)_([qkv])(_proj)?\.(.+)|(.+)\.(proj_mlp)\.(.+)", name
+        ):
+            if match[8]:
+                block, place, kind, stack = match[7], 3, match[9], "linear1"
+            else:
+                block, place, kind = match[1], "qkv".index(match[4]), match[6]
+                image, text = (
+                    ("img_attn", "txt_attn") if is_flux else (f"x_block.{match[2]}", "context_block.attn")
+                )
+                stack = "linear1" if single else f"{text if match[3] == 'add' else image}.qkv"
+            stacked.setdefault(_renamed(f"{block}.{stack}.{kind}", is_flux), {})[place] = tensor
+            continue
+        if single:
+            name = name.replace("attn.norm_q.weight", "norm.query_norm.scale")
+            name = name.replace("attn.norm_k.weight", "norm.key_norm.scale")
+            name = name.replace("norm.linear", "modulation.lin").replace("proj_out", "linear2")
+        elif is_flux:
+            name = name.replace("attn.norm_q.weight", "img_attn.norm.query_norm.scale")
+            name = name.replace("attn.norm_k.weight", "img_attn.norm.key_norm.scale")
+        else:
+            name = re.sub(r"(attn2?)\.norm_([qk])\.", r"x_block.\1.ln_\2.", name)
+            name = re.sub(r"(attn2?)\.to_out\.0", r"x_block.\1.proj", name)
+        named[_renamed(name, is_flux)] = tensor
+    for name, parts in stacked.items():
+        named[name] = torch.cat([parts[place] for place in sorted(parts)])
+    return {prefix + name: tensor.contiguous() for name, tensor in named.items()}
+
+
+def _renamed(name: str, is_flux: bool) -> str:
+    for new, old in (_FLUX if is_flux else _SD3).items():
+        name = name.replace(new, old)
+    return name
+
+
+def original_encoder(encoder: Any, prefix: str) -> dict[str, Tensor]:
+    """A text encoder's tensors as the files of Stable Diffusion 3 and FLUX have them."""
+    named = {}
+    for name, tensor in encoder.state_dict().items():
+        if name == "encoder.embed_tokens.weight":  # the same tensor as shared.weight
+            continue
+        is_clip = type(encoder).__name__.startswith("CLIP")
+        bare = is_clip and not name.startswith("text_")
+        named[f"{prefix}{'text_model.' if bare else ''}{name}"] = tensor
+    return named
 
 
 def write_single_file(

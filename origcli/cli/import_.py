@@ -37,6 +37,7 @@ def import_(
             "--config",
             "NAME|DIR",
             "Configuration of a single file: sd15, sd21, sd21-base, sdxl, a pipeline directory or a Hub id. "
+            "For files of Stable Diffusion 3 and FLUX: the model that the missing parts are taken from. "
             "[default: recognized from the file]",
             words=("sd15", "sd21", "sd21-base", "sdxl"),
         ),

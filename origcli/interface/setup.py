@@ -35,7 +35,8 @@ def import_model(
         out: the directory to write.
         loras: `FILE` or `FILE@SCALE` each.
         vae: a file or directory with another VAE.
-        config: of a single file: sd15, sd21, sd21-base, sdxl, a pipeline directory or a Hub id.
+        config: of a single file: sd15, sd21, sd21-base, sdxl, a pipeline directory or a Hub id; of one of
+            Stable Diffusion 3 or FLUX, the model that the missing parts are taken from.
         prediction: epsilon or v_prediction, where the file does not say it.
         dtype: stored, fp16, bf16 or fp32.
         force: overwrite an earlier import in `out`.

@@ -6,7 +6,7 @@ Every part is read, changed, checked and written before the next one, so one par
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from origcli.errors import ModelError, UsageError, nearest
 from origcli.models.importing import checkpoint, lora
 from origcli.models.importing.configurations import CONFIGURATIONS, prediction_scheduler, write_configuration
 from origcli.models.importing.header import REFUSED, SUFFIX, Header, read_header, read_tensors
-from origcli.models.importing.kinds import SD2, recognize
+from origcli.models.importing.kinds import SD2, Kind, recognize
 from origcli.models.importing.parts import Index, frame, load, read_index, weight_files
 from origcli.models.importing.prediction import correlation_with_noise, predicts_noise
 from origcli.models.loading import quiet_loading
@@ -56,7 +56,8 @@ class Request:
         out: the directory to write.
         loras: `FILE` or `FILE@SCALE` each.
         vae: a file or directory with another autoencoder.
-        config: of a single file: a built-in configuration, a pipeline directory or a hub id.
+        config: of a single file: a built-in configuration, a pipeline directory or a hub id; of one of Stable
+            Diffusion 3 or FLUX, the model that gives what the file lacks.
         dtype: of the weights that are written.
         prediction: what the UNet predicts, where the file does not say it right.
         force: replace an `out` that an earlier import wrote.
@@ -94,6 +95,46 @@ class _Base:
     facts: dict[str, Any]
     prediction: str | None = None
     zero_terminal_snr: bool = False
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model on this disk.
+
+    Attributes:
+        name: what it is called.
+        directory: where it is.
+        index: its parts.
+        variant: which of its weight files are read.
+        source: where it came from.
+    """
+
+    name: str
+    directory: Path
+    index: Index
+    variant: str | None
+    source: str
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Its parts without weights."""
+        return {part: frame(self.directory, part, *names) for part, names in self.index.networks.items()}
+
+    def read(self, part: str, dtype: torch.dtype | None) -> nn.Module:
+        """A part with its weights."""
+        return load(self.directory, part, *self.index.networks[part], self.variant, dtype)
+
+    def facts(self, without: Container[str] = ()) -> dict[str, Any]:
+        """Its name, and the hashes of its files, but for the weights of some parts."""
+        files = [self.directory / INDEX]
+        for part in (*self.index.networks, *self.index.others):
+            files += [file for file in (self.directory / part).glob("*") if file.suffix in _TEXTS]
+            if part not in without:
+                files += weight_files(self.directory / part, self.variant)
+        return {
+            "model": self.name,
+            "source": self.source,
+            "files": {file.relative_to(self.directory).as_posix(): hash_file(file) for file in sorted(files)},
+        }
 
 
 def build(request: Request, settings: RuntimeSettings, progress: Progress) -> dict[str, Any]:
@@ -178,6 +219,8 @@ def _open(request: Request, scratch: Path, runtime: Runtime) -> _Base:
 def _open_file(request: Request, scratch: Path, runtime: Runtime) -> _Base:
     header = read_header(Path(request.base))
     kind = recognize(header, vae_given=request.vae is not None)
+    if kind.pipeline:
+        return _open_transformer(header, kind, request, runtime)
     statement = checkpoint.stated(header)
     prediction = request.prediction or statement.prediction
     name = request.config or kind.configuration
@@ -200,10 +243,62 @@ def _open_file(request: Request, scratch: Path, runtime: Runtime) -> _Base:
         "correlation_with_noise": None if measured is None else round(measured, 3),
         "zero_terminal_snr": statement.zero_terminal_snr,
         **base.facts,
+        "unused": _remarkable(header, base.facts["unused"], runtime),
     }
-    if strange := base.facts["unused"]:
-        runtime.progress.say(f"{header.path.name}: {len(strange)} tensors not used, e.g. {strange[0]}")
     return replace(base, facts=facts, prediction=prediction, zero_terminal_snr=statement.zero_terminal_snr)
+
+
+def _open_transformer(header: Header, kind: Kind, request: Request, runtime: Runtime) -> _Base:
+    """A file of Stable Diffusion 3 or FLUX: what it holds, and the rest from the model of --config."""
+    if request.config is None or request.config in CONFIGURATIONS:
+        raise UsageError(
+            f"{header.path}: a file of {kind.title} lacks its configuration, and mostly its text encoders"
+            + (f"; {request.config} is none of its kind" if request.config else ""),
+            f"name the model that the rest is taken from, e.g. --config {kind.example}",
+        )
+    whole = _model(request.config, runtime)
+    if whole.index.kind != kind.pipeline:
+        raise UsageError(
+            f"--config {request.config}: a {whole.index.kind}, and {header.path.name} is {kind.title}",
+            f"name the model that the rest is taken from, e.g. --config {kind.example}",
+        )
+    networks = whole.networks()
+    in_file = {part: network for part, network in networks.items() if part != "vae" or request.vae is None}
+    parts = checkpoint.partial_readers(header, in_file)
+    unused = checkpoint.check_fit(header, {part: networks[part] for part in parts}, parts)
+
+    def read(part: str) -> nn.Module:
+        if part in parts:
+            return _from_file(header, whole.directory, part, whole.index.networks[part], parts[part])
+        return whole.read(part, DTYPES[request.dtype])
+
+    facts = {
+        **_file_facts(header.path),
+        "kind": kind.title,
+        "configuration": whole.name,
+        "parts": sorted(parts),
+        "unused": _remarkable(header, unused, runtime),
+        "left_out": len(unused),
+        "rest": whole.facts(without=parts),
+    }
+    return _Base(kind.title, whole.directory, whole.index, networks, read, facts, request.prediction)
+
+
+def _from_file(
+    header: Header, directory: Path, part: str, names: tuple[str, str], convert: checkpoint.Convert
+) -> nn.Module:
+    """A part with the weights that a single file has for it."""
+    network = frame(directory, part, *names)
+    with quiet_loading():
+        tensors = convert(read_tensors(header))
+    return checkpoint.fill(network, tensors, header.path)
+
+
+def _remarkable(header: Header, unused: list[str], runtime: Runtime) -> list[str]:
+    """Of the unused tensors those that do not lie in many files, which are said."""
+    if strange := checkpoint.remarkable(unused):
+        runtime.progress.say(f"{header.path.name}: {len(strange)} tensors not used, e.g. {strange[0]}")
+    return strange
 
 
 def _read_file(header: Header, title: str, directory: Path, request: Request) -> _Base:
@@ -215,40 +310,36 @@ def _read_file(header: Header, title: str, directory: Path, request: Request) ->
     unused = checkpoint.check_fit(header, in_file, parts)
 
     def read(part: str) -> nn.Module:
-        network = frame(directory, part, *index.networks[part])
-        with quiet_loading():
-            tensors = parts[part](read_tensors(header))
-        return checkpoint.fill(network, tensors, header.path)
+        return _from_file(header, directory, part, index.networks[part], parts[part])
 
-    facts = {"unused": checkpoint.remarkable(unused), "left_out": len(unused)}
+    facts = {"unused": unused, "left_out": len(unused)}
     return _Base(title, directory, index, networks, read, facts)
 
 
 def _open_model(request: Request, runtime: Runtime) -> _Base:
-    path = Path(request.base)
-    if request.base and path.is_dir():  # also of families that no other command opens
-        name, variant, source = pipeline_name(path), None, "directory"
+    model = _model(request.base, runtime)
+
+    def read(part: str) -> nn.Module:
+        return model.read(part, DTYPES[request.dtype])
+
+    return _Base(
+        model.name, model.directory, model.index, model.networks(), read, model.facts(), request.prediction
+    )
+
+
+def _model(name: str, runtime: Runtime) -> _Model:
+    """A pipeline directory, a known model or a hub id, with its weights on this disk."""
+    path = Path(name)
+    if name and path.is_dir():  # also of families that no other command opens
+        variant, source = None, "directory"
+        name = pipeline_name(path)
     else:
-        entry = resolve(request.base, runtime)
+        entry = resolve(name, runtime)
         name, path, variant, source = entry.name, entry.path, entry.variant, entry.source
     index = read_index(path)
     if source == "directory" and not all(weight_files(path / part, None) for part in index.networks):
         variant = "fp16"
-    networks = {part: frame(path, part, *names) for part, names in index.networks.items()}
-
-    def read(part: str) -> nn.Module:
-        return load(path, part, *index.networks[part], variant, DTYPES[request.dtype])
-
-    files = [path / INDEX]
-    for part in (*index.networks, *index.others):
-        configurations = (file for file in (path / part).glob("*") if file.suffix in _TEXTS)
-        files += [*configurations, *weight_files(path / part, variant)]
-    facts = {
-        "model": name,
-        "source": source,
-        "files": {file.relative_to(path).as_posix(): hash_file(file) for file in sorted(files)},
-    }
-    return _Base(name, path, index, networks, read, facts, request.prediction)
+    return _Model(name, path, index, variant, source)
 
 
 def _configuration(name: str, directory: Path, runtime: Runtime) -> Path:

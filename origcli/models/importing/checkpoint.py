@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from origcli.errors import ModelError
 from origcli.models.importing.header import Header
-from origcli.models.importing.kinds import UNET, VAE_PREFIXES
+from origcli.models.importing.kinds import UNET, VAE_PREFIXES, denoiser_prefix
 from origcli.models.importing.lineage import trace
+from origcli.models.importing.mmdit import from_original
 from origcli.models.loading import quiet_loading
 
 # Tensors that lie in many files and are no part of the model: averages of training, the noise schedule,
@@ -24,7 +26,7 @@ from origcli.models.loading import quiet_loading
 _KNOWN_SURPLUS = re.compile(
     r"model_ema\..*|[a-z_]*(alphas|betas|posterior|lvlb|logvar|scale_factor|global_step)[a-z_0-9]*|denoiser\..*"
     r"|first_stage_model\.(loss|model_ema)\..*|edm_.*|v_pred|ztsnr|num_batches_tracked"
-    r"|(cond_stage_model|conditioner)\..*\.(position_ids|logit_scale|attn_mask|text_projection(\.weight)?)"
+    r"|(cond_stage_model|conditioner|text_encoders)\..*\.(position_ids|logit_scale|attn_mask|text_projection(\.weight)?)"
     r"|cond_stage_model\.model\.transformer\.resblocks\.23\..*"
 )
 _MODEL_PREFIXES = (UNET, *VAE_PREFIXES, "cond_stage_model.", "conditioner.", "text_encoders.")
@@ -34,6 +36,13 @@ _TEXT_PREFIXES = (  # of the files, with the width-independent reader of each
     ("cond_stage_model.model.", "open_clip"),
     ("conditioner.embedders.1.model.", "open_clip"),
 )
+_ENCODER_PREFIXES = {  # of the files of Stable Diffusion 3 and FLUX, whose encoders have transformers' names
+    "clip_l": "text_encoders.clip_l.transformer.",
+    "clip_g": "text_encoders.clip_g.transformer.",
+    "t5": "text_encoders.t5xxl.transformer.",
+}
+_T5_SHARED, _T5_OWN = "shared.weight", "encoder.embed_tokens.weight"  # one tensor, which files hold once
+_PROJECTION = "text_projection.weight"
 _OLD_TEXT = re.compile(r"^(cond_stage_model\.transformer\.)(embeddings|encoder|final_layer_norm)\.")
 
 Convert = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
@@ -86,8 +95,32 @@ def readers(header: Header, networks: Mapping[str, nn.Module]) -> dict[str, Conv
     return converters
 
 
+def partial_readers(header: Header, networks: Mapping[str, nn.Module]) -> dict[str, Convert]:
+    """The same for a file of Stable Diffusion 3 or FLUX, of the parts that it holds.
+
+    Args:
+        networks: the parts without weights, by name, of a pipeline that gives the others.
+    """
+    found: dict[str, Convert] = {}
+    for name, network in networks.items():
+        if name == "transformer":
+            found[name] = partial(from_original, network, denoiser_prefix(header))
+        elif name == "vae" and header.starting(*VAE_PREFIXES):
+            found[name] = partial(_network, network, VAE_PREFIXES)
+        elif name.startswith("text_encoder"):
+            is_t5 = type(network).__name__.startswith("T5")
+            key = "t5" if is_t5 else "clip_l" if name == "text_encoder" else "clip_g"
+            if header.starting(_ENCODER_PREFIXES[key]):
+                found[name] = partial(_encoder, network, _ENCODER_PREFIXES[key])
+    return found
+
+
 def check_fit(header: Header, networks: Mapping[str, nn.Module], parts: Mapping[str, Convert]) -> list[str]:
     """Makes sure that a file and the parts of a model fit each other tensor by tensor; reads no weights.
+
+    Args:
+        networks: the parts without weights, by name.
+        parts: of those that the file holds, what makes their tensors of the file's.
 
     Returns:
         Names of tensors that are not used, of which none belongs to the model.
@@ -112,7 +145,8 @@ def check_fit(header: Header, networks: Mapping[str, nn.Module], parts: Mapping[
     replaced = () if "vae" in parts else VAE_PREFIXES  # another autoencoder takes the place of the file's
     left = sorted(name for name in header.shapes.keys() - used if not name.startswith(replaced))
     surplus = [name for name in left if not _KNOWN_SURPLUS.fullmatch(name)]
-    strange = [name for name in surplus if name.startswith(_MODEL_PREFIXES)]
+    model = _MODEL_PREFIXES if "transformer" not in parts or denoiser_prefix(header) else ("",)
+    strange = [name for name in surplus if name.startswith(model)]
     if strange:
         raise ModelError(
             f"{header.path}: {len(strange)} tensors have no place in the model, e.g. {strange[0]}",
@@ -197,3 +231,19 @@ def _text(network: nn.Module, prefix: str, kind: str, tensors: dict[str, Tensor]
     wanted = network.state_dict()
     named = {name if wrapped else name.removeprefix("text_model."): value for name, value in made.items()}
     return {name: value for name, value in named.items() if name in wanted or not surplus.fullmatch(name)}
+
+
+def _encoder(network: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a text encoder that a file has under the names of transformers."""
+    wanted, made = network.state_dict(), {}
+    for name, tensor in tensors.items():
+        own = name.removeprefix(prefix)
+        own = own if own in wanted else own.removeprefix("text_model.")
+        if name.startswith(prefix) and own in wanted:
+            made[own] = tensor
+    if _T5_OWN in wanted and _T5_SHARED in made:
+        made.setdefault(_T5_OWN, made[_T5_SHARED])
+    if prefix == _ENCODER_PREFIXES["clip_l"] and made.keys() ^ wanted.keys() == {_PROJECTION}:
+        like = next(iter(made.values()))  # files leave out this projection, which changes nothing
+        made[_PROJECTION] = torch.eye(*wanted[_PROJECTION].shape, dtype=like.dtype, device=like.device)
+    return made

@@ -99,7 +99,7 @@ def read_header(path: Path) -> Header:
     if not shapes:
         raise ModelError(f"{path}: holds no tensors")
     header = Header(path, shapes, types, metadata)
-    quantized = [name for name, kind in types.items() if name.endswith(".weight") and kind not in _FLOATS]
+    quantized = [name for name, kind in types.items() if name.endswith("weight") and kind not in _FLOATS]
     if quantized:
         raise ModelError(
             f"{path}: its weights are quantized ({quantized[0]} is {types[quantized[0]]})",

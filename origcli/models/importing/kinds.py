@@ -20,6 +20,8 @@ _OTHERS = (
     ("control_model.", "a ControlNet"),
     ("controlnet_cond_embedding.", "a ControlNet"),
     ("lora_controlnet", "a ControlNet as a LoRA"),
+    ("controlnet_blocks.", "a ControlNet"),
+    ("input_hint_block.", "a ControlNet"),
     ("ip_adapter.", "an IP-Adapter"),
     ("motion_modules.", "an AnimateDiff motion module"),
     ("noise_augmentor.", "Stable unCLIP"),
@@ -49,15 +51,22 @@ class Kind:
     Attributes:
         title: what people call it.
         configuration: the built-in configuration to start from; empty where there is none.
+        pipeline: the class of the pipeline that has to give what a file lacks; empty where files are whole.
+        example: a model of that class.
     """
 
     title: str
     configuration: str = ""
+    pipeline: str = ""
+    example: str = ""
 
 
 SD1 = Kind("Stable Diffusion 1", "sd15")
 SD2 = Kind("Stable Diffusion 2", "sd21")
 SDXL = Kind("Stable Diffusion XL", "sdxl")
+SD3 = Kind("Stable Diffusion 3", pipeline="StableDiffusion3Pipeline", example="sd35-medium")
+FLUX = Kind("FLUX.1", pipeline="FluxPipeline", example="flux-dev")
+_FLUX_INPUTS = {384: "FLUX.1 Fill", 128: "FLUX.1 Canny or Depth"}  # by the width of what is drawn into
 
 
 def recognize(header: Header, *, vae_given: bool = False) -> Kind:
@@ -70,13 +79,18 @@ def recognize(header: Header, *, vae_given: bool = False) -> Kind:
         ModelError: it is no whole model, or of a kind that cannot be imported; says which.
     """
     refuse_distilled(header)
-    if problem := _not_a_model(header, vae_given):
+    kind = _mmdit(header)
+    if kind is None and (problem := _not_a_model(header, vae_given)):
         raise ModelError(f"{header.path}: not a whole model, but {problem[0]}", problem[1])
-    if title := _unsupported(header):
+    if title := _unsupported(header, kind):
         raise ModelError(
             f"{header.path}: {title} cannot be imported from a single file",
-            "supported are Stable Diffusion 1, 2 and XL; take others as a pipeline directory or from the Hub",
+            "supported are Stable Diffusion 1, 2, XL and 3 and FLUX.1 dev; take others as a pipeline "
+            "directory or from the Hub",
         )
+    if kind is not None:
+        _refuse_eight_bits(header)
+        return kind
     for prefix, kind in (
         ("cond_stage_model.transformer.", SD1),
         ("cond_stage_model.model.", SD2),
@@ -127,22 +141,57 @@ def _not_a_model(header: Header, vae_given: bool) -> tuple[str, str] | None:
         return "a VAE", f"name its model first: origcli import MODEL --vae {header.path.name} --out DIR"
     if header.starting("down_blocks.", "input_blocks."):
         return "a UNet alone", whole
-    if header.starting(
-        "joint_blocks.", "double_blocks.", "transformer_blocks.", "single_transformer_blocks."
-    ):
-        return "a transformer alone", whole
+    if header.starting("transformer_blocks.", "single_transformer_blocks."):
+        return "a transformer alone", "put it in place of the transformer of a pipeline directory"
     return None
 
 
-def _unsupported(header: Header) -> str:
+def denoiser_prefix(header: Header) -> str:
+    """What the names of a denoiser's tensors begin with in a file, which may hold the denoiser alone."""
+    return UNET if header.starting(UNET) else ""
+
+
+def _mmdit(header: Header) -> Kind | None:
+    """Stable Diffusion 3 or FLUX.1, which need not be whole; `None` for other files."""
+    prefix = denoiser_prefix(header)
+    if is_lora(header):
+        return None
+    if header.starting(f"{prefix}joint_blocks."):
+        return SD3
+    return FLUX if header.starting(f"{prefix}double_blocks.") else None
+
+
+def _unsupported_flux(header: Header) -> str:
+    """Which FLUX.1 a file holds, where it is not the one that draws from a text alone; else empty."""
+    prefix = denoiser_prefix(header)
+    if title := _FLUX_INPUTS.get(header.width(f"{prefix}img_in.weight") or 0):
+        return title
+    stated = " ".join([header.path.stem, header.metadata.get("modelspec.title", "")])
+    if "kontext" in stated.lower():
+        return "FLUX.1 Kontext"
+    if not header.starting(f"{prefix}guidance_in."):
+        return "FLUX.1 without guidance (schnell, or a model distilled or trained from it)"
+    return ""
+
+
+def _refuse_eight_bits(header: Header) -> None:
+    """Refuses weights in fp8: they are rounded to 3 bits or fewer, and some files keep scales beside."""
+    small = [name for name, kind in header.types.items() if kind.startswith("F8")]
+    if small:
+        raise ModelError(
+            f"{header.path}: its weights are quantized to fp8 ({small[0]} is {header.types[small[0]]}), "
+            "so its samples are not those of the model",
+            "use the file with fp16, bf16 or fp32 weights",
+        )
+
+
+def _unsupported(header: Header, kind: Kind | None) -> str:
     """The name of the model that a file holds, where it is none that can be imported; else empty."""
     for mark, title in _OTHERS:
         if any(mark in name for name in header.shapes):
             return title
-    if header.starting(f"{UNET}joint_blocks."):
-        return "Stable Diffusion 3"
-    if header.starting(f"{UNET}double_blocks."):
-        return "FLUX"
+    if kind is not None:
+        return _unsupported_flux(header) if kind is FLUX else ""
     channels = header.width(_INPUT)
     if channels is None:
         first = min(header.shapes)

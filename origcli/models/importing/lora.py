@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from origcli.errors import ModelError, UsageError
 from origcli.models.importing.header import Header, read_header
 from origcli.models.importing.kinds import refuse_distilled
+from origcli.models.importing.mmdit import Place, original_places
 from origcli.models.importing.names import original_unet_name
 
 DENOISERS = ("unet", "transformer")
@@ -46,11 +47,18 @@ _TO = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out
 
 @dataclass(frozen=True)
 class Change:
-    """A low-rank change to one weight: the names of its two tensors, and what their product is scaled by."""
+    """A low-rank change to one weight.
+
+    Attributes:
+        down, up: the names of its two tensors.
+        factor: what their product is scaled by.
+        place: which rows of the product, where the file changes several weights as one.
+    """
 
     down: str
     up: str
     factor: float
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def fit(path: Path, scale: float, networks: Mapping[str, nn.Module], title: str)
         if marked := [name for name in header.shapes if mark in name]:
             raise ModelError(f"{path}: holds {method} ({marked[0]})", "supported are LoRA and LoCon")
     grouped = _grouped(header)
-    weights = dict(_weights(networks))
+    weights = _weights(networks)
     places = {stem: grouped[stem] for stem in grouped if stem in weights}
     if len(places) < len(grouped):
         strange = min(grouped.keys() - places)
@@ -117,14 +125,14 @@ def fit(path: Path, scale: float, networks: Mapping[str, nn.Module], title: str)
     alphas = _alphas(header, places)
     changes: dict[tuple[str, str], Change] = {}
     for stem, roles in places.items():
-        part, module = weights[stem]
-        name = f"{module}.weight"
-        if (part, name) in changes:
-            raise ModelError(f"{path}: changes {part}.{name} twice, e.g. by {stem}")
-        rank = _rank(header, stem, roles, networks[part].get_parameter(name).shape, title)
-        changes[part, name] = Change(
-            roles[_DOWN], roles[_UP], scale * _factor(header, part, module, rank, alphas.get(stem))
-        )
+        for (part, module), place in weights[stem].items():
+            name = f"{module}.weight"
+            if (part, name) in changes:
+                raise ModelError(f"{path}: changes {part}.{name} twice, e.g. by {stem}")
+            height, *rest = networks[part].get_parameter(name).shape
+            rank = _rank(header, stem, roles, (place.height if place else height, *rest), title)
+            factor = scale * _factor(header, part, module, rank, alphas.get(stem))
+            changes[part, name] = Change(roles[_DOWN], roles[_UP], factor, place)
     return Lora(path, scale, changes)
 
 
@@ -161,6 +169,7 @@ def merge(part: str, tensors: dict[str, Tensor], loras: Sequence[Lora]) -> list[
 def _delta(lora: Lora, file: Any, change: Change) -> Tensor:
     """scale · α / r · B A in fp32, (out, in)."""
     down, up = file.get_tensor(change.down).float(), file.get_tensor(change.up).float()
+    up = change.place.cut(up) if change.place else up
     delta: Tensor = change.factor * (up.flatten(1) @ down.flatten(1))
     if not bool(torch.isfinite(delta).all()):
         raise ModelError(f"{lora.path}: {change.up} is not finite")
@@ -236,13 +245,23 @@ def _grouped(header: Header) -> dict[str, dict[str, str]]:
     return groups
 
 
-def _weights(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Every stem that can name a weight, with (part, module)."""
+def _weights(networks: Mapping[str, nn.Module]) -> dict[str, dict[tuple[str, str], Place | None]]:
+    """Every stem that can name weights: (part, module) -> its place, where the stem is an original name."""
+    found: dict[str, dict[tuple[str, str], Place | None]] = {}
     for part, network in networks.items():
+        places = original_places(network)
         for module, child in network.named_modules():
-            if isinstance(child, nn.Linear | nn.Conv2d):
-                for stem in _stems(part, module, network):
-                    yield stem, (part, module)
+            if not isinstance(child, nn.Linear | nn.Conv2d):
+                continue
+            for stem in _stems(part, module, network):
+                found.setdefault(stem, {})[part, module] = None
+            if place := places.get(module):
+                for stem in (
+                    f"lora_unet_{place.module.replace('.', '_')}",
+                    f"diffusion_model.{place.module}",
+                ):
+                    found.setdefault(stem, {})[part, module] = place
+    return found
 
 
 def _stems(part: str, module: str, network: Any) -> Iterator[str]:
@@ -259,6 +278,10 @@ def _stems(part: str, module: str, network: Any) -> Iterator[str]:
         if match := re.fullmatch(r"(.*\.attn\d)\.(to_[qkv]|to_out)(\.0)?", module):
             for owner in ("", f"{part}."):
                 yield f"{owner}{match[1]}.processor.{match[2]}"
+        return
+    if type(network).__name__.startswith("T5"):
+        yield f"{part}.{module}"
+        yield f"lora_te3_{module.replace('.', '_')}"
         return
     bare = module.removeprefix("text_model.")
     inner = bare if bare == "text_projection" else f"text_model.{bare}"

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from origcli.errors import ModelError
 from origcli.models.importing.header import Header, read_header
-from origcli.models.importing.kinds import SD1, SD2, SDXL, recognize
+from origcli.models.importing.kinds import FLUX, SD1, SD2, SD3, SDXL, recognize
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -21,6 +21,13 @@ XL: Shapes = {
     "conditioner.embedders.1.model.positional_embedding": (77, 1280),
 }
 REFINER: Shapes = {"conditioner.embedders.0.model.positional_embedding": (77, 1280)}
+
+MMDIT: Shapes = {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": (4608, 1536)}
+FLUX_DEV: Shapes = {
+    "double_blocks.0.img_attn.proj.weight": (3072, 3072),
+    "guidance_in.in_layer.weight": (3072, 256),
+    "img_in.weight": (3072, 64),
+}
 
 
 def header(*parts: Shapes, name: str = "m", **metadata: str) -> Header:
@@ -41,6 +48,10 @@ def test_what_can_be_imported() -> None:
     assert recognize(header(UNET, VAE, OPEN_CLIP)) is SD2
     assert recognize(header(UNET, VAE, XL)) is SDXL
     assert recognize(header(UNET, XL), vae_given=True) is SDXL
+    assert recognize(header(MMDIT)) is recognize(header(MMDIT, VAE)) is SD3
+    assert recognize(header(FLUX_DEV)) is FLUX
+    prefixed = {f"model.diffusion_model.{name}": shape for name, shape in FLUX_DEV.items()}
+    assert recognize(header(prefixed, VAE)) is FLUX
 
 
 @pytest.mark.parametrize(
@@ -55,10 +66,17 @@ def test_what_can_be_imported() -> None:
         (header(UNET, VAE, XL, has("edm_vpred.sigma_max")), "CosXL"),
         (header(UNET, VAE, CLIP, has("model.diffusion_model.time_embed.cond_proj.weight")), "LCM"),
         (header(UNET, VAE, CLIP, has("control_model.time_embed.0.weight")), "ControlNet"),
-        (header(VAE, has("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight")), "Diffusion 3"),
-        (header(VAE, has("model.diffusion_model.double_blocks.0.img_attn.proj.weight")), "FLUX"),
-        (header(has("joint_blocks.0.x_block.attn.qkv.weight")), "a transformer alone"),
-        (header(has("double_blocks.0.img_attn.proj.weight")), "a transformer alone"),
+        (header(has("double_blocks.0.img_attn.proj.weight")), "without guidance"),
+        (header(FLUX_DEV, has("img_in.weight", 3072, 384)), "FLUX.1 Fill"),
+        (header(FLUX_DEV, has("img_in.weight", 3072, 128)), "Canny or Depth"),
+        (header(FLUX_DEV, name="flux1-Kontext-dev"), "Kontext"),
+        (header(FLUX_DEV, name="flux1-schnell"), "schnell"),
+        (header(FLUX_DEV, has("controlnet_blocks.0.weight")), "ControlNet"),
+        (header(FLUX_DEV, has("distilled_guidance_layer.in_proj.weight")), "Chroma"),
+        (header(FLUX_DEV, has("single_stream_modulation.lin.weight")), r"FLUX\.2"),
+        (header(MMDIT, name="sd3.5_large_turbo"), "Turbo"),
+        (header(has("transformer_blocks.0.attn.to_q.weight")), "a transformer alone"),
+        (header(has("double_blocks.0.img_attn.proj.lora_A.weight")), "a LoRA"),
         (header(UNET, CLIP), "without its VAE"),
         (header(UNET, VAE), "without a text encoder"),
         (header(has("down_blocks.0.resnets.0.conv1.weight")), "a UNet alone"),
@@ -89,9 +107,10 @@ def test_other_formats_are_refused_by_name(suffix: str, tmp_path: Path) -> None:
 
 
 def test_quantized_weights_are_refused(tmp_path: Path) -> None:
-    save_file({"a.weight": torch.ones(2, 2, dtype=torch.int8)}, tmp_path / "q.safetensors")
-    with pytest.raises(ModelError, match=r"quantized \(a.weight is I8\)"):
-        read_header(tmp_path / "q.safetensors")
+    for name in ("a.weight", "a.qweight"):
+        save_file({name: torch.ones(2, 2, dtype=torch.int8)}, tmp_path / "q.safetensors")
+        with pytest.raises(ModelError, match=rf"quantized \({name} is I8\)"):
+            read_header(tmp_path / "q.safetensors")
 
 
 def test_a_file_that_is_cut_off(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """LoRAs: merged as diffusers merges them, all of them or none."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from safetensors.torch import load_file, save_file
 from origcli.errors import ModelError, UsageError
 from origcli.models.importing.lora import parse
 from tests.models.importing.conftest import Import
-from tests.single_files import stored, write_diffusers_lora, write_kohya_lora
+from tests.single_files import (
+    low_rank,
+    original_encoder,
+    original_transformer,
+    stored,
+    write_diffusers_lora,
+    write_kohya_lora,
+)
+from tests.tiny_families import write_tiny_family
 
 EVERYWHERE = r"attn|ff\.net|proj_in|conv1|_proj|fc|conv_in|conv_out|sampl|time_emb|add_emb|shortcut"
 ATTENTION = r"attn2\.to_[qkv]|attn1\.to_out|self_attn\.[qv]_proj"
@@ -24,7 +33,10 @@ def fused(directory: Path, out: Path, *loras: tuple[Path, float]) -> dict[str, t
     for number, (file, _) in enumerate(loras):
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=f"n{number}")
     pipeline.set_adapters([f"n{number}" for number in range(len(loras))], [scale for _, scale in loras])
-    parts = [part for part in ("unet", "text_encoder", "text_encoder_2") if hasattr(pipeline, part)]
+    changed = ("unet", "transformer", "text_encoder", "text_encoder_2")
+    parts = [
+        part for part in changed if part in pipeline.components and part in pipeline._lora_loadable_modules
+    ]
     pipeline.fuse_lora(components=parts, adapter_names=[f"n{number}" for number in range(len(loras))])
     pipeline.unload_lora_weights()
     pipeline.save_pretrained(out)
@@ -96,6 +108,82 @@ def test_alpha_of_pefts_metadata(
     bring(sd_dir, "b", loras=(str(tmp_path / "half.safetensors"),))
     a, b = stored(tmp_path / "a"), stored(tmp_path / "b")
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("family", "encoders"), [("sd3", ("te1", "te2", "te3")), ("flux", ("te1", "te3"))])
+def test_kohyas_names_of_transformers(
+    family: str, encoders: tuple[str, ...], bring: Import, tmp_path: Path
+) -> None:
+    """By hand, in the original code's own layout: each weight is W + scale * alpha / r * B A."""
+    directory = write_tiny_family(tmp_path / "model", family)
+    before = original_parts(directory, encoders)
+    file: dict[str, torch.Tensor] = {}
+    deltas: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(0)
+    for stem, weight in before.items():
+        if weight.ndim < 2 or not re.search(
+            r"lora_unet|self_attn|SelfAttention_[qkvo]|mlp|DenseReluDense", stem
+        ):
+            continue
+        down, up = low_rank(weight, 2, generator)
+        file |= {
+            f"{stem}.lora_down.weight": down,
+            f"{stem}.lora_up.weight": up,
+            f"{stem}.alpha": torch.tensor(1.0),
+        }
+        deltas[stem] = -0.5 * 1.0 / 2 * (up.flatten(1) @ down.flatten(1)).view(weight.shape)
+    save_file(file, tmp_path / "l.safetensors")
+    source = bring(directory, loras=(f"{tmp_path / 'l.safetensors'}@-0.5",))
+    after = original_parts(tmp_path / "out", encoders)
+    for stem, weight in before.items():
+        torch.testing.assert_close(after[stem], weight + deltas.get(stem, 0.0), rtol=1e-5, atol=1e-6)
+    stacked = sum(stem.endswith("qkv") for stem in deltas), sum(stem.endswith("linear1") for stem in deltas)
+    assert source["loras"][0]["tensors_changed"] == len(deltas) + 2 * stacked[0] + 3 * stacked[1]
+    assert stacked[0] and (family == "sd3" or stacked[1])
+
+
+def original_parts(directory: Path, encoders: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """A pipeline's weights by kohya's names, in the layout of the original code."""
+    pipeline = DiffusionPipeline.from_pretrained(directory)
+    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    found = original_transformer(pipeline.transformer, "lora_unet_")
+    for name, key in zip(names, encoders, strict=False):
+        found |= original_encoder(getattr(pipeline, name), f"lora_{key}_")
+    return {
+        name.removesuffix(".weight").replace(".", "_"): tensor
+        for name, tensor in found.items()
+        if name.endswith(".weight")
+    }
+
+
+def test_names_of_comfyui_and_kohya_mean_the_same(bring: Import, tmp_path: Path) -> None:
+    directory = write_tiny_family(tmp_path / "model", "flux")
+    one = {
+        "lora_unet_double_blocks_0_txt_attn_qkv.lora_down.weight": torch.randn(2, 32),
+        "lora_unet_double_blocks_0_txt_attn_qkv.lora_up.weight": torch.randn(96, 2),
+    }
+    other = {
+        "diffusion_model.double_blocks.0.txt_attn.qkv.lora_A.weight": one[min(one)],
+        "diffusion_model.double_blocks.0.txt_attn.qkv.lora_B.weight": one[max(one)],
+    }
+    for out, tensors in (("a", one), ("b", other)):
+        save_file(tensors, tmp_path / f"{out}.safetensors")
+        bring(directory, out, loras=(str(tmp_path / f"{out}.safetensors"),))
+    a, b = stored(tmp_path / "a"), stored(tmp_path / "b")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    wanted = fused(directory, tmp_path / "wanted", (tmp_path / "a.safetensors", 1.0))
+    assert a.keys() == wanted.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], wanted[name], rtol=0, atol=1e-5)
+
+    high = {**one, max(one): torch.randn(97, 2)}
+    save_file(high, tmp_path / "c.safetensors")
+    with pytest.raises(ModelError, match=r"\[97, 2\] × \[2, 32\], and the weight in .* is \[96, 32\]"):
+        bring(directory, "c", loras=(str(tmp_path / "c.safetensors"),))
+    nothing = {name: tensor * 0 for name, tensor in one.items()}
+    save_file(nothing, tmp_path / "d.safetensors")
+    with pytest.raises(ModelError, match="changes none of the 3 weights"):
+        bring(directory, "d", loras=(str(tmp_path / "d.safetensors"),))
 
 
 def flux_lora(path: Path) -> Path:
