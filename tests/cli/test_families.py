@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 from safetensors import safe_open
 
 from tests.cli.command_line import run_here
+from tests.hub_server import Repository, hub_server, point_to
 from tests.tiny_families import BUILDERS, write_tiny_family
 
 QUICK = (
@@ -53,14 +55,17 @@ def run(
     return call
 
 
+def families(*quick: str) -> pytest.MarkDecorator:
+    """All families; those that are not named here run with the slow tests."""
+    names = [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in BUILDERS]
+    return pytest.mark.parametrize("name", names)
+
+
 # Of two that differ in a configuration only, one runs with the others.
 LIKE_ANOTHER = {"sdxl_v", "sd3_without_t5", "pixart_alpha"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in LIKE_ANOTHER else ()) for name in BUILDERS],
-)
+@families(*BUILDERS.keys() - LIKE_ANOTHER)
 def test_an_image_is_scored(name: str, directories: Any, run: Any, tmp_path: Path) -> None:
     status, out, err = run("score", "photo.png", "--model", directories(name), "--out", "run", *QUICK)
     assert status == 0, err
@@ -105,16 +110,40 @@ def test_what_was_learned_is_kept_drawn_from_and_given(directories: Any, run: An
     assert status == 2 and "clip_l, clip_g do not fit" in err
 
 
+@families("qwen_image")
+def test_tokens_are_learned_into_a_file_that_draws(
+    name: str, directories: Any, run: Any, tmp_path: Path
+) -> None:
+    model, words = directories(name), ("--device", "cpu", "--threads", "1", "--quiet")
+    learn = ("--tokens", "1,2", "--learning-steps", "2", "--batch-size", "2", "--out", "learned")
+    status, _, err = run("invert", "photo.png", "--model", model, *learn, *words)
+    assert status == 0, err
+    report = json.loads((tmp_path / "learned/report.json").read_text("utf-8"))
+    (result,) = report["results"]
+    assert [tokens["m"] for tokens in result["tokens"]] == [1, 2]
+    file = tmp_path / "learned" / result["tokens"][1]["file"]
+    for out, more in (("with", ("--embeddings", file)), ("again", ("--embeddings", file)), ("plain", ())):
+        prompt = "a photo of {S}" if more else "a photo of a cat"
+        draw = ("--denoising-steps", "2", "-n", "1", "--out", out, *more)
+        status, _, err = run("draw", model, "-p", prompt, *draw, *words)
+        assert status == 0, err
+    images = [(tmp_path / out / "0000.png").read_bytes() for out in ("with", "again", "plain")]
+    assert images[0] == images[1] != images[2]
+
+
 def test_a_flow_model_keeps_its_scheduler(directories: Any, run: Any) -> None:
     words = ("score", "photo.png", "--model", directories("flux"), "--scheduler", "ddim", *QUICK)
     status, _, err = run(*words)
     assert status == 2 and "FlowMatchEulerDiscreteScheduler" in err and "leave --scheduler out" in err
 
 
-def test_images_together_and_again_until_one_suffices(directories: Any, run: Any, tmp_path: Path) -> None:
+@families("sd3")
+def test_images_together_and_again_until_one_suffices(
+    name: str, directories: Any, run: Any, tmp_path: Path
+) -> None:
     Image.open("photo.png").rotate(90).save("other.png")
     words = ("--together", "2", "--repeats", "2", "--until-reached", "--threshold", "0.9", *QUICK)
-    status, out, err = run("score", "photo.png", "other.png", "--model", directories("sd3"), *words)
+    status, out, err = run("score", "photo.png", "other.png", "--model", directories(name), *words)
     assert status == 0, err
     results = json.loads(out)["results"]
     assert len(results) == 2
@@ -140,7 +169,7 @@ def test_doctor_finds_it_whole_and_names_what_is_gone(name: str, directories: An
     assert weights.name in checks[f"model {model}"]["detail"]
 
 
-@pytest.mark.parametrize("name", ["sd3_without_t5", "sana"])
+@families("sd3_without_t5", "sana")
 def test_its_own_samples_calibrate_it(name: str, directories: Any, run: Any, tmp_path: Path) -> None:
     """Pooled vectors in one, masks in the other; the control learns tokens and samples with them."""
     words = ("red", "blue", "green", "big", "small", "cat", "dog", "cool", "dark", "nice")
@@ -155,13 +184,50 @@ def test_its_own_samples_calibrate_it(name: str, directories: Any, run: Any, tmp
     assert (result["captions"], result["control_images"]) == (10, 1)
 
 
-def test_two_families_are_compared(directories: Any, run: Any, tmp_path: Path) -> None:
+PAIRS = [("sd3", "pixart_sigma"), ("sdxl", "sdxl_v"), ("flux", "sd3_without_t5"), ("sana", "pixart_alpha")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        PAIRS[0],
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [*PAIRS[1:], ("z_image", "qwen_image")]),
+    ],
+)
+def test_two_families_are_compared(one: str, other: str, directories: Any, run: Any, tmp_path: Path) -> None:
     """Image by image, from the same seeds, though their latents and noise have other shapes."""
-    models = ("--model", directories("sd3"), "--model", directories("pixart_sigma"))
+    models = ("--model", directories(one), "--model", directories(other))
     status, _, err = run("score", "photo.png", *models, "--out", "both", *QUICK)
     assert status == 0, err
     report = json.loads((tmp_path / "both/comparison/report.json").read_text("utf-8"))
     (result,) = report["results"]
-    assert [one["run"] for one in result["scores"]] == ["sd3", "pixart_sigma"]
+    assert [score["run"] for score in result["scores"]] == [one, other]
     (difference,) = result["differences"]
-    assert [one["m"] for one in difference["distances"]] == [1, 2]
+    assert [point["m"] for point in difference["distances"]] == [1, 2]
+
+
+@families("flux")
+def test_it_is_fetched_verified_and_mended(
+    name: str, directories: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with hub_server({"someone/tiny": Repository.of(directories(name))}) as hub:
+        point_to(monkeypatch, hub.url)
+        assert run("fetch", "someone/tiny", "--quiet")[0] == 0
+        assert run("fetch", "someone/tiny", "--verify", "--quiet")[0] == 0
+        denoiser = next(
+            path
+            for part in ("unet", "transformer")
+            for path in (tmp_path / "hub").rglob(f"{part}/*.safetensors")
+        )
+        blob = denoiser.resolve()
+        data = blob.read_bytes()
+        blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        status, out, err = run("fetch", "someone/tiny", "--verify", "--quiet")
+        assert status == 4 and "has changed" in out + err
+        assert run("fetch", "someone/tiny", "--quiet")[0] == 0
+        hub.requests.clear()
+        assert run("fetch", "someone/tiny", "--verify", "--quiet", "--offline")[0] == 0
+        status, out, _ = run("doctor", "--model", "someone/tiny", "--device", "cpu", "--json")
+        states = {check["name"]: check["state"] for check in json.loads(out)["checks"]}
+        assert states["model someone/tiny"] == "ok" and not hub.requests

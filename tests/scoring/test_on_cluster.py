@@ -101,18 +101,22 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(
 
 
 @pytest.mark.slow
-def test_a_model_of_two_encoders_gives_the_same_bytes(
+@pytest.mark.parametrize(
+    "name", ["sd3_without_t5", "sdxl", "flux", "pixart_sigma", "sana", "z_image", "qwen_image"]
+)
+def test_a_model_of_each_family_gives_the_same_bytes(
+    name: str,
     tmp_path: Path,
     settings: Settings,
     queries: list[str],
     tiny_detector_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Workers open a flow model, and send pooled vectors' tokens of both encoders."""
+    """Workers open the model, and send tokens of all its encoders."""
     pytest.importorskip("ray")
     monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
     own = {
-        "model": str(write_tiny_family(tmp_path / "model", "sd3_without_t5")),
+        "model": str(write_tiny_family(tmp_path / "model", name)),
         "metric": "elements",
         "detector": str(tiny_detector_dir),
         "calibrate": False,

@@ -186,6 +186,31 @@ def test_names_of_comfyui_and_kohya_mean_the_same(bring: Import, tmp_path: Path)
         bring(directory, "d", loras=(str(tmp_path / "d.safetensors"),))
 
 
+@pytest.mark.parametrize(
+    "family",
+    [
+        "z_image",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("pixart_sigma", "sana", "qwen_image")),
+    ],
+)
+def test_diffusers_names_in_each_family(family: str, bring: Import, tmp_path: Path) -> None:
+    directory = write_tiny_family(tmp_path / "model", family)
+    before = stored(directory)
+    file: dict[str, torch.Tensor] = {}
+    expected: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in before.items():
+        if match := re.fullmatch(r"(transformer\..*\.(to_q|to_out\.0))\.weight", name):
+            down, up = low_rank(weight, 2, generator)
+            file |= {f"{match[1]}.lora_A.weight": down, f"{match[1]}.lora_B.weight": up}
+            expected[name] = weight + up @ down
+    save_file(file, tmp_path / "l.safetensors")
+    source = bring(directory, loras=(str(tmp_path / "l.safetensors"),))
+    assert source["loras"][0]["tensors_changed"] == len(expected) > 1
+    for name, weight in stored(tmp_path / "out").items():
+        torch.testing.assert_close(weight, expected.get(name, before[name]), rtol=1e-5, atol=1e-6)
+
+
 def flux_lora(path: Path) -> Path:
     stem = "transformer.single_transformer_blocks.0.attn.to_q"
     save_file({f"{stem}.lora_A.weight": torch.ones(2, 8), f"{stem}.lora_B.weight": torch.ones(8, 2)}, path)
