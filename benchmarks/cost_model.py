@@ -1,10 +1,10 @@
 """What scoring costs, on paper: the figures of docs/scale.md.
 
-    python benchmarks/cost_model.py [--peak 989] [--utilisation 0.4]
+    python benchmarks/cost_model.py [--peak 989] [--utilization 0.4]
     python benchmarks/cost_model.py --check MODEL_DIR
 
 The first counts the floating-point operations of Stable Diffusion 1.5, without weights, and carries them to
-hours on a GPU of a peak rate (TFLOP/s, dense, in bf16) at a utilisation that is an assumption. The second
+hours on a GPU of a peak rate (TFLOP/s, dense, in bf16) at a utilization that is an assumption. The second
 measures on this machine how far such a prediction is off: it times a matrix product and a few steps of
 learning and of drawing of a model that is here, and predicts longer runs of both from the counts.
 """
@@ -52,7 +52,7 @@ def own_budgets(settings: Settings) -> dict[str, Budget]:
     return {"automatic": automatic_budget(settings), "explicit": explicit}
 
 
-def on_paper(peak: float, utilisation: float) -> None:
+def on_paper(peak: float, utilization: float) -> None:
     """Prints the tables."""
     model = stable_diffusion_without_weights()
     print("TFLOP a sample:", {k: round(v / 1e12, 3) for k, v in vars(count_flops(model)).items()})
@@ -67,14 +67,14 @@ def on_paper(peak: float, utilisation: float) -> None:
         settings = resolve({}, presets=presets, environment={})[0]
         stages = petaflops(model, settings)
         whole = sum(stages.values())
-        seconds = whole * 1e3 / (peak * utilisation)
+        seconds = whole * 1e3 / (peak * utilization)
         shares = {k: f"{v:.2f} ({v / whole:.0%})" for k, v in stages.items()}
         print(
-            f"{name}: {whole:.1f} PFLOP {shares}; {seconds:.0f} s an image at {peak} TFLOP/s × {utilisation}"
+            f"{name}: {whole:.1f} PFLOP {shares}; {seconds:.0f} s an image at {peak} TFLOP/s × {utilization}"
         )
         for kind, budget in own_budgets(settings).items():
             counted = own_flops(model, settings, budget) / 1e15
-            minutes = counted * 1e3 / (peak * utilisation) / 60
+            minutes = counted * 1e3 / (peak * utilization) / 60
             size = f"{budget.captions} × {budget.samples} samples + {budget.controls} controls"
             print(f"  self-calibration, {kind}: {size}: {counted:.1f} PFLOP; {minutes:.1f} minutes")
         for count in (10**4, 10**5, 10**6, 10**7):
@@ -130,13 +130,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peak", type=float, default=989.0)
-    parser.add_argument("--utilisation", type=float, default=0.4)
+    parser.add_argument("--utilization", type=float, default=0.4)
     parser.add_argument("--check", type=Path)
     words = parser.parse_args()
     if words.check:
         check(words.check)
     else:
-        on_paper(words.peak, words.utilisation)
+        on_paper(words.peak, words.utilization)
 
 
 if __name__ == "__main__":

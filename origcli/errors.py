@@ -115,7 +115,7 @@ class LockedError(OrigError):
 
 
 class NonFiniteError(OrigError):
-    """A loss or a picture became NaN or infinite."""
+    """A loss or an image became NaN or infinite."""
 
     code = "non-finite"
     exit_code = ExitCode.NON_FINITE

@@ -71,16 +71,16 @@ FAULTS = {
 
 
 class Tested(NamedTuple):
-    """One behaviour of a fault and the test that shows it."""
+    """One behavior of a fault and the test that shows it."""
 
     fault: int
-    behaviour: str
+    behavior: str
     test: str  # as pytest takes it
     slow: bool = False  # marked so: not in the default suite
 
 
 def fault_marks(root: Path = ROOT) -> list[Tested]:
-    """All marks `fault(number, behaviour)` by fault and then by test.
+    """All marks `fault(number, behavior)` by fault and then by test.
 
     They are read from the source, so that no test has to be imported.
     """
@@ -97,8 +97,8 @@ def fault_marks(root: Path = ROOT) -> list[Tested]:
 def _marks(function: ast.FunctionDef) -> Iterator[tuple[int, str]]:
     for decorator in function.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.fault":
-            number, behaviour = (ast.literal_eval(argument) for argument in decorator.args)
-            yield number, behaviour
+            number, behavior = (ast.literal_eval(argument) for argument in decorator.args)
+            yield number, behavior
 
 
 def _is_slow(function: ast.FunctionDef) -> bool:
@@ -109,9 +109,9 @@ def table(rows: list[Tested]) -> str:
     """The rows as a table in Markdown; a fault's name stands in its first row alone, slow tests say so."""
     lines = ["| # | fault | what happens | test |", "|---|---|---|---|"]
     before = 0
-    for fault, behaviour, test, slow in rows:
+    for fault, behavior, test, slow in rows:
         name = f"{fault} | {FAULTS[fault]}" if fault != before else " | "
-        lines.append(f"| {name} | {behaviour} | `{test}`{' (slow)' if slow else ''} |")
+        lines.append(f"| {name} | {behavior} | `{test}`{' (slow)' if slow else ''} |")
         before = fault
     return "\n".join(lines) + "\n"
 

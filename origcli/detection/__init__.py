@@ -1,1 +1,1 @@
-"""What is in a picture of the shapes world: detectors, and counting what they find."""
+"""What is in an image of the shapes world: detectors, and counting what they find."""

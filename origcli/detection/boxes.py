@@ -1,6 +1,6 @@
 """Geometry of boxes x0, y0, x1, y1.
 
-torchvision has the same functions; to import it takes longer than to detect in a hundred pictures.
+torchvision has the same functions; to import it takes longer than to detect in a hundred images.
 """
 
 import torch

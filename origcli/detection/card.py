@@ -41,11 +41,11 @@ class DetectorCard(BaseModel):
     Attributes:
         architecture: an ultralytics model file as a mapping, of layers that are read here.
         names: the phrase of each class, in the order of class numbers.
-        input_size: side of the square that pictures are scaled to, in pixels.
+        input_size: side of the square that images are scaled to, in pixels.
         weights_sha256: of `detector.safetensors`.
         calibration: slope and offset that logits were mapped by after training; they are in the weights.
         trained_on: hashes of the data sets.
-        metrics: on held-out pictures.
+        metrics: on held-out images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

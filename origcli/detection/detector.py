@@ -13,12 +13,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Detection:
-    """An element seen in a picture.
+    """An element seen in an image.
 
     Attributes:
         confidence: 0 to 1; that of the bundled detector is calibrated: of the detections at 0.9, nine in ten
             are right.
-        box: x0, y0, x1, y1 of what can be seen of the element, in pixels of the picture.
+        box: x0, y0, x1, y1 of what can be seen of the element, in pixels of the image.
     """
 
     element: Element
@@ -27,7 +27,7 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds elements in pictures.
+    """Finds elements in images.
 
     Attributes:
         weights_hash: sha256 of its weights.
@@ -38,4 +38,4 @@ class Detector(Protocol):
     confidence: float
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """The detections of each picture, the most confident first; any number and sizes of pictures."""
+        """The detections of each image, the most confident first; any number and sizes of images."""

@@ -11,7 +11,7 @@ from origcli.detection.detector import Detection
 # Bands of confidence, the lowest first: narrow where the threshold is likely to be.
 BANDS = (0.25, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 PER_BAND = 12
-_SMALLEST = 384  # pixels: smaller pictures are enlarged, or no label could be read
+_SMALLEST = 384  # pixels: smaller images are enlarged, or no label could be read
 _CELL, _GAP, _HEAD = 84, 6, 150
 _MARGIN = 0.35  # of the box's longer side, around it in a crop
 _INK = {"red": "#b00000", "green": "#006a00", "blue": "#0000b0"}
@@ -19,7 +19,7 @@ _PAPER, _LINE, _TEXT = "white", "#d08000", "#202020"
 
 
 def annotate(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
-    """A copy of a picture with a box and a label for each detection; small pictures are enlarged."""
+    """A copy of an image with a box and a label for each detection; small images are enlarged."""
     scale = max(1, -(-_SMALLEST // max(image.size)))
     size = (image.width * scale, image.height * scale)
     canvas = image.convert("RGB").resize(size, Image.Resampling.NEAREST)
@@ -40,7 +40,7 @@ def annotate(image: Image.Image, detections: Sequence[Detection]) -> Image.Image
 
 @dataclass
 class AuditSheet:
-    """Collects detections of any number of pictures and keeps a few of each band of confidence.
+    """Collects detections of any number of images and keeps a few of each band of confidence.
 
     Args:
         threshold: a line is drawn where it lies.
@@ -53,7 +53,7 @@ class AuditSheet:
     kept: list[list[tuple[Detection, Image.Image]]] = field(default_factory=lambda: [[] for _ in BANDS[1:]])
 
     def add(self, image: Image.Image, detections: Iterable[Detection]) -> None:
-        """Takes in the detections of a picture; those under the lowest band are left out."""
+        """Takes in the detections of an image; those under the lowest band are left out."""
         for detection in detections:
             if detection.confidence < BANDS[0]:
                 continue
@@ -106,7 +106,7 @@ def _crop(image: Image.Image, detection: Detection) -> Image.Image:
     x0, y0, x1, y1 = detection.box
     side = max(x1 - x0, y1 - y0, 1.0) * (1 + 2 * _MARGIN)
     left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
-    # Gray beyond the picture's edge, so that the edge can be seen.
+    # Gray beyond the image's edge, so that the edge can be seen.
     crop = Image.new("RGB", (_CELL, _CELL), ImageColor.getrgb("#c8c8c8"))
     seen = (max(0.0, left), max(0.0, top), min(image.width, left + side), min(image.height, top + side))
     scale = _CELL / side

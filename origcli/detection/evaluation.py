@@ -1,4 +1,4 @@
-"""How good a detector is, against pictures whose elements are known.
+"""How good a detector is, against images whose elements are known.
 
 Precision, recall, mAP50 and mAP50-95 are ultralytics' own, matching included. An element of which more
 than half is covered is ignored: it need not be found, and a detection that stands for it is not held
@@ -30,7 +30,7 @@ _IOUS = torch.linspace(0.5, 0.95, 10)
 
 @dataclass
 class Evaluation:
-    """Collects pictures, then tells. The threshold is that of counting."""
+    """Collects images, then tells. The threshold is that of counting."""
 
     threshold: float
     _metrics: Any = field(init=False)
@@ -47,7 +47,7 @@ class Evaluation:
         self._confusion = metrics_parts().ConfusionMatrix(names)
 
     def add(self, detections: Sequence[Detection], scene: Scene, resolution: int) -> None:
-        """Takes in one picture.
+        """Takes in one image.
 
         Args:
             detections: all from a confidence of `LOWEST`, by falling confidence, boxes in pixels.

@@ -17,14 +17,14 @@ from origcli.images.reading import read_picture
 from origcli.runtime import interrupts
 from origcli.runtime.machine import cores
 
-_MAX_PIXELS = 1 << 24  # of the pictures that wait for the detector at one time, per batch
-_MAX_BYTES = 1 << 27  # of the decoded pictures that wait for their turn
+_MAX_PIXELS = 1 << 24  # of the images that wait for the detector at one time, per batch
+_MAX_BYTES = 1 << 27  # of the decoded images that wait for their turn
 Read = tuple[Image.Image, dict[str, Any]] | OrigError
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture file and what is in it.
+    """An image file and what is in it.
 
     Attributes:
         facts: of `images.reading.read_picture`.
@@ -38,7 +38,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture file that could not be read."""
+    """An image file that could not be read."""
 
     input: Input
     problem: OrigError
@@ -49,7 +49,7 @@ def detect_files(
 ) -> Iterator[Seen | Unreadable]:
     """What is in each file, in the order of `inputs`; a file that cannot be read costs nothing but itself.
 
-    Decoded pictures in memory are bounded by their bytes, however many files there are and however large.
+    Decoded images in memory are bounded by their bytes, however many files there are and however large.
 
     Args:
         threads: that read and decode; one a core when `None`.
@@ -67,7 +67,7 @@ def detect_files(
 
 
 class _Room:
-    """Lets decoded pictures in, in the order of their files, while they fit into a number of bytes.
+    """Lets decoded images in, in the order of their files, while they fit into a number of bytes.
 
     The first that was not taken out yet is always let in: it may be larger than all the room.
     """
@@ -88,13 +88,13 @@ class _Room:
             self._changed.notify_all()
 
     def leave(self, place: int) -> None:
-        """Makes room: the picture was taken, or there is none."""
+        """Makes room: the image was taken, or there is none."""
         with self._changed:
             self._held.pop(place, None)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Lets all in that wait: nobody wants their pictures any more."""
+        """Lets all in that wait: nobody wants their images any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -135,7 +135,7 @@ def _read_ahead(inputs: Iterable[Input], ahead: int, threads: int | None) -> Ite
                     return
                 place, entry, future = waiting.popleft()
                 read = future.result()
-                del future  # it holds the picture
+                del future  # it holds the image
                 room.leave(place)
                 yield entry, read
         finally:

@@ -54,12 +54,12 @@ def detect_images(
 
     Args:
         name: `shapes` or a detector's directory.
-        annotated: directory for pictures with their boxes.
+        annotated: directory for images with their boxes.
         audit: file for a sheet of detections by confidence.
 
     Raises:
         ModelError: the detector is missing or damaged.
-        StorageError: a picture cannot be written; found before anything is detected.
+        StorageError: an image cannot be written; found before anything is detected.
     """
     for directory in (annotated, None if audit is None else audit.parent):
         if directory is not None:
@@ -143,7 +143,7 @@ def confusion_matrix(evaluation: Evaluation) -> ConfusionMatrix:
 
 
 def count_rows(report: DetectReport) -> list[dict[str, Any]]:
-    """One row a picture: how many elements, and which as "2 × big red full circle, …"."""
+    """One row an image: how many elements, and which as "2 × big red full circle, …"."""
     rows: list[dict[str, Any]] = [
         {
             "path": result.image.path,

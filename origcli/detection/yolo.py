@@ -2,7 +2,7 @@
 
 Only parts of ultralytics are used: the network that a model file describes, its training loss, and its
 metrics. Its trainer and predictor are not: they write where they like, read pickles, and cost several
-times the network's own time on small pictures.
+times the network's own time on small images.
 """
 
 import copy
@@ -202,9 +202,9 @@ def class_layers(model: Any) -> list[nn.Conv2d]:
 
 
 class YoloDetector:
-    """A trained network that finds elements in pictures.
+    """A trained network that finds elements in images.
 
-    A picture of another size is scaled until its longer side is the input size, and stands at the upper
+    An image of another size is scaled until its longer side is the input size, and stands at the upper
     left on white, which is the background of every scene.
     """
 
@@ -227,11 +227,11 @@ class YoloDetector:
         self._batch = BatchSize(settings.batch_size)
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """The detections of each picture, the most confident first.
+        """The detections of each image, the most confident first.
 
         Raises:
-            InputError: a picture has no pixels.
-            DeviceError: memory runs out with one picture at a time.
+            InputError: an image has no pixels.
+            DeviceError: memory runs out with one image at a time.
         """
         detections: list[list[Detection]] = [[] for _ in images]
         sizes: dict[tuple[int, int], list[int]] = {}
@@ -251,7 +251,7 @@ class YoloDetector:
         return detections
 
     def _detect_in(self, array: np.ndarray[Any, Any], size: int) -> list[tuple[int, Detection]]:
-        """(number of the picture, detection) of pictures uint8 (n, h, w, 3), `size` at a time."""
+        """(number of the image, detection) of images uint8 (n, h, w, 3), `size` at a time."""
         height, width = array.shape[1:3]
         scale = self.input_size / max(height, width)
         rows: list[tuple[int, Detection]] = []
@@ -260,7 +260,7 @@ class YoloDetector:
             boxes = (boxes / scale).clamp(min=0)
             boxes[:, 0::2].clamp_(max=width)
             boxes[:, 1::2].clamp_(max=height)
-            inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # the others lie in what was added to the picture
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # the others lie in what was added to the image
             columns = [values[inside] for values in (pictures + part.start, boxes, confidences, classes)]
             for picture, box, confidence, kind in zip(*(values.tolist() for values in columns), strict=True):
                 rows.append((picture, Detection(self.elements[kind], confidence, tuple(box))))
@@ -268,7 +268,7 @@ class YoloDetector:
 
     @torch.inference_mode()
     def _infer(self, array: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Picture (k,), box (k, 4) in pixels of the input, confidence (k,) and class (k,), on the CPU."""
+        """Image (k,), box (k, 4) in pixels of the input, confidence (k,) and class (k,), on the CPU."""
         pixels = fit(to_pixels(torch.from_numpy(array).to(self.device), self.dtype), self.input_size)
         output = self.model(pixels)
         logits, classes = output["scores"].float().max(1)  # (n, places)
@@ -308,14 +308,14 @@ def to_pixels(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def fit(pixels: Tensor, size: int) -> Tensor:
-    """Pictures as the network wants them.
+    """Images as the network wants them.
 
     Args:
         pixels: (n, 3, h, w) in [0, 1].
         size: side of the input in pixels.
 
     Returns:
-        (n, 3, size, size), white where the picture does not reach.
+        (n, 3, size, size), white where the image does not reach.
     """
     height, width = pixels.shape[2:]
     if (height, width) == (size, size):

@@ -1,1 +1,1 @@
-"""Drawing pictures from a model: one seed a picture, any batching, the same pictures."""
+"""Sampling images from a model: one seed per image, any batching, the same images."""

@@ -1,6 +1,6 @@
-"""Drawing: latents from noise and prompts; pictures from latents.
+"""Sampling: latents from noise and prompts; images from latents.
 
-Each picture has its own seed and its own noise, so it is the same in any batch.
+Each image has its own seed and its own noise, so it is the same in any batch.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ _ENCODING_BATCH = 64
 
 
 def most_at_once(model: DiffusionModel, settings: DrawSettings) -> int:
-    """How many pictures' denoising steps memory holds; at least one.
+    """How many images' denoising steps memory holds; at least one.
 
-    Guidance makes two samples of a picture.
+    Guidance makes two samples of an image.
     """
     samples = model.family.passes(model.drawing(settings))
     return max(1, usable_bytes(model.device) // (samples * model.forward_bytes))
@@ -43,16 +43,16 @@ def draw(
     *,
     description: str = "sampling",
 ) -> list[Image.Image]:
-    """Draws one picture for each prompt and its seed.
+    """Draws one image for each prompt and its seed.
 
     Args:
         given: of n prompts, or of one for all.
-        seeds: n seeds; a picture depends on its own alone.
+        seeds: n seeds; an image depends on its own alone.
 
     Raises:
         UsageError: the model cannot be drawn with as the settings say.
-        NonFiniteError: a picture has NaN or infinite values.
-        DeviceError: memory runs out with one picture at a time.
+        NonFiniteError: an image has NaN or infinite values.
+        DeviceError: memory runs out with one image at a time.
     """
     given = given.expanded(len(seeds))
     wanted = max(1, min(settings.batch_size, len(seeds)))
@@ -86,7 +86,7 @@ def sample_latents(
 
 
 def decode(model: DiffusionModel, latents: Tensor) -> list[Image.Image]:
-    """Pictures of latents (n, c, h, w), decoded a few at a time: decoding takes the most memory."""
+    """Images of latents (n, c, h, w), decoded a few at a time: decoding takes the most memory."""
     images: list[Image.Image] = []
     for part in slices(len(latents), DECODING_BATCH):
         images += to_images(model.family.decode(latents[part]))
@@ -116,6 +116,6 @@ def draw_prompts(
     *,
     description: str = "sampling",
 ) -> list[Image.Image]:
-    """Draws one picture for each prompt and its seed; see `draw`."""
+    """Draws one image for each prompt and its seed; see `draw`."""
     given = prompt_conditions(model, prompts)
     return draw(model, given, seeds, settings, runtime, description=description)

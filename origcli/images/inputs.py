@@ -240,7 +240,7 @@ def _at(address: str, typed: bool) -> Found:
 
 
 def _from_directory(root: Path, follow_links: bool, say: Say) -> list[Found]:
-    """All pictures under a directory by the order of their names; the folder of each is its group."""
+    """All images under a directory by the order of their names; the folder of each is its group."""
     images: list[Path] = []
     others: list[Path] = []
     for path in _files(root, follow_links, say):

@@ -1,6 +1,6 @@
 """PNG files before Pillow sees them: texts of any size, large color profiles, and the transparent color.
 
-Pillow refuses a whole picture for a compressed text or a color profile of more than a megabyte, and compares
+Pillow refuses a whole image for a compressed text or a color profile of more than a megabyte, and compares
 the transparent color with pixels that it has scaled. Large texts are common (workflows, edit histories)
 and say nothing about the pixels.
 """

@@ -2,7 +2,7 @@
 
 Each step that changes what the model sees is defined here and named in the facts that go into the
 report, because a metric that quietly squashes, drops alpha or ignores the EXIF turn compares
-something else than the picture.
+something else than the image.
 """
 
 import hashlib
@@ -45,10 +45,10 @@ def read_image(
         source: a regular file in one of `formats.FORMATS`, or another source of one; of an animation, the
             first frame is taken.
         resolution: side of the square in pixels.
-        crop: what to do with a picture that is not square (see `fit`).
+        crop: what to do with an image that is not square (see `fit`).
 
     Returns:
-        The (resolution, resolution) RGB picture; the facts of `read_picture`, `crop` and `resolution`.
+        The (resolution, resolution) RGB image; the facts of `read_picture`, `crop` and `resolution`.
 
     Raises:
         InputError: as `read_picture`.
@@ -63,16 +63,16 @@ def read_picture(
     """Reads an image as it is.
 
     Args:
-        admit: called with the bytes that the decoded picture will take, once its header is read and before it
+        admit: called with the bytes that the decoded image will take, once its header is read and before it
             is decoded: a reader of many files can wait there until there is room.
 
     Returns:
-        The RGB picture, and what was read and done: `path`, `sha256` (of the file's bytes; of an image in
+        The RGB image, and what was read and done: `path`, `sha256` (of the file's bytes; of an image in
         memory, of its size and pixels in sRGB), `format`, `mode`, `width`, `height` (as stored),
         `conversions` in order.
 
     Raises:
-        InputError: missing, empty, a directory, no picture of these formats, truncated, or too large.
+        InputError: missing, empty, a directory, no image of these formats, truncated, or too large.
     """
     where = where_is(source)
     content = read_content(source)
@@ -88,13 +88,13 @@ def read_picture(
 def decode_picture(
     data: bytes, name: str, admit: Admit = lambda size: None
 ) -> tuple[Image.Image, dict[str, Any]]:
-    """The RGB picture in the bytes of a file, and what was read and done (`read_picture` without the file).
+    """The RGB image in the bytes of a file, and what was read and done (`read_picture` without the file).
 
     Args:
         name: what errors call it.
 
     Raises:
-        InputError: empty, no picture of these formats, truncated, or too large.
+        InputError: empty, no image of these formats, truncated, or too large.
     """
     if not data:
         raise InputError(f"{name}: is empty (0 bytes)")
@@ -103,7 +103,7 @@ def decode_picture(
 
 
 def _convert(image: Image.Image, name: str, admit: Admit) -> tuple[Image.Image, dict[str, Any]]:
-    """The RGB picture of an image that is opened, perhaps not decoded yet, and what was read and done."""
+    """The RGB image of an image that is opened, perhaps not decoded yet, and what was read and done."""
     with _damage_named(name):
         facts = {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
         admit(image.width * image.height * _BYTES_PER_PIXEL)
@@ -132,7 +132,7 @@ def _damage_named(name: str) -> Iterator[None]:
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
-    """The picture with its header read and no pixel decoded yet."""
+    """The image with its header read and no pixel decoded yet."""
     light, profile = lightened(data) if is_png(data) else (data, None)
     try:
         # Pillow warns at half the limit; the limit is checked below. Filters belong to the whole process.
@@ -162,7 +162,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
 
 
 def _identified(data: bytes) -> Image.Image:
-    """The picture in one of the formats that are read; HEIC by pillow-heif, where that is installed."""
+    """The image in one of the formats that are read; HEIC by pillow-heif, where that is installed."""
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -179,15 +179,15 @@ def _is_turned(image: Image.Image) -> bool:
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """A loaded picture of any mode as 8-bit sRGB on white.
+    """A loaded image of any mode as 8-bit sRGB on white.
 
     In this order: first frame; EXIF turn; palette to colors; 16-bit gray to 8 bits by v·255/65535 rounded
-    (Pillow itself reads other 16-bit pictures by their high bytes); the embedded ICC profile to sRGB, in
+    (Pillow itself reads other 16-bit images by their high bytes); the embedded ICC profile to sRGB, in
     relative colorimetric intent with black point compensation (no profile: taken as sRGB, CMYK by Pillow's
     formula); transparency onto white.
 
     Returns:
-        The RGB picture, and the names of the conversions that took place.
+        The RGB image, and the names of the conversions that took place.
 
     Raises:
         InputError: 32-bit integer or float pixels, which have no defined white.
@@ -267,7 +267,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 
 def _from_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """The picture in sRGB and what was done; a profile that does not fit its picture is left out and said."""
+    """The image in sRGB and what was done; a profile that does not fit its image is left out and said."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _ICC_MODES.get(source.profile.xcolor_space, "")
@@ -293,7 +293,7 @@ def _from_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]
 
 
 def fit(image: Image.Image, resolution: int, policy: CropPolicy) -> Image.Image:
-    """A picture as a square of `resolution` pixels a side, bicubic with antialiasing.
+    """An image as a square of `resolution` pixels a side, bicubic with antialiasing.
 
     Args:
         policy: `center` cuts the longer side evenly at both ends, `squash` changes the aspect ratio, `pad`

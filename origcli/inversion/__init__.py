@@ -1,1 +1,1 @@
-"""Multi-token textual inversion: the m vectors that make a frozen model redraw one picture."""
+"""Multi-token textual inversion: the m vectors that make a frozen model redraw one image."""

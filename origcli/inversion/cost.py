@@ -1,4 +1,4 @@
-"""What learning and drawing cost, before they run: samples, floating-point operations, memory, time.
+"""What learning and sampling cost, before they run: samples, floating-point operations, memory, time.
 
 Nothing of a model is computed but the text of one empty prompt. Operations are counted on PyTorch's meta
 device, memory on tensors without data, and time is the operations at the speed of a convolution here.
@@ -28,7 +28,7 @@ class SampleFlops:
     """Floating-point operations (two a multiply-add) for one sample or one prompt.
 
     Attributes:
-        vae: encoding a picture.
+        vae: encoding an image.
         unet: forward through the denoiser; unet_backward: from the loss back to the conditioning.
         text: forward, one prompt through all encoders; text_backward: back to its input embeddings.
     """
@@ -42,7 +42,7 @@ class SampleFlops:
 
 @dataclass(frozen=True)
 class Work:
-    """How much is put through the models for one picture.
+    """How much is put through the models for one image.
 
     Attributes:
         learned: samples forward and back through the UNet.
@@ -66,7 +66,7 @@ def expected_distinct(draws: int, kinds: int) -> float:
 
 
 def work(settings: InvertSettings, lanes: int, templates: int) -> Work:
-    """The most that one picture at `lanes` token counts can take; early stopping takes less."""
+    """The most that one image at `lanes` token counts can take; early stopping takes less."""
     # Before the first step and after the last, and in between until it is too late to stop early.
     undecided = max(1, settings.steps - settings.cool_down) if settings.early_stop else 1
     looks = 1 + -(-undecided // settings.evaluate_every)
@@ -127,7 +127,7 @@ def _count(run: Callable[[], Any]) -> tuple[int, int]:
 
 
 def decoding_flops(model: DiffusionModel) -> int:
-    """Operations for decoding one picture."""
+    """Operations for decoding one image."""
     with torch.device("meta"):
         shadow = model.family.shadow("vae")
         latents = torch.zeros(1, *model.latent_shape)
@@ -144,7 +144,7 @@ class Peak:
     each: int
 
     def bytes(self, batch: int) -> int:
-        """For a batch of samples or pictures."""
+        """For a batch of samples or images."""
         return self.fixed + self.each * batch
 
 
@@ -156,8 +156,8 @@ class Footprint:
         weights: bytes of autoencoder, denoiser and text encoders.
         learning: of a sample forward and back through the denoiser.
         frugal: the same where layers are computed again on the way back (gradient checkpointing).
-        drawing: of a picture in a denoising step, guided (two samples where guidance takes two).
-        decoding: of a picture through the VAE's decoder.
+        drawing: of an image in a denoising step, guided (two samples where guidance takes two).
+        decoding: of an image through the VAE's decoder.
     """
 
     weights: int

@@ -1,6 +1,6 @@
 """The denoising loss of learned tokens, and its exact gradient, at the least cost.
 
-A lane is one picture at one m. All lanes run through the text encoders and the denoiser together, in parts
+A lane is one image at one m. All lanes run through the text encoders and the denoiser together, in parts
 that fit into memory; the gradient of the whole is the sum of the gradients of the parts. A prompt that
 several samples of a lane share runs through the text encoders once, at its padded length, because
 denoisers attend to the padding too.
@@ -26,7 +26,7 @@ class Posterior:
 
     Attributes:
         name: for messages and files.
-        key: hash of the pixels; seeds the picture's random numbers.
+        key: hash of the pixels; seeds the image's random numbers.
         mean, std: (v, c, h, w), unscaled; v is 2 where the mirror image is learned too, else 1.
     """
 
@@ -38,7 +38,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Samples:
-    """b noisy latents of one picture, ready for the denoiser; every m sees the same ones.
+    """b noisy latents of one image, ready for the denoiser; every m sees the same ones.
 
     Attributes:
         noisy, target: (b, c, h, w), on the device, fp32.
@@ -56,7 +56,7 @@ class Samples:
 
 @dataclass
 class Lane:
-    """One picture at one m: what is learned, and the prompts that it is learned in.
+    """One image at one m: what is learned, and the prompts that it is learned in.
 
     Attributes:
         image: index of the image.
@@ -79,7 +79,7 @@ class Lane:
 
 
 def make_samples(model: DiffusionModel, posterior: Posterior, draws: Draws, prompt_rows: Tensor) -> Samples:
-    """Noises a picture's latents.
+    """Noises an image's latents.
 
     Args:
         prompt_rows: (t,), on the CPU: the first template that reads the same to the text encoders.
@@ -120,7 +120,7 @@ def lane_losses(
     lane have no part in another's, so the gradient of the sum over lanes is each lane's own.
 
     Args:
-        samples: by picture, as `Lane.image` counts; the same number of samples each.
+        samples: by image, as `Lane.image` counts; the same number of samples each.
         size: how many samples go through the denoiser at once.
     """
     batch = len(samples[lanes[0].image].times)
@@ -161,8 +161,8 @@ class _Rows:
     """What the denoiser predicts: a row for each sample of each lane, lane after lane.
 
     Attributes:
-        noisy, target, times: of the pictures, each once, (pictures · b, …).
-        sources: (lanes · b,): where these have a row's picture.
+        noisy, target, times: of the images, each once, (images · b, …).
+        sources: (lanes · b,): where these have a row's image.
         prompts: (lanes · b,): where the conditioning of all distinct prompts has a row's prompt.
     """
 

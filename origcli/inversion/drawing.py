@@ -1,4 +1,4 @@
-"""Pictures of prompts from a model by name, with or without learned tokens: `origcli draw`."""
+"""Images of prompts from a model by name, with or without learned tokens: `origcli draw`."""
 
 import re
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ def draw_images(
     *,
     embeddings: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Draws `images` pictures of each prompt into the run directory, and a page with a sheet of all.
+    """Draws `images` images of each prompt into the run directory, and a page with a sheet of all.
 
-    Picture k of each prompt has the seed `runtime.seed + k`.
+    Image k of each prompt has the seed `runtime.seed + k`.
 
     Returns:
-        A row for each picture: file, prompt, seed.
+        A row for each image: file, prompt, seed.
 
     Raises:
         UsageError: a prompt has `{S}` and there are no embeddings, or the other way round.

@@ -1,8 +1,8 @@
 """The random numbers of inversion: prompts, times, noise.
 
-Those of a step depend on the run's seed, the picture's content and the step, and on nothing else. So
-the token counts of one picture share them, which takes their variance out of the comparison, and
-learning several pictures together, or going on after a stop, changes no number.
+Those of a step depend on the run's seed, the image's content and the step, and on nothing else. So
+the token counts of one image share them, which takes their variance out of the comparison, and
+learning several images together, or going on after a stop, changes no number.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from origcli.runtime import seeding
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn for b samples of one picture, on the CPU.
+    """What is drawn for b samples of one image, on the CPU.
 
     Attributes:
         templates: (b,), which prompt.
         times: (b,), as the model's noising counts them.
         noise: (b, c, h, w), standard normal: what the denoiser has to find.
         posterior: (b, c, h, w), standard normal: the sample of the VAE's posterior.
-        views: (b,), 0 for the picture, 1 for its mirror image.
+        views: (b,), 0 for the image, 1 for its mirror image.
     """
 
     templates: Tensor
@@ -59,7 +59,7 @@ def step_draws(
     stratified: bool = False,
     antithetic: bool = False,
 ) -> Draws:
-    """The draws of a training step for the picture whose content hashes to `key`.
+    """The draws of a training step for the image whose content hashes to `key`.
 
     Two ways leave the mean of a step's loss what it is and lower its variance:
 

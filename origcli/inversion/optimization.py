@@ -1,6 +1,6 @@
-"""Learning the tokens of pictures: all token counts, and several pictures, in one optimization.
+"""Learning the tokens of images: all token counts, and several images, in one optimization.
 
-The loss is the sum over lanes (picture, m) of each lane's mean squared error, with an Adam state per
+The loss is the sum over lanes (image, m) of each lane's mean squared error, with an Adam state per
 lane and text encoder: what a lane learns is what it would learn alone (supplement 6.1: batch 20, learning
 rate 5e-4, 2000 steps; Gal et al. 2022). Only the vectors are trained. Weight decay, mirror images and
 clipping over several m change the target, and are off.
@@ -54,10 +54,10 @@ Watch = Callable[[int, Mapping[str, Mapping[int, Vectors]]], None]
 
 @dataclass(frozen=True)
 class Inversion:
-    """What was learned for one picture; every mapping is by m.
+    """What was learned for one image; every mapping is by m.
 
     Attributes:
-        name: the picture's.
+        name: the image's.
         vectors: by encoder, each (m, d), fp32, on the CPU.
         losses: the training loss of each step.
         evaluations: (step, L_det) before the first step, at each evaluation and after the last step.
@@ -105,12 +105,12 @@ def invert(
     checkpoint: Path | None = None,
     watch: Watch | None = None,
 ) -> list[Inversion]:
-    """Learns m vectors for each picture and each m, all together.
+    """Learns m vectors for each image and each m, all together.
 
     Args:
         model: any pipeline that can be opened.
-        images: RGB pictures of the model's resolution.
-        names: one a picture; they name placeholders and messages.
+        images: RGB images of the model's resolution.
+        names: one per image; they name placeholders and messages.
         token_counts: the values of m.
         checkpoint: a directory for this optimization's checkpoints, a few kilobytes each. If it holds
             one, learning goes on from there, and ends as if it had never stopped.
@@ -120,7 +120,7 @@ def invert(
     Raises:
         UsageError: a placeholder clashes, a template with the most tokens is too long, initial words are
             unknown, or the checkpoint is of another optimization.
-        NonFiniteError: a loss became NaN or infinite; names picture, m and step.
+        NonFiniteError: a loss became NaN or infinite; names image, m and step.
         DeviceError: memory ran out with one sample at a time.
         Interrupted: a signal came; the checkpoint is saved.
     """
@@ -294,7 +294,7 @@ class _Optimization:
             _require_finite(loss, track, self.step)
 
     def _vectors(self) -> dict[str, dict[int, Vectors]]:
-        """Copies of the current vectors by picture and m."""
+        """Copies of the current vectors by image and m."""
         result: dict[str, dict[int, Vectors]] = {posterior.name: {} for posterior in self.posteriors}
         for track in self.tracks:
             lane = track.lane

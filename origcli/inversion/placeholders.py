@@ -15,7 +15,7 @@ from origcli.models.words import Words
 
 
 def placeholder(name: str, m: int) -> str:
-    """The token that m vectors learned for a picture load under: `<origcli-NAME-mM>`."""
+    """The token that m vectors learned for an image load under: `<origcli-NAME-mM>`."""
     return f"<origcli-{slug(name)}-m{m}>"
 
 
@@ -28,7 +28,7 @@ def check_placeholders(words: Words, names: Sequence[str], token_counts: Sequenc
     """Makes sure that every placeholder is new to the tokenizers and means one thing.
 
     Raises:
-        UsageError: two pictures share a placeholder, or the model's vocabulary has it already.
+        UsageError: two images share a placeholder, or the model's vocabulary has it already.
     """
     vocabulary = {word for encoder in words.encoders for word in encoder.tokenizer.get_vocab()}
     owners: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What inversion needs before its first step: latents of the pictures, prompts of the lanes."""
+"""What inversion needs before its first step: latents of the images, prompts of the lanes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -20,12 +20,12 @@ from origcli.runtime.memory import is_out_of_memory, release
 
 
 def image_key(image: Image.Image) -> str:
-    """Hash of a picture's pixels: equal pictures draw equal random numbers, whatever they are called."""
+    """Hash of an image's pixels: equal images draw equal random numbers, whatever they are called."""
     return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()[:32]
 
 
 def encode(model: DiffusionModel, image: Image.Image, name: str, flip: bool = False) -> Posterior:
-    """The moments of a picture's latents, computed once; with `flip`, those of its mirror image too.
+    """The moments of an image's latents, computed once; with `flip`, those of its mirror image too.
 
     Raises:
         NonFiniteError: the VAE gave NaN or infinite numbers.
@@ -69,7 +69,7 @@ def make_lanes(
 
 
 def empty_lane(templates: Sequence[str], image: int) -> Lane:
-    """A picture at m = 0: the templates with their slots taken out, nothing to learn."""
+    """An image at m = 0: the templates with their slots taken out, nothing to learn."""
     prompts = tuple(without_slot(template) for template in templates)
     return Lane(image=image, m=0, vectors={}, prompts=prompts, first=0)
 

@@ -1,4 +1,4 @@
-"""Pictures drawn from tokens that are still being learned, to watch them come about."""
+"""Images drawn from tokens that are still being learned, to watch them come about."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ DRAWINGS = 2
 
 @dataclass(frozen=True)
 class Previews:
-    """Writes `previews/NAME-step-NNNNNN.png`: the picture, and a column of drawings for each m.
+    """Writes `previews/NAME-step-NNNNNN.png`: the image, and a column of samples for each m.
 
     The seeds are the same at every step, so that what changes is what was learned.
     """
@@ -33,7 +33,7 @@ class Previews:
     runtime: Runtime
 
     def __call__(self, step: int, vectors: Mapping[str, Mapping[int, Vectors]]) -> None:
-        """Draws from the current vectors of every picture."""
+        """Draws from the current vectors of every image."""
         folder = make_directory(self.runtime.out / "previews")
         for name, by_count in vectors.items():
             drawn = [self._draw(learned) for learned in by_count.values()]
@@ -57,11 +57,11 @@ class Previews:
 
 
 def preview_name(name: str, step: int) -> str:
-    """The file of a picture's preview."""
+    """The file of an image's preview."""
     return f"{name}-step-{step:06d}.png"
 
 
 def previews_of(directory: Path, name: str) -> tuple[str, ...]:
-    """A picture's previews so far, relative to the run directory, in the order of steps."""
+    """An image's previews so far, relative to the run directory, in the order of steps."""
     paths = sorted((directory / "previews").glob(f"{name}-step-??????.png"))
     return tuple(f"previews/{path.name}" for path in paths)

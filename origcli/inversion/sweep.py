@@ -1,6 +1,6 @@
-"""Inverts many pictures: reads them, learns their tokens in batches, writes files and the report.
+"""Inverts many images: reads them, learns their tokens in batches, writes files and the report.
 
-A picture that is done is logged and not done again; one that fails costs the others nothing.
+An image that is done is logged and not done again; one that fails costs the others nothing.
 """
 
 import shutil
@@ -58,7 +58,7 @@ Outcome = InvertResult | Failure
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A picture that was read.
+    """An image that was read.
 
     Attributes:
         source: which one.
@@ -78,14 +78,14 @@ def run(
     runtime: Runtime,
     listen: Callable[[Outcome], None] = lambda outcome: None,
 ) -> InvertReport:
-    """Learns the tokens of all pictures; resumes an earlier run in the same directory.
+    """Learns the tokens of all images; resumes an earlier run in the same directory.
 
     Writes report.json and report.csv, `embeddings/`, `history/` and, if asked for, `previews/`.
 
     Args:
-        inputs: pictures with names that differ.
+        inputs: images with names that differ.
         counts: the values of m.
-        listen: hears of each picture, in order, and of those that were done before.
+        listen: hears of each image, in order, and of those that were done before.
 
     Returns:
         The report without its results, which may be many: they are in report.json.
@@ -185,7 +185,7 @@ def _invert_all(
     settings: Settings,
     runtime: Runtime,
 ) -> Iterator[Outcome]:
-    """The outcomes of all pictures, batch after batch, without those that are done."""
+    """The outcomes of all images, batch after batch, without those that are done."""
     together = settings.score.together or 1
     for start in range(0, len(inputs), together):
         yield from _invert_batch(inputs[start : start + together], done, counts, model, settings, runtime)
@@ -199,7 +199,7 @@ def _invert_batch(
     settings: Settings,
     runtime: Runtime,
 ) -> Iterator[Outcome]:
-    """The outcomes of pictures that are learned together, without those that are done."""
+    """The outcomes of images that are learned together, without those that are done."""
     if all(source.name in done for source in batch):
         return
 
@@ -223,9 +223,9 @@ def _learn(
     settings: Settings,
     runtime: Runtime,
 ) -> Iterator[Outcome]:
-    """Learns pictures together; where one breaks down, each alone, so that it costs the others nothing.
+    """Learns images together; where one breaks down, each alone, so that it costs the others nothing.
 
-    Where some are done, all are learned once more, from their checkpoint on: the last digits of a picture
+    Where some are done, all are learned once more, from their checkpoint on: the last digits of an image
     depend on those that it is learned with.
     """
     names = [picture.source.name for picture in pictures]
@@ -265,7 +265,7 @@ def _learn(
 def _write(
     picture: SourceImage, inversion: Inversion, model: DiffusionModel, settings: Settings, directory: Path
 ) -> InvertResult:
-    """Writes a picture's embeddings and loss history."""
+    """Writes an image's embeddings and loss history."""
     for folder in ("embeddings", "history"):
         make_directory(directory / folder)
 
@@ -283,7 +283,7 @@ def _write(
 def _write_tokens(
     inversion: Inversion, m: int, model: DiffusionModel, settings: Settings, directory: Path
 ) -> InvertedTokens:
-    """Writes the m tokens of a picture."""
+    """Writes the m tokens of an image."""
     token, file = placeholder(inversion.name, m), f"embeddings/{inversion.name}-m{m}.safetensors"
     facts = TokenFacts(model.name, model.weights_hash, inversion.steps[m], settings.runtime.seed)
     write_tokens(directory / file, token, inversion.vectors[m], facts)

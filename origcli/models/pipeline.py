@@ -91,7 +91,7 @@ class DiffusionModel:
 
     @property
     def resolution(self) -> int:
-        """Pixels across a picture."""
+        """Pixels across an image."""
         return self.family.resolution
 
     @cached_property
@@ -149,7 +149,7 @@ def load_pipeline(
         source: a directory with `model_index.json`, as diffusers writes it.
         name: what to call it in reports; by default what `pipeline_name` calls the directory.
         guidance: the model's own guidance scale; its family's where none is given.
-        resolution: pixels across a picture; the pipeline's own where none is given.
+        resolution: pixels across an image; the pipeline's own where none is given.
         variant: `fp16` takes `*.fp16.safetensors`.
         weights_hash: what `hash_pipeline` gave when the files were known to be whole.
         remedy: what to do where they have changed.
@@ -219,7 +219,7 @@ def _place(networks: dict[str, nn.Module], runtime: Runtime) -> None:
 
 
 def _layout(module: nn.Module, device: torch.device) -> torch.memory_format:
-    """Only pictures have a layout of channels last: the weights of videos have an axis more."""
+    """Only images have a layout of channels last: the weights of videos have an axis more."""
     flat = all(parameter.ndim <= 4 for parameter in module.parameters())
     return memory_format(device) if flat else torch.contiguous_format
 

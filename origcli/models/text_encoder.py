@@ -37,7 +37,7 @@ def build_tokenizer(texts: Iterable[str], max_length: int) -> Any:
 
 
 def build_bert_config(settings: TextEncoderSettings, vocabulary_size: int) -> Any:
-    """The shape of a small BERT. It attends to real tokens alone, in training and in drawing."""
+    """The shape of a small BERT. It attends to real tokens alone, in training and in sampling."""
     from transformers import BertConfig
 
     return BertConfig(
@@ -114,7 +114,7 @@ def text_states(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor) ->
     """States (n, L, d) that the UNet attends to, as StableDiffusionPipeline computes them.
 
     The mask counts only where the encoder's configuration sets `use_attention_mask`, in training
-    and in drawing alike.
+    and in sampling alike.
     """
     masked = getattr(text_encoder.config, "use_attention_mask", False)
     device = text_encoder.get_input_embeddings().weight.device

@@ -82,7 +82,7 @@ def fold_normalization(vae: Any, mean: Tensor, std: Tensor) -> None:
 def to_pixels(
     images: Sequence[Image.Image] | np.ndarray[Any, Any], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Pixels (n, 3, h, w) in [-1, 1], fp32, of RGB pictures of one size or a uint8 (n, h, w, 3) array."""
+    """Pixels (n, 3, h, w) in [-1, 1], fp32, of RGB images of one size or a uint8 (n, h, w, 3) array."""
     array = images if isinstance(images, np.ndarray) else np.stack([np.asarray(image) for image in images])
     pixels = torch.from_numpy(np.ascontiguousarray(array)).to(device).permute(0, 3, 1, 2)
     return pixels.to(torch.float32, memory_format=torch.channels_last) / 127.5 - 1
@@ -92,7 +92,7 @@ def to_array(pixels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """uint8 (n, h, w, 3) of pixels (n, 3, h, w) in [-1, 1], clipped and rounded.
 
     Raises:
-        NonFiniteError: a pixel is NaN or infinite. A NaN would silently become a black picture.
+        NonFiniteError: a pixel is NaN or infinite. A NaN would silently become a black image.
     """
     if not bool(torch.isfinite(pixels).all()):
         raise NonFiniteError("the decoder gave NaN or infinite pixels", OVERFLOW_HINT)
@@ -101,5 +101,5 @@ def to_array(pixels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
-    """RGB pictures of pixels (n, 3, h, w) in [-1, 1]."""
+    """RGB images of pixels (n, 3, h, w) in [-1, 1]."""
     return [Image.fromarray(array) for array in to_array(pixels)]

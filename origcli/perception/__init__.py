@@ -1,1 +1,1 @@
-"""How alike two pictures are: distances behind one protocol, and the tests of editability."""
+"""How alike two images are: distances behind one protocol, and the tests of editability."""

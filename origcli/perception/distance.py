@@ -1,4 +1,4 @@
-"""A distance between pictures: what every metric offers."""
+"""A distance between images: what every metric offers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -12,7 +12,7 @@ EDIT: InDistributionTest = "edit"
 
 
 class Distance(Protocol):
-    """A perceptual distance. Features are taken once a picture; distances of features cost nothing.
+    """A perceptual distance. Features are taken once an image; distances of features cost nothing.
 
     Attributes:
         name: as the user calls it.
@@ -26,10 +26,10 @@ class Distance(Protocol):
     test: InDistributionTest
 
     def features(self, images: Sequence[Image.Image]) -> Sequence[Any]:
-        """One opaque feature a picture, computed in batches."""
+        """One opaque feature an image, computed in batches."""
 
     def between(self, a: Any, b: Any) -> float:
-        """The distance of two features, 0 for the same picture and larger for less alike."""
+        """The distance of two features, 0 for the same image and larger for less alike."""
 
     def captions(self, unprompted: Callable[[], Sequence[Any]]) -> list[str] | None:
         """Captions of the world that the metric was made for; `None`: any plain caption serves.
@@ -39,4 +39,4 @@ class Distance(Protocol):
         """
 
     def facts_of(self, features: Sequence[Any]) -> Mapping[str, Any]:
-        """What of the features of drawings is kept with their distances, as JSON values by name."""
+        """What of the features of samples is kept with their distances, as JSON values by name."""

@@ -1,6 +1,6 @@
 """DreamSim (Fu et al. 2023, arXiv 2306.09344): the distance of the supplement's section 6.2.
 
-The distance is the original's; the way there is not. Weights are verified files of our cache, each picture is
+The distance is the original's; the way there is not. Weights are verified files of our cache, each image is
 embedded once, everything is fp32, nothing comes from torch.hub, nothing is unpickled, nothing is printed.
 """
 
@@ -20,9 +20,9 @@ from origcli.weights import dreamsim_release
 
 
 class DreamSim(EmbeddingDistance):
-    """1 − cosine of centred embeddings; a `Distance`.
+    """1 − cosine of centered embeddings; a `Distance`.
 
-    An embedding is a unit vector: 1,792 numbers for the ensemble. Pictures are put into 224×224 (bicubic, the
+    An embedding is a unit vector: 1,792 numbers for the ensemble. Images are put into 224×224 (bicubic, the
     aspect ratio not kept), as DreamSim was trained.
 
     Attributes:
@@ -43,12 +43,12 @@ class DreamSim(EmbeddingDistance):
 
 
 def _class_embedding(tokens: Sequence[Tensor]) -> Tensor:
-    """The class tokens of all towers side by side, centred and of unit length: (n, Σ d)."""
+    """The class tokens of all towers side by side, centered and of unit length: (n, Σ d)."""
     return _normalized(torch.cat([part[:, 0] for part in tokens], dim=-1))
 
 
 def _patch_embedding(tokens: Tensor) -> Tensor:
-    """The class token and the mean patch token, of tokens centred and of unit length: (n, 2 d)."""
+    """The class token and the mean patch token, of tokens centered and of unit length: (n, 2 d)."""
     unit = _normalized(tokens)
     return torch.cat([unit[:, 0], unit[:, 1:].mean(dim=1)], dim=-1)
 

@@ -1,6 +1,6 @@
-"""Whether a picture of learned tokens can still be edited (supplement 1): the sign of being in distribution.
+"""Whether an image of learned tokens can still be edited (supplement 1): the sign of being in distribution.
 
-"cat with S" should look more like a cat than "a photo of S" does, by CLIP's similarity of picture and text.
+"cat with S" should look more like a cat than "a photo of S" does, by CLIP's similarity of image and text.
 """
 
 import re
@@ -36,7 +36,7 @@ def edit_words(prompt: str) -> str:
 
 
 class TextSimilarity:
-    """Cosine similarity of CLIP's embeddings of pictures and a text."""
+    """Cosine similarity of CLIP's embeddings of images and a text."""
 
     def __init__(self, directory: Path, runtime: Runtime) -> None:
         """Loads CLIP, both towers, from a `transformers` directory.
@@ -55,7 +55,7 @@ class TextSimilarity:
 
     @torch.inference_mode()
     def of(self, images: Sequence[Image.Image], text: str) -> list[float]:
-        """The similarity of each picture to the text, in [−1, 1]."""
+        """The similarity of each image to the text, in [−1, 1]."""
         tokens = self._tokenizer([text], return_tensors="pt", truncation=True).to(self._device)
         wanted = _unit(self._model.get_text_features(**tokens))  # (1, d)
 

@@ -1,4 +1,4 @@
-"""What detected elements tell of pictures: a distance, and whether a model copies placement.
+"""What detected elements tell of images: a distance, and whether a model copies placement.
 
 The distance is 1 − F1 of the multisets of detected elements (supplement 2.1 for the detector).
 """
@@ -19,17 +19,17 @@ from origcli.perception.distance import PLACEMENT, InDistributionTest
 from origcli.scenes.captions import JOINT
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 
-NEAR = 0.1  # of the picture's width: centres this close are in the same place
+NEAR = 0.1  # of the image's width: centers this close are in the same place
 
 Place = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The elements that a detector saw in one picture, and where.
+    """The elements that a detector saw in one image, and where.
 
     Attributes:
-        placed: element, and its centre (x, y) as fractions of the picture.
+        placed: element, and its center (x, y) as fractions of the image.
     """
 
     placed: tuple[tuple[Element, Place], ...]
@@ -41,15 +41,15 @@ class Layout:
 
     @property
     def places(self) -> dict[Element, list[Place]]:
-        """The centres of each element."""
-        centres: dict[Element, list[Place]] = defaultdict(list)
+        """The centers of each element."""
+        centers: dict[Element, list[Place]] = defaultdict(list)
         for element, place in self.placed:
-            centres[element].append(place)
-        return centres
+            centers[element].append(place)
+        return centers
 
 
 class ElementsDistance:
-    """1 − F1 of the multisets of detected elements; 0 for two empty pictures. Its features are layouts."""
+    """1 − F1 of the multisets of detected elements; 0 for two empty images. Its features are layouts."""
 
     name = "elements"
     test: InDistributionTest = PLACEMENT
@@ -59,7 +59,7 @@ class ElementsDistance:
         self.version = f"1/{detector.weights_hash}/{detector.confidence:g}"
 
     def features(self, images: Sequence[Image.Image]) -> list[Layout]:
-        """What the detector sees in each picture."""
+        """What the detector sees in each image."""
         seen = self.detector.detect(images)
         return [_layout(detections, image) for image, detections in zip(images, seen, strict=True)]
 
@@ -84,8 +84,8 @@ def _layout(detections: Sequence[Detection], image: Image.Image) -> Layout:
     placed = []
     for detection in detections:
         x0, y0, x1, y1 = detection.box
-        centre = (x0 + x1) / 2 / image.width, (y0 + y1) / 2 / image.height
-        placed.append((detection.element, centre))
+        center = (x0 + x1) / 2 / image.width, (y0 + y1) / 2 / image.height
+        placed.append((detection.element, center))
     return Layout(tuple(placed))
 
 
@@ -101,12 +101,12 @@ def layouts_of(facts: Mapping[str, Any]) -> list[Layout]:
 
 
 def count_copied(query: Layout, drawing: Layout) -> tuple[int, int]:
-    """How many elements of a drawing stand where the query has them.
+    """How many elements of a sample stand where the query has them.
 
     Elements of the same class are matched so that the sum of their distances is least (Hungarian method).
 
     Returns:
-        Matched pairs whose centres are within `NEAR` of the width, and all matched pairs.
+        Matched pairs whose centers are within `NEAR` of the width, and all matched pairs.
     """
     from scipy.optimize import linear_sum_assignment  # half a second, which other metrics need not wait
 
@@ -124,21 +124,21 @@ def count_copied(query: Layout, drawing: Layout) -> tuple[int, int]:
 
 
 def copy_counts(query: Layout, drawings: Sequence[Layout]) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """`count_copied` of each drawing, (drawings, 2)."""
+    """`count_copied` of each sample, (samples, 2)."""
     return np.array([count_copied(query, drawing) for drawing in drawings], np.int64).reshape(-1, 2)
 
 
 def permuted_counts(
     query: Layout, drawings: Sequence[Layout], others: Sequence[Layout], random: np.random.Generator
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """What chance alone copies: `copy_counts` of the query with its elements in places of other pictures.
+    """What chance alone copies: `copy_counts` of the query with its elements in places of other images.
 
     Args:
-        others: pictures of the same model that have nothing to do with the query; each lends its places
-            once for each drawing.
+        others: images of the same model that have nothing to do with the query; each lends its places
+            once for each sample.
 
     Returns:
-        (drawings, 2), summed over the permuted queries; zeros where the others show no element.
+        (samples, 2), summed over the permuted queries; zeros where the others show no element.
     """
     pool = [place for other in others for _, place in other.placed]
     total = np.zeros((len(drawings), 2), np.int64)

@@ -1,4 +1,4 @@
-"""Distances that are cosines of embeddings, and networks of the hub that embed pictures."""
+"""Distances that are cosines of embeddings, and networks of the hub that embed images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -43,10 +43,10 @@ class EmbeddingDistance(ABC):
 
     @abstractmethod
     def _embed(self, images: Sequence[Image.Image]) -> Tensor:
-        """Embeddings (n, d) of pictures that fit into memory together."""
+        """Embeddings (n, d) of images that fit into memory together."""
 
     def features(self, images: Sequence[Image.Image]) -> list[Feature]:
-        """One vector a picture."""
+        """One vector an image."""
 
         def work(size: int) -> list[Feature]:
             features: list[Feature] = []
@@ -65,7 +65,7 @@ class EmbeddingDistance(ABC):
         """1 − cosine, at least 0 and at most 2."""
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-        return max(0.0, 1.0 - cosine)  # rounding takes the distance of equal pictures to −1e-16
+        return max(0.0, 1.0 - cosine)  # rounding takes the distance of equal images to −1e-16
 
     def captions(self, unprompted: Callable[[], Sequence[Any]]) -> list[str] | None:
         """Any plain caption serves."""
@@ -77,7 +77,7 @@ class EmbeddingDistance(ABC):
 
 
 class HubDistance(EmbeddingDistance):
-    """The distance of what a network of transformers, from the hub, makes of pictures."""
+    """The distance of what a network of transformers, from the hub, makes of images."""
 
     def __init__(
         self,

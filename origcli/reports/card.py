@@ -1,4 +1,4 @@
-"""A picture of a result to share: what the model generates, the verdict, and the model."""
+"""An image of a result to share: what the model generates, the verdict, and the model."""
 
 import io
 from pathlib import Path
@@ -17,16 +17,16 @@ CARD = "card.png"
 WIDTH = 1200
 SIZE = (WIDTH, 630)  # what links are shown with
 _EDGE, _GAP = 56, 20
-_TOP, _LARGEST, _BOTTOM = 168, 230, 590  # of the strip, of one of its pictures, of the last line
+_TOP, _LARGEST, _BOTTOM = 168, 230, 590  # of the strip, of one of its images, of the last line
 _HEADLINE = (46, 42, 38, 34, 30, 26)
-_MOST = 6  # pictures
+_MOST = 6  # images
 
 
 def card(directory: Path, result: ScoreResult, provenance: Provenance) -> bytes:
     """The PNG file: equal for equal results.
 
     Args:
-        directory: the report's; picture files are read from it, and only from it.
+        directory: the report's; image files are read from it, and only from it.
     """
     model = named(provenance.model, "the model")
     canvas = Image.new("RGB", SIZE, LIGHT.paper)

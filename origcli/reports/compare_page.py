@@ -22,7 +22,7 @@ def compare_html(
     """The page.
 
     Args:
-        directories: of the runs, in their order; picture files are read from them, and only from them.
+        directories: of the runs, in their order; image files are read from them, and only from them.
         scored: the results of each run by the sha256 of their image.
     """
     assert report.summary is not None

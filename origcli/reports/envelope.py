@@ -119,7 +119,7 @@ Name = Annotated[
 
 
 class ImageFacts(Record):
-    """The picture that was read, and how it was brought to the model's size."""
+    """The image that was read, and how it was brought to the model's size."""
 
     path: str = Field(
         description="as given; a file: URI where its bytes are no UTF-8; TAR::NAME, PARQUET::ROW or "

@@ -239,7 +239,7 @@ def picture_grid(
     note: str = "",
     form: Form = "png",
 ) -> bytes:
-    """Pictures in a labelled grid, at a size for print.
+    """Images in a labelled grid, at a size for print.
 
     Args:
         rows, columns: the labels.
@@ -282,7 +282,7 @@ def print_figure(directory: Path, results: Sequence[ScoreResult], form: Form = "
     """Images with one sample per token count and an edit: the supplement's figures 1 and 2, a row an image.
 
     Args:
-        directory: the report's; pictures are read from it.
+        directory: the report's; images are read from it.
         results: those to show. Of each token count the sample with the median distance is shown.
     """
     counts = sorted({point.m for result in results for point in result.curve})

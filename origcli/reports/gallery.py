@@ -44,7 +44,7 @@ def page_html(
     """The page of one image.
 
     Args:
-        directory: the report's; the picture files named in `result` are read from it, and only from it.
+        directory: the report's; the image files named in `result` are read from it, and only from it.
         result: the measurement.
         provenance: of the report.
         home: the overview's address, relative to the page.

@@ -1,4 +1,4 @@
-"""Reports in a notebook: pictures of the first results, and the first rows as an HTML table."""
+"""Reports in a notebook: images of the first results, and the first rows as an HTML table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Card:
 
 
 def html_cards(cards: Iterable[Card], directory: Path | None) -> str:
-    """The first results with their pictures in the page itself; those whose files are gone, without."""
+    """The first results with their images in the page itself; those whose files are gone, without."""
     return "".join(_card(card, directory) for card in islice(cards, _SHOWN_CARDS))
 
 

@@ -1,4 +1,4 @@
-"""Picture files that a report names: found beside it, and as data in a page."""
+"""Image files that a report names: found beside it, and as data in a page."""
 
 import base64
 import io
@@ -10,13 +10,13 @@ from PIL import Image
 
 FORMATS = ("PNG", "WEBP", "JPEG")
 SUFFIXES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg"}
-_LARGEST = 32 << 20  # bytes of a picture file that is read back
-_EXACT = 128  # up to this width a picture is shown pixel by pixel
+_LARGEST = 32 << 20  # bytes of an image file that is read back
+_EXACT = 128  # up to this width an image is shown pixel by pixel
 
 
 @dataclass(frozen=True)
 class Inlined:
-    """A picture file as it stands in a page."""
+    """An image file as it stands in a page."""
 
     uri: str
     width: int
@@ -34,7 +34,7 @@ class Inlined:
 
 
 def inlined(directory: Path, name: str | None) -> Inlined | None:
-    """A picture file under `directory` as data; `None` where there is none (see `contained`)."""
+    """An image file under `directory` as data; `None` where there is none (see `contained`)."""
     path = contained(directory, name)
     if path is None:
         return None
@@ -48,9 +48,9 @@ def inlined(directory: Path, name: str | None) -> Inlined | None:
 
 
 def contained(directory: Path, name: str | None) -> Path | None:
-    """The path of a picture file under `directory`; `None` where there is none.
+    """The path of an image file under `directory`; `None` where there is none.
 
-    A report may come from elsewhere: a name that leads out of the directory, or to anything but a picture,
+    A report may come from elsewhere: a name that leads out of the directory, or to anything but an image,
     counts as absent.
     """
     if name is None:

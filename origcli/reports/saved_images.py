@@ -1,6 +1,6 @@
-"""The pictures of a score, kept as files beside the report: what the pages and figures show.
+"""The images of a score, kept as files beside the report: what the pages and figures show.
 
-By default they are copies to look at, at most 256 pixels wide for drawings; in full they are what was
+By default they are copies to look at, at most 256 pixels wide for samples; in full they are what was
 measured, as PNG. Everything is under `pictures/ID/`, so that the report can be redrawn from its directory.
 """
 
@@ -20,7 +20,7 @@ ImageOrBytes = Image.Image | bytes  # bytes: of a PNG or WebP file, kept as they
 THUMBNAIL = 96
 DRAWING = 256
 QUERY = 512
-_LOSSLESS = 128  # up to this width a picture is kept as PNG: small anyway, and exact
+_LOSSLESS = 128  # up to this width an image is kept as PNG: small anyway, and exact
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SavedImages:
     """Names of files relative to the report's directory.
 
     Attributes:
-        files: query, round trip, thumbnail, drawings without tokens.
+        files: query, round trip, thumbnail, samples without tokens.
         drawings: by m, in the order given.
         edits: of the in-distribution test.
     """
@@ -49,16 +49,16 @@ def save_images(
     edits: Sequence[ImageOrBytes] = (),
     full: bool = False,
 ) -> SavedImages:
-    """Saves the pictures of one image's score under `directory/pictures/NAME/`.
+    """Saves the images of one image's score under `directory/pictures/NAME/`.
 
     Args:
         directory: the report's.
         name: the result's `id`.
-        query: the picture as the model saw it.
+        query: the image as the model saw it.
         round_trip: through the VAE and back.
         drawings: by m, one a seed; already encoded ones (`encoded`) are written as they are.
-        without_tokens: drawings of the prompt without a placeholder.
-        edits: drawings of the in-distribution test.
+        without_tokens: samples of the prompt without a placeholder.
+        edits: samples of the in-distribution test.
         full: keep what was measured, as PNG at full size, instead of copies to look at.
 
     Raises:
@@ -101,7 +101,7 @@ def thumbnail(image: Image.Image) -> tuple[bytes, tuple[int, int]]:
 
 
 def encoded(image: Image.Image, size: int | None) -> tuple[str, bytes]:
-    """A picture's file suffix and bytes: PNG if it is small or `size` is `None`, else WebP within `size`."""
+    """An image's file suffix and bytes: PNG if it is small or `size` is `None`, else WebP within `size`."""
     image = image.convert("RGB")
     if size is None or max(image.size) <= _LOSSLESS:
         buffer = io.BytesIO()
@@ -123,7 +123,7 @@ def _shrunk(image: Image.Image, size: int) -> Image.Image:
 
 
 def read_saved_image(directory: Path, name: str | None) -> Image.Image | None:
-    """A picture file under `directory`; `None` where there is none (see `contained`) or it is damaged."""
+    """An image file under `directory`; `None` where there is none (see `contained`) or it is damaged."""
     path = contained(directory, name)
     if path is None:
         return None

@@ -143,7 +143,7 @@ class DetectedElement(Record):
 
 
 class DetectResult(Result):
-    """What is in one picture."""
+    """What is in one image."""
 
     id: Name
     image: ImageFacts
@@ -154,7 +154,7 @@ class DetectResult(Result):
     )
 
     def rows(self) -> Iterator[Row]:
-        """One row per detection; a single one without `element` for a picture where nothing was found."""
+        """One row per detection; a single one without `element` for an image where nothing was found."""
         for detection in self.detections or (None,):
             x0, y0, x1, y1 = detection.box if detection else (None,) * 4
             yield {
@@ -175,7 +175,7 @@ class ConfusionMatrix(Record):
 
 
 class DetectSummary(Record):
-    """All pictures together."""
+    """All images together."""
 
     images: int = Field(ge=0)
     detections: int = Field(ge=0)

@@ -25,7 +25,7 @@ GIVEN = "given"  # the stop reason of tokens that were learned before
 
 
 class CurvePoint(Record):
-    """One token count m: how near the drawings come."""
+    """One token count m: how near the samples come."""
 
     m: int = Field(ge=1, description="learned tokens")
     distance: Estimate = Field(description="d(m): mean distance between the image and the samples")
@@ -66,7 +66,7 @@ class TokensNeeded(Record):
 
 
 class Threshold(Record):
-    """The distance under which a drawing counts as the query redrawn. Calibrated, never invented."""
+    """The distance under which a sample counts as the query redrawn. Calibrated, never invented."""
 
     value: float | None
     source: Literal["flag", "reference", "registry", "samples", "none"] = Field(
@@ -137,7 +137,7 @@ class Landmarks(Record):
 class VerdictKind(StrEnum):
     """What a verdict says."""
 
-    redrawn = "redrawn"  # at some m ≤ M the drawings come under the threshold
+    redrawn = "redrawn"  # at some m ≤ M the samples come under the threshold
     not_redrawn = "not-redrawn"
     undecided = "undecided"
     measured = "measured"  # no threshold: the curve and the originality alone

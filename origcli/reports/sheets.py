@@ -1,4 +1,4 @@
-"""Sheets of pictures (Pillow alone): samples to look at, and the supplement's figures 4 and 5."""
+"""Sheets of images (Pillow alone): samples to look at, and the supplement's figures 4 and 5."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,12 +15,12 @@ def sheet(
     size: int | None = None,
     headings: Sequence[str] = (),
 ) -> Image.Image:
-    """Pictures side by side on white, row by row, each with a hairline around it and its label below.
+    """Images side by side on white, row by row, each with a hairline around it and its label below.
 
     Args:
         images: of any sizes; each is fitted into a square cell.
         labels: one an image, or none.
-        columns: pictures a row.
+        columns: images a row.
         size: side of a cell in pixels; the largest image's when `None`.
         headings: one a column, or none.
 
@@ -55,7 +55,7 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     scale = side / max(image.size)
     if scale == 1:
         return image
-    # Small pictures are enlarged pixel by pixel, so that no smoothness is shown that is not there.
+    # Small images are enlarged pixel by pixel, so that no smoothness is shown that is not there.
     resample = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     return image.resize([max(1, round(edge * scale)) for edge in image.size], resample)
 
@@ -82,7 +82,7 @@ def block_sheet(
     columns: int = 4,
     size: int = 64,
 ) -> Image.Image:
-    """Blocks of pictures side by side, one row a label.
+    """Blocks of images side by side, one row a label.
 
     The supplement's figure 4 has the held-out classes as rows and the diversity levels as blocks (for 30 and
     60, prompted and then empty); its figure 5 has the models as rows and the two conditions as blocks.
@@ -90,9 +90,9 @@ def block_sheet(
     Args:
         rows: labels from top to bottom.
         blocks: headings from left to right.
-        pictures: (row, block) -> up to `columns` pictures; a missing one leaves its place white.
-        columns: pictures a block.
-        size: side of a picture in pixels.
+        pictures: (row, block) -> up to `columns` images; a missing one leaves its place white.
+        columns: images a block.
+        size: side of an image in pixels.
     """
     draw_font = ImageFont.load_default(11)
     ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))

@@ -1,4 +1,4 @@
-"""A strip of pictures that shows the method: the image, a sample without tokens, one per number of tokens.
+"""A strip of images that shows the method: the image, a sample without tokens, one per number of tokens.
 
 Drawn with Pillow, with the font that matplotlib ships: text that does not fit gets smaller, then shorter, and
 characters that the font lacks, or that Pillow cannot set, become `…`.
@@ -20,7 +20,7 @@ from origcli.reports.verdict import tokens
 
 DOTS = "…"
 Font = ImageFont.FreeTypeFont
-_EXACT = 128  # up to this width a picture is enlarged pixel by pixel
+_EXACT = 128  # up to this width an image is enlarged pixel by pixel
 _RIGHT_TO_LEFT = ("R", "AL", "AN")
 
 
@@ -41,7 +41,7 @@ DARK = Theme("#0d1117", "#e6e4df", "#a4aab0", "#3d444d", "#82b6e3")
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of a strip; `None` where its file is gone."""
+    """An image of a strip; `None` where its file is gone."""
 
     title: str
     image: Image.Image | None
@@ -51,7 +51,7 @@ def cells(directory: Path, result: ScoreResult, counts: Sequence[int]) -> list[C
     """The image, a typical sample without tokens, and one for each of `counts` that was measured.
 
     Args:
-        directory: the report's; picture files are read from it, and only from it.
+        directory: the report's; image files are read from it, and only from it.
     """
     files = result.pictures
     shown = [Cell("the image", read_saved_image(directory, files.query if files else None))]
@@ -72,7 +72,7 @@ def cells(directory: Path, result: ScoreResult, counts: Sequence[int]) -> list[C
 def paste(
     canvas: Image.Image, image: Image.Image | None, place: tuple[int, int], side: int, theme: Theme
 ) -> None:
-    """Puts a picture into a square with a thin frame; one that is gone leaves the frame."""
+    """Puts an image into a square with a thin frame; one that is gone leaves the frame."""
     if image is not None:
         filter = Image.Resampling.NEAREST if image.width <= _EXACT else Image.Resampling.LANCZOS
         canvas.paste(image.resize((side, side), filter), place)

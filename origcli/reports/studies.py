@@ -10,7 +10,7 @@ from origcli.reports.score import GroupPoint
 
 
 class RarityResult(Result):
-    """The query pictures of one category."""
+    """The query images of one category."""
 
     category: Literal["common", "rare", "unseen"]
     images: int = Field(ge=0, description="measured")
@@ -82,7 +82,7 @@ class RarityReport(Report[RarityResult]):
 
 
 class FixedLocationResult(Result):
-    """One query whose elements stand in fixed places, and its one-token drawings."""
+    """One query whose elements stand in fixed places, and its one-token samples."""
 
     id: Name
     caption: str
@@ -131,7 +131,7 @@ class FixedLocationReport(Report[FixedLocationResult]):
 
 
 class PopularityResult(Result):
-    """Common pictures that the model was trained on, or fresh ones of the same recipe."""
+    """Common images that the model was trained on, or fresh ones of the same recipe."""
 
     group: Literal["trained", "fresh"]
     images: int = Field(ge=0)
@@ -148,7 +148,7 @@ class PopularityResult(Result):
 
 
 class PopularitySummary(Record):
-    """Are pictures that were trained on redrawn any better?"""
+    """Are images that were trained on redrawn any better?"""
 
     difference: Estimate = Field(description="mean d(1) of fresh less that of trained, 95 % interval")
     low_90: float | None = Field(default=None, description="90 % interval: two one-sided tests at 5 %")

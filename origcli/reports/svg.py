@@ -89,7 +89,7 @@ def nice_range(low: float, high: float) -> tuple[float, float, list[float]]:
 
 
 def spaced(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions moved as little as needed so that neighbours are `gap` apart, within `low` and `high`."""
+    """Positions moved as little as needed so that neighbors are `gap` apart, within `low` and `high`."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     moved = [0.0] * len(positions)
     previous = low - gap

@@ -84,7 +84,7 @@ def page_view(
 
 
 def shrunk(directory: Path, name: str) -> Inlined | None:
-    """A picture file under `directory` as data, no larger than a thumbnail."""
+    """An image file under `directory` as data, no larger than a thumbnail."""
     whole = inlined(directory, name)
     if whole is None or whole.exact:
         return whole
@@ -253,7 +253,7 @@ def named(facts: ModelFacts | None, otherwise: str) -> str:
 
 
 def file_name(image: ImageFacts) -> str:
-    """The last part of a picture's path."""
+    """The last part of an image's path."""
     return visible(image.path.rstrip("/").rpartition("/")[2] or image.path)
 
 
@@ -263,7 +263,7 @@ def visible(text: str) -> str:
 
 
 def image_rows(result: ScoreResult) -> Iterator[tuple[str, str]]:
-    """The facts of the picture that was read."""
+    """The facts of the image that was read."""
     image = result.image
     yield "Image", visible(image.path)
     yield "SHA-256 of the file", image.sha256

@@ -2,11 +2,11 @@
 
 The supplement's own example, "big red full circle and small empty blue square", puts texture before color
 in one phrase and after it in the other. Here the order of words is always size, color, texture, shape:
-"big red full circle and small blue empty square". A picture without elements has the empty caption.
+"big red full circle and small blue empty square". An image without elements has the empty caption.
 
 The order of elements depends on no place, and not on which was painted first. `fixed` sorts them by class
 (big before small, red before green before blue, full before empty; circle, square, triangle, hexagon,
-star), so that a set of elements has one caption; `shuffled` is a uniform order, drawn for each picture.
+star), so that a set of elements has one caption; `shuffled` is a uniform order, drawn for each image.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Data sets on disk: what `origcli synth` writes and everything else reads.
 
 A directory: `images/00012/012345.png`, `labels/00012/012345.txt`, `metadata.jsonl`, `data.yaml` and
-its lists, `README.md`, `dataset.json`. A thousand pictures a folder are one unit of work: a worker writes
+its lists, `README.md`, `dataset.json`. A thousand images a folder are one unit of work: a worker writes
 them, and the parent keeps their metadata under `.parts` until all are there, so a killed run resumes with the
 missing ones.
 With shards, a unit is one tar (see `shards`).
@@ -77,7 +77,7 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A finished data set. Metadata and pictures are read when asked for.
+    """A finished data set. Metadata and images are read when asked for.
 
     Args:
         path: its directory.
@@ -91,7 +91,7 @@ class Dataset:
         return int(self.facts["count"])
 
     def read_records(self) -> Iterator[dict[str, Any]]:
-        """The metadata of each picture in order, read line by line.
+        """The metadata of each image in order, read line by line.
 
         Raises:
             InputError: a line is damaged.
@@ -106,33 +106,33 @@ class Dataset:
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
-        """All metadata: mappings of `file_name`, `text`, `category` and `elements`, a picture each."""
+        """All metadata: mappings of `file_name`, `text`, `category` and `elements`, an image each."""
         return list(self.read_records())
 
     @cached_property
     def captions(self) -> list[str]:
-        """The captions in the order of the pictures."""
+        """The captions in the order of the images."""
         return [record["text"] for record in self.records]
 
     @property
     def resolution(self) -> int:
-        """Width and height of the pictures in pixels."""
+        """Width and height of the images in pixels."""
         return int(self.facts["recipe"]["resolution"])
 
     def _repr_html_(self) -> str:
-        """Its first pictures with their boxes and captions, for notebooks."""
+        """Its first images with their boxes and captions, for notebooks."""
         from origcli.scenes.preview import html_preview
 
         return html_preview(self)
 
     @property
     def hash(self) -> str:
-        """sha256 of the recipe: equal for equal pictures and captions."""
+        """sha256 of the recipe: equal for equal images and captions."""
         return str(self.facts["hash"])
 
     @cached_property
     def pictures_hash(self) -> str:
-        """sha256 of the files of all pictures in order: what `dataset.json` claims is no part of it.
+        """sha256 of the files of all images in order: what `dataset.json` claims is no part of it.
 
         Raises:
             InputError: a file is missing.
@@ -144,7 +144,7 @@ class Dataset:
 
     @cached_property
     def contents_hash(self) -> str:
-        """sha256 of all pictures and of what is said of them: captions, elements, boxes.
+        """sha256 of all images and of what is said of them: captions, elements, boxes.
 
         Raises:
             InputError: a file is missing.
@@ -158,7 +158,7 @@ class Dataset:
         return dict(self.facts["recipe"])
 
     def image(self, index: int) -> Pixels:
-        """Picture `index`: uint8 (h, w, 3), RGB.
+        """Image `index`: uint8 (h, w, 3), RGB.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -166,7 +166,7 @@ class Dataset:
         return self.picture(self.records[index])
 
     def picture(self, record: dict[str, Any]) -> Pixels:
-        """The picture of a record: uint8 (h, w, 3), RGB.
+        """The image of a record: uint8 (h, w, 3), RGB.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -181,7 +181,7 @@ class Dataset:
             raise InputError(f"{path}: cannot read the image {name}: {error}") from error
 
     def _place(self, record: dict[str, Any]) -> Path:
-        """The file that holds the picture of a record."""
+        """The file that holds the image of a record."""
         return self.path / record.get("shard", record["file_name"])
 
     def _file(self, record: dict[str, Any]) -> bytes:
@@ -213,7 +213,7 @@ class Dataset:
         return os.path.realpath(self.path)
 
     def images(self, indices: Sequence[int] | None = None, threads: int | None = None) -> Pixels:
-        """Pictures in one array: uint8 (n, h, w, 3); all of them where `indices` is `None`."""
+        """Images in one array: uint8 (n, h, w, 3); all of them where `indices` is `None`."""
         chosen = range(len(self)) if indices is None else indices
         pixels: Pixels = np.empty((len(chosen), self.resolution, self.resolution, 3), dtype=np.uint8)
 

@@ -19,7 +19,7 @@ FEATURES: dict[str, tuple[str, ...]] = {"size": SIZES, "color": COLORS, "texture
 
 @dataclass(frozen=True)
 class Element:
-    """One kind of thing that a picture may show. Elements sort in the order of `ALL_ELEMENTS`."""
+    """One kind of thing that an image may show. Elements sort in the order of `ALL_ELEMENTS`."""
 
     size: str
     color: str

@@ -1,4 +1,4 @@
-"""How often kinds of pictures, numbers and elements came up, beside what the mixture says of kinds."""
+"""How often kinds of images, numbers and elements came up, beside what the mixture says of kinds."""
 
 from collections import Counter
 from typing import Any
@@ -19,7 +19,7 @@ def tally(counts: Tally, scene: Scene) -> None:
 
 
 def category_shares(recipe: Recipe) -> dict[str, float]:
-    """The probability of each kind of picture."""
+    """The probability of each kind of image."""
     settings = recipe.settings
     if settings.category is not None:
         return {settings.category: 1.0}

@@ -1,7 +1,7 @@
-"""The outlines of elements, as fractions of the picture's width, and signed distances to them.
+"""The outlines of elements, as fractions of the image's width, and signed distances to them.
 
-Every number here is ours: the supplement shows pictures and gives no measures. An outline lies with
-the centre of its bounding box at the origin, x to the right and y down. An empty element is a band of
+Every number here is ours: the supplement shows images and gives no measures. An outline lies with
+the center of its bounding box at the origin, x to the right and y down. An empty element is a band of
 its stroke's width along the inside of the outline, so full and empty ones have the same box; the
 inside of an empty one is transparent.
 
@@ -28,7 +28,7 @@ STAR_INNER = 0.50
 
 @cache
 def outline(shape: str, size: str) -> tuple[Floats, Floats] | None:
-    """The corners (n, 2) of a shape and the centre (2,) of its inscribed circle; `None` for the circle."""
+    """The corners (n, 2) of a shape and the center (2,) of its inscribed circle; `None` for the circle."""
     if shape == "circle":
         return None
     if shape == "square":
@@ -79,23 +79,23 @@ def signed_distance(x: Floats, y: Floats, size: str, texture: str, shape: str) -
     """Distance of points to the painted area of an element, negative inside it.
 
     Args:
-        x, y: offsets from the element's centre, fractions of the picture's width, any equal shapes.
+        x, y: offsets from the element's center, fractions of the image's width, any equal shapes.
     """
     polygon = outline(shape, size)
     if polygon is None:
         outer = np.hypot(x, y) - CIRCLE_RADIUS * SCALES[size]
         inner = outer + STROKES[size]
     else:
-        corners, centre = polygon
+        corners, center = polygon
         outer = _polygon_distance(x, y, corners)
         if texture == "empty":
-            inner = _polygon_distance(x, y, _inset(corners, centre, STROKES[size]))
+            inner = _polygon_distance(x, y, _inset(corners, center, STROKES[size]))
     return outer if texture == "full" else np.maximum(outer, -inner)
 
 
-def _inset(corners: Floats, centre: Floats, width: float) -> Floats:
+def _inset(corners: Floats, center: Floats, width: float) -> Floats:
     """The polygon with edges `width` further in. All edges here touch one circle, so it is a smaller copy."""
     edge = corners[1] - corners[0]
-    to_centre = centre - corners[0]
+    to_centre = center - corners[0]
     inradius = abs(edge[0] * to_centre[1] - edge[1] * to_centre[0]) / np.hypot(*edge)
-    return np.asarray(centre + (corners - centre) * (1 - width / inradius))
+    return np.asarray(center + (corners - center) * (1 - width / inradius))

@@ -9,7 +9,7 @@ from origcli.scenes.png import blank_lines, encode_lines
 from origcli.scenes.rendering import paint
 from origcli.scenes.scene import Scene
 
-# Pictures go through each step together, as many as stay in the processor's cache: a fifth faster.
+# Images go through each step together, as many as stay in the processor's cache: a fifth faster.
 _MOST_TOGETHER = 50
 _BYTES_TOGETHER = 1 << 20
 

@@ -1,12 +1,12 @@
 """Which scenes a data set is made of (supplement 2.1, 3, 6.1).
 
-- `uniform` (2.1): a share of empty pictures; else 1 to n elements, the number, each element and each place
+- `uniform` (2.1): a share of empty images; else 1 to n elements, the number, each element and each place
   uniform and independent.
-- `originality` (6.1): besides the empty ones, `common` pictures hold exactly a circle and a square, `rare`
+- `originality` (6.1): besides the empty ones, `common` images hold exactly a circle and a square, `rare`
   ones exactly a circle and a triangle, each color independent. The `rest` holds 1 to n elements, the
   number uniform, and then uniform among all choices with at most one element of {circle, square, triangle}.
   So a square and a triangle, `unseen`, never meet. All are big and full, unless told otherwise.
-- A category alone: query sets of one kind of picture.
+- A category alone: query sets of one kind of image.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Recipe:
             self._check_room()
 
     def _check_room(self) -> None:
-        """The fullest picture has to have room whatever its elements are, or the set fails after an hour."""
+        """The fullest image has to have room whatever its elements are, or the set fails after an hour."""
         settings, elements, most = self.settings, self.elements, self.settings.max_elements
         if settings.category in PAIRS:
             most, elements = 2, tuple(e for shape in PAIRS[settings.category] for e in self.of_shape(shape))
@@ -112,7 +112,7 @@ def core_probability(number: int, core: int, others: int) -> float:
     There are o^k sequences of k elements without and k · c · o^(k−1) with one core element.
 
     Args:
-        number: the elements of the picture, k.
+        number: the elements of the image, k.
         core: the core elements in use, c.
         others: the other elements in use, o.
     """
@@ -120,9 +120,9 @@ def core_probability(number: int, core: int, others: int) -> float:
 
 
 class Sampler:
-    """Draws the scenes of a recipe: picture i depends on the recipe's mixture, its seed and i alone.
+    """Draws the scenes of a recipe: image i depends on the recipe's mixture, its seed and i alone.
 
-    One stream serves all pictures, so a sampler is not for several threads at once.
+    One stream serves all images, so a sampler is not for several threads at once.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -136,7 +136,7 @@ class Sampler:
         self._stream = Stream(key)
 
     def draw(self, index: int) -> tuple[Scene, tuple[Element, ...]]:
-        """The scene of picture `index`, and its elements in the order of the caption.
+        """The scene of image `index`, and its elements in the order of the caption.
 
         Raises:
             UsageError: the elements found no room apart from each other (`no_overlap`).
@@ -150,7 +150,7 @@ class Sampler:
         return scene, shuffled(elements, self._stream.below)
 
     def scene(self, index: int) -> Scene:
-        """The scene of picture `index`."""
+        """The scene of image `index`."""
         return self.draw(index)[0]
 
     def _kind(self) -> str:
@@ -167,7 +167,7 @@ class Sampler:
         return "rare" if u < settings.empty + settings.common + settings.rare else "rest"
 
     def _elements(self, kind: str) -> tuple[Element, ...]:
-        """The elements of a picture in the order of painting."""
+        """The elements of an image in the order of painting."""
         if kind == "empty":
             return ()
         if kind in PAIRS:

@@ -1,4 +1,4 @@
-"""Where elements stand: uniformly inside the picture, apart from each other, or each at one fixed place."""
+"""Where elements stand: uniformly inside the image, apart from each other, or each at one fixed place."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,7 @@ _STARTS, _SUCCESSES = 100, 10
 
 
 def place_freely(element: Element, unit: Callable[[], float]) -> Place:
-    """A uniform place wholly inside the picture (supplement 2.1)."""
+    """A uniform place wholly inside the image (supplement 2.1)."""
     half_width, half_height = half_extent(element.shape, element.size)
     return half_width + unit() * (1 - 2 * half_width), half_height + unit() * (1 - 2 * half_height)
 

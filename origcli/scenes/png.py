@@ -1,4 +1,4 @@
-"""PNG files of flat pictures, written and read faster than Pillow does: no filter, and ISA-L for zlib.
+"""PNG files of flat images, written and read faster than Pillow does: no filter, and ISA-L for zlib.
 
 Pillow tries five filters a row, and zlib takes six times as long as ISA-L for files of the same size. The
 bytes of a file may differ between kinds of processors, which ISA-L tells apart; its pixels never do.
@@ -18,7 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB8 = bytes((8, 2, 0, 0, 0))  # 8 bits, RGB, and the only compression, filtering and order there is
-# A file of a small picture fills no block of a disk anyway; larger ones become a third smaller.
+# A file of a small image fills no block of a disk anyway; larger ones become a third smaller.
 _SMALL = 128
 _LEVEL_OF_SMALL, _LEVEL = 0, 1
 _MOST_PIXELS = 1 << 26  # a larger one, which a header can merely claim, is left to who looks closer
@@ -39,7 +39,7 @@ _END = _chunk(b"IEND", b"")
 
 
 def blank_lines(count: int, resolution: int) -> Pixels:
-    """White square pictures as PNG holds them, each line after the number of its filter: 0, none.
+    """White square images as PNG holds them, each line after the number of its filter: 0, none.
 
     Returns:
         uint8 (n, h, 1 + 3 w).
@@ -57,7 +57,7 @@ def encode_lines(lines: Pixels) -> bytes:
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """The PNG file of a picture, uint8 (h, w, 3), RGB."""
+    """The PNG file of an image, uint8 (h, w, 3), RGB."""
     height, width, _ = pixels.shape
     lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)
     lines[:, 1:] = pixels.reshape(height, 3 * width)
@@ -73,9 +73,9 @@ def png_size(data: bytes) -> tuple[int, int] | None:
 
 
 def decode_png(data: bytes) -> Pixels:
-    """The picture in a PNG file: uint8 (h, w, 3), RGB.
+    """The image in a PNG file: uint8 (h, w, 3), RGB.
 
-    Files that `encode_png` did not write are read as the pictures of users are.
+    Files that `encode_png` did not write are read as the images of users are.
 
     Raises:
         OSError: the file is damaged, no PNG, or claims an enormous size.
@@ -97,7 +97,7 @@ def decode_png(data: bytes) -> Pixels:
 
 
 def _decode_plainly(data: bytes, width: int, height: int) -> Pixels | None:
-    """The picture in a file of one IDAT; `None` where its lines are filtered."""
+    """The image in a file of one IDAT; `None` where its lines are filtered."""
     body = data[_DATA:-_TAIL]
     if struct.unpack(">I", data[-_TAIL : 4 - _TAIL])[0] != zlib.crc32(body, zlib.crc32(b"IDAT")):
         raise OSError("the checksum of the pixels is wrong")  # Pillow would not look

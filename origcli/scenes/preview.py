@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: pictures with the boxes of what can be seen, over their captions."""
+"""A contact sheet of a data set: images with the boxes of what can be seen, over their captions."""
 
 from base64 import b64encode
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def write_preview(dataset: Images, path: Path) -> None:
 
 
 def html_preview(dataset: Images) -> str:
-    """What the data set is, over its first pictures."""
+    """What the data set is, over its first images."""
     picture = b64encode(_png(contact_sheet(dataset, _IN_A_NOTEBOOK))).decode("ascii")
     told = f"{len(dataset):,} pictures of {dataset.resolution} pixels in {dataset.path}"
     return f'<p>{escape(told)}</p><img alt="its first pictures" src="data:image/png;base64,{picture}">'
@@ -68,7 +68,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def contact_sheet(dataset: Images, most: int = _MOST) -> Image.Image:
-    """A sheet of the first pictures, small ones enlarged without smoothing."""
+    """A sheet of the first images, small ones enlarged without smoothing."""
     scale = max(_CELL // dataset.resolution, 1)
     side = scale * dataset.resolution
     count = min(len(dataset), most)
@@ -99,7 +99,7 @@ def _annotate(
 
 
 def _lines(record: dict[str, Any], side: int) -> list[str]:
-    """The kind and the whole caption of a picture, as wide as its cell."""
+    """The kind and the whole caption of an image, as wide as its cell."""
     text = record["text"] or "(empty)"
     return _wrap(f"{record['category']}: {text}", side, ImageFont.load_default(_TEXT_SIZE))
 

@@ -1,4 +1,4 @@
-"""What a data set says about a picture: its line of metadata.jsonl and its YOLO labels."""
+"""What a data set says about an image: its line of metadata.jsonl and its YOLO labels."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from origcli.scenes.scene import Placed, Scene
 # A detector cannot learn to name a sliver: metadata has every element, the labels those of which this
 # share can be seen.
 LABELLED_SHARE = 0.1
-# Lists of the pictures that ultralytics trains on, and validates on. Names with the words train or val would
+# Lists of the images that ultralytics trains on, and validates on. Names with the words train or val would
 # be splits to `datasets`, which reads the directory without its card, too.
 SPLIT_NAMES = ("yolo-fit.txt", "yolo-held-out.txt")
-VALIDATED = 10  # one picture in so many is for validation
+VALIDATED = 10  # one image in so many is for validation
 
 
 def _element_text(placed: Placed) -> str:
-    """JSON of an element; written by hand, as `json.dumps` would take as long as painting the picture."""
+    """JSON of an element; written by hand, as `json.dumps` would take as long as painting the image."""
     box = "null"
     if placed.box is not None:
         x0, y0, x1, y1 = placed.box
@@ -27,9 +27,9 @@ def _element_text(placed: Placed) -> str:
 
 
 def record_line(scene: Scene, file_name: str, caption: str, rest: str = "") -> str:
-    """The line of metadata of a picture, as Hugging Face's imagefolder reads it.
+    """The line of metadata of an image, as Hugging Face's imagefolder reads it.
 
-    Of every element it tells the centre, the box of what can be seen (or null) and the share that is
+    Of every element it tells the center, the box of what can be seen (or null) and the share that is
     hidden, to a millionth of the width.
 
     Args:
@@ -58,7 +58,7 @@ def scene_of(record: dict[str, Any]) -> Scene:
 
 
 def yolo_labels(scene: Scene) -> str:
-    """Lines of class, centre x and y, width and height, as fractions of the picture."""
+    """Lines of class, center x and y, width and height, as fractions of the image."""
     lines = []
     for placed in scene.placed:
         if placed.box is not None and 1 - placed.covered >= LABELLED_SHARE:
@@ -81,7 +81,7 @@ def data_yaml() -> str:
 
 
 def is_for_validation(index: int, count: int) -> bool:
-    """Whether a picture of a set is for validation: every tenth, so that a longer set keeps the split.
+    """Whether an image of a set is for validation: every tenth, so that a longer set keeps the split.
 
     Of fewer than ten it is the last; a single one is for both.
     """

@@ -1,8 +1,8 @@
-"""Antialiased pictures of scenes.
+"""Antialiased images of scenes.
 
 An element is blended over what is below it by its coverage of each pixel: the mean over 4 × 4 parts of
 the pixel, each part's share taken from the distance to the outline, which is exact for a straight edge.
-Places are kept to an eighth of a pixel (a quarter in pictures over 256 pixels), so that the parts of
+Places are kept to an eighth of a pixel (a quarter in images over 256 pixels), so that the parts of
 all places lie on one fine grid, computed once a kind of element, and stamps are sums over it.
 """
 
@@ -23,7 +23,7 @@ Rectangle = tuple[int, int, int, int]
 RGB = dict(zip(COLORS, ((255, 0, 0), (0, 170, 0), (0, 0, 255)), strict=True))
 _PARTS = 4  # parts of a pixel along each axis
 _MOST_STAMPS = 2048
-_SMALL = 64  # pictures whose stamps are all kept: 20 MB; in larger ones other work takes the time
+_SMALL = 64  # images whose stamps are all kept: 20 MB; in larger ones other work takes the time
 
 
 def steps_a_pixel(resolution: int) -> int:
@@ -33,7 +33,7 @@ def steps_a_pixel(resolution: int) -> int:
 
 @lru_cache(maxsize=64)
 def fine_coverage(kind: Kind, resolution: int) -> npt.NDArray[np.float32]:
-    """Shares of parts of a pixel, centred on the points of a grid of `steps_a_pixel`.
+    """Shares of parts of a pixel, centered on the points of a grid of `steps_a_pixel`.
 
     Returns:
         fp32 (h, w), one pixel more than the element's box around; the point in row and column
@@ -47,7 +47,7 @@ def fine_coverage(kind: Kind, resolution: int) -> npt.NDArray[np.float32]:
     def distance(x: Floats, y: Floats) -> Floats:
         return signed_distance(x / resolution, y / resolution, *kind) * resolution  # in pixels
 
-    # The grid in blocks of a pixel; the first point is the centre of the part in a corner of the pixel.
+    # The grid in blocks of a pixel; the first point is the center of the part in a corner of the pixel.
     within_x, within_y = np.meshgrid(*[np.arange(steps) / steps + 0.5 / _PARTS] * 2)  # (steps, steps)
     x0, y0 = np.meshgrid(np.arange(width) - 1 - half_width, np.arange(height) - 1 - half_height)
     middle = within_x.mean()
@@ -86,7 +86,7 @@ def coverage(kind: Kind, resolution: int, left: int, top: int) -> Pixels:
 
 
 def _stamp(kind: Kind, color: str, resolution: int, left: int, top: int) -> tuple[Words, Words, Pixels]:
-    """An element in its color: what is kept of the picture below, what is added, and both over white.
+    """An element in its color: what is kept of the image below, what is added, and both over white.
 
     Returns:
         (h, 3 w) each, the first two times 255.
@@ -122,7 +122,7 @@ def stamp_place(placed: Placed, resolution: int) -> tuple[int, int, int, int]:
 
 
 def render(scene: Scene, resolution: int) -> Pixels:
-    """The picture of a scene on white.
+    """The image of a scene on white.
 
     Returns:
         uint8 (resolution, resolution, 3), RGB.
@@ -133,7 +133,7 @@ def render(scene: Scene, resolution: int) -> Pixels:
 
 
 def paint(scene: Scene, picture: Pixels) -> None:
-    """Paints a scene on a white picture.
+    """Paints a scene on a white image.
 
     Args:
         picture: uint8 (h, 3 w), RGB.

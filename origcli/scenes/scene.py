@@ -1,4 +1,4 @@
-"""Scenes: which elements a picture shows and where. Coordinates are fractions of the picture's width."""
+"""Scenes: which elements an image shows and where. Coordinates are fractions of the image's width."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Placed:
     """An element at its place.
 
     Args:
-        x, y: the centre of its bounding box, from the left and from the top.
+        x, y: the center of its bounding box, from the left and from the top.
         box: x0, y0, x1, y1 of what can be seen of it; `None` where all of it is hidden.
         covered: the share of its painted area that later elements hide, 0 to 1.
     """
@@ -27,7 +27,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """The elements of one picture in the order in which they are painted, and the kind of picture."""
+    """The elements of one image in the order in which they are painted, and the kind of image."""
 
     placed: tuple[Placed, ...]
     category: str

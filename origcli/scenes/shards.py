@@ -1,4 +1,4 @@
-"""WebDataset tars: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (the record) a picture."""
+"""WebDataset tars: `NNNNNN.png`, `NNNNNN.txt` (the caption) and `NNNNNN.json` (the record) an image."""
 
 import tarfile
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def open_shard(directory: Path, number: int) -> Iterator[Callable[[SceneImage], 
     """A tar that appears whole when the context ends.
 
     Yields:
-        a function that adds a picture and gives its line of metadata, with the tar's name and the
+        a function that adds an image and gives its line of metadata, with the tar's name and the
         place of the PNG file in it.
     """
     name = shard_name(number)
@@ -46,7 +46,7 @@ def open_shard(directory: Path, number: int) -> Iterator[Callable[[SceneImage], 
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # of no time and no owner: equal pictures are equal bytes
+    member = tarfile.TarInfo(name)  # of no time and no owner: equal images are equal bytes
     member.size = len(data)
     tar.addfile(member, BytesIO(data))
     tar.getmembers().clear()  # it keeps them for readers, and they would fill the memory

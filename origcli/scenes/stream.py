@@ -1,4 +1,4 @@
-"""Random numbers of pictures: a stream a picture, so that counts, workers and resuming change nothing."""
+"""Random numbers of images: a stream an image, so that counts, workers and resuming change nothing."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ _BUFFER = 16
 
 
 class Stream:
-    """Uniform numbers of each picture of a set: the counter-based Philox, keyed by the set and the index.
+    """Uniform numbers of each image of a set: the counter-based Philox, keyed by the set and the index.
 
     Args:
         key: of the set, 0 to 2**64 − 1.
@@ -19,7 +19,7 @@ class Stream:
         self._ready: list[float] = []
 
     def begin(self, index: int) -> None:
-        """Goes to the first number of a picture. Making a new generator would cost five times as much."""
+        """Goes to the first number of an image. Making a new generator would cost five times as much."""
         self._start["state"]["key"][1] = index
         self._bits.state = self._start
         self._ready.clear()

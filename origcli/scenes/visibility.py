@@ -1,7 +1,7 @@
 """What can be seen of every element: its visible box and the share of it that later elements hide.
 
 Facts of the scene, not of the data set's resolution: they are taken at the points of a grid of 1024 by
-1024, so a side of a partly hidden element is right to a pixel of the largest picture. A side that
+1024, so a side of a partly hidden element is right to a pixel of the largest image. A side that
 shows, and all of an element that nothing hides, is exact.
 """
 

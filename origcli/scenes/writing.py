@@ -1,7 +1,7 @@
-"""Makes a data set: units of pictures, by one process or several, then metadata and facts; resumable.
+"""Makes a data set: units of images, by one process or several, then metadata and facts; resumable.
 
-A unit is a folder of a thousand pictures, or a shard. Its part of the metadata is written last, so a
-unit with a part is done. `dataset.json` is written after all else and says that the set is finished.
+A unit is a folder of a thousand images, or a shard. Its part of the metadata is written last, so a
+unit with a part is done. `dataset.json` is written last and says that the set is finished.
 """
 
 import errno
@@ -44,12 +44,12 @@ from origcli.scenes.records import SPLIT_NAMES, data_yaml, is_for_validation, re
 UNIT = 1000
 PLAN_NAME = ".synth.json"
 PARTS_NAME = ".parts"
-GENERATOR = 1  # raise it when the same recipe comes to give other pictures, captions or metadata
+GENERATOR = 1  # raise it when the same recipe comes to give other images, captions or metadata
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Consecutive pictures that one worker makes."""
+    """Consecutive images that one worker makes."""
 
     number: int
     start: int
@@ -60,7 +60,7 @@ class Unit:
 
 
 def recipe_facts(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON: all that decides pictures, captions and metadata, and how they are stored."""
+    """The recipe as JSON: all that decides images, captions and metadata, and how they are stored."""
     facts = recipe.settings.model_dump(mode="json")
     return {**facts, "seed": recipe.seed, "generator": GENERATOR}
 
@@ -71,7 +71,7 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def units_of(count: int, shard_count: int | None) -> list[Unit]:
-    """The units of a data set: folders of a thousand pictures, or shards that are as equal as can be."""
+    """The units of a data set: folders of a thousand images, or shards that are as equal as can be."""
     if shard_count is None:
         edges = [*range(0, count, UNIT), count]
     else:
@@ -102,7 +102,7 @@ def make_unit(recipe: Recipe, directory: Path, unit: Unit, check: Check) -> int:
 
 @contextmanager
 def _open_folder(directory: Path, number: int) -> Iterator[Callable[[SceneImage], str]]:
-    """A function that writes a picture and its labels and gives its line of metadata."""
+    """A function that writes an image and its labels and gives its line of metadata."""
     images, labels = f"images/{number:05d}", f"labels/{number:05d}"
     with _entered(directory / images) as image_folder, _entered(directory / labels) as label_folder:
 
@@ -227,7 +227,7 @@ def _is_made(recipe: Recipe, directory: Path, unit: Unit) -> bool:
 
 
 def _write_splits(directory: Path, count: int) -> None:
-    """Writes the lists of pictures that ultralytics trains on, and validates on."""
+    """Writes the lists of images that ultralytics trains on, and validates on."""
     names = [f"./images/{index // UNIT:05d}/{index:06d}.png\n" for index in range(count)]
     held = [is_for_validation(index, count) for index in range(count)]
     train = [name for name, is_held in zip(names, held, strict=True) if not is_held or count == 1]

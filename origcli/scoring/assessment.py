@@ -25,10 +25,10 @@ from origcli.scoring.statistics import percentile
 
 @dataclass(frozen=True)
 class Trial:
-    """One inversion of one image at one m, and its drawings' distances.
+    """One inversion of one image at one m, and its samples' distances.
 
     Attributes:
-        distances: (drawings,), one a seed.
+        distances: (samples,), one a seed.
         l_det: deterministic loss of the tokens; `None` where they were not learned here.
         steps, stop_reason: of the inversion.
     """
@@ -55,7 +55,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Scale:
-    """The constants of one model, metric and drawing settings that an image is measured against."""
+    """The constants of one model, metric and sampling settings that an image is measured against."""
 
     ceiling: float
     threshold: Threshold

@@ -1,6 +1,6 @@
-"""What a model draws unasked: the ceiling of the scale, and the drawings without learned tokens.
+"""What a model draws unasked: the ceiling of the scale, and the samples without learned tokens.
 
-Both belong to the model and the drawing settings, not to any image, so they are kept in the store.
+Both belong to the model and the sampling settings, not to any image, so they are kept in the store.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from origcli.settings import DrawSettings
 
 
 def drawing_facts(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
-    """The drawing settings that a constant of the scale holds for."""
+    """The sampling settings that a constant of the scale holds for."""
     drawing = model.drawing(settings)
     return {"steps": drawing.steps, "scheduler": drawing.scheduler, "guidance": drawing.guidance}
 
 
 def drawing_key(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
-    """Everything but prompt and seeds that changes a drawing, its last digits included."""
+    """Everything but prompt and seeds that changes a sample, its last digits included."""
     return {
         **drawing_facts(model, settings),
         "batch_size": settings.batch_size,
@@ -40,7 +40,7 @@ def drawing_key(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Undirected:
-    """Drawings of the prompt without a placeholder, one a seed: d(0) of any query is taken from them."""
+    """Samples of the prompt without a placeholder, one a seed: d(0) of any query is taken from them."""
 
     images: list[Image.Image]
     features: Sequence[Any]
@@ -55,7 +55,7 @@ def draw_undirected(
     runtime: Runtime,
     store: Store,
 ) -> Undirected:
-    """Draws, or takes from the store, one picture a seed from a prompt."""
+    """Draws, or takes from the store, one image a seed from a prompt."""
     key = content_key("undirected", prompt=prompt, seeds=list(seeds), **drawing_key(model, settings))
     entry = store.get(key)
     if entry is None:
@@ -76,7 +76,7 @@ def find_ceiling(
     runtime: Runtime,
     store: Store,
 ) -> float:
-    """The mean distance over all pairs of `count` drawings of the empty prompt.
+    """The mean distance over all pairs of `count` samples of the empty prompt.
 
     Their seeds are 0 … count − 1 whatever the run's seed: it is a constant of model, metric and settings.
     """

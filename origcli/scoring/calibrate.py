@@ -1,10 +1,10 @@
 """The constants that a model needs before anything is measured with it: ceiling, PSNR limit, threshold.
 
 On the model's own samples (`self_calibration`), or over images that the model was not trained on:
-- ceiling: the mean distance over all pairs of drawings of the empty prompt;
-- PSNR limit: the 1st percentile of the PSNR of the pictures' round trips through the VAE;
-- threshold, where the pictures have captions: the 90th percentile, over pictures, of the mean distance
-  between a picture and drawings of its own caption: what counts as redrawn when the words are known.
+- ceiling: the mean distance over all pairs of samples of the empty prompt;
+- PSNR limit: the 1st percentile of the PSNR of the images' round trips through the VAE;
+- threshold, where the images have captions: the 90th percentile, over images, of the mean distance
+  between an image and samples of its own caption: what counts as redrawn when the words are known.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ PSNR_QUANTILE = 0.01
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A picture that the model was not trained on, at the model's size, and its caption if it has one."""
+    """An image that the model was not trained on, at the model's size, and its caption if it has one."""
 
     image: Image.Image
     caption: str | None
@@ -216,7 +216,7 @@ def psnr_limit(
 def caption_distances(
     models: Models, held_out: Sequence[HeldOut], settings: Settings, runtime: Runtime
 ) -> list[float]:
-    """The mean distance of each picture to drawings of its own caption."""
+    """The mean distance of each image to samples of its own caption."""
     seeds = drawing_seeds(runtime.seed, settings.score.samples)
     means = []
     with runtime.progress.task("images", len(held_out)) as bar:

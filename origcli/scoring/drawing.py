@@ -1,4 +1,4 @@
-"""Drawings from learned tokens, measured against their query."""
+"""Samples from learned tokens, measured against their query."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from origcli.settings import DrawSettings
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws one picture a seed from sets of tokens, and measures each.
+    """Draws one image a seed from sets of tokens, and measures each.
 
     Attributes:
         seeds: the same for every image and every m.
         keep: keep what was measured, as PNG, instead of copies to look at.
-        similarity: CLIP, where the drawings' likeness to `words` is wanted too.
+        similarity: CLIP, where the samples' likeness to `words` is wanted too.
     """
 
     model: DiffusionModel
@@ -44,10 +44,10 @@ class Drawer:
     words: str = ""
 
     def draw(self, query: Query, prompt: str, attempts: Mapping[Attempt, Learned]) -> dict[Attempt, Drawn]:
-        """Drawings for each attempt's tokens: from the store, the rest in shared batches.
+        """Samples for each attempt's tokens: from the store, the rest in shared batches.
 
         Raises:
-            NonFiniteError: a drawing is not finite.
+            NonFiniteError: a sample is not finite.
         """
         keys = {attempt: self._key(query, prompt, tokens) for attempt, tokens in attempts.items()}
         drawn = {
@@ -69,7 +69,7 @@ class Drawer:
         return drawn
 
     def _draw(self, name: str, prompt: str, tokens: Sequence[Vectors]) -> list[Image.Image]:
-        """Pictures (tokens · seeds), all seeds of the first tokens first."""
+        """Images (tokens · seeds), all seeds of the first tokens first."""
         with torch.inference_mode():
             given = joined([condition_with(self.model, prompt, vectors) for vectors in tokens])
         seeds = list(self.seeds) * len(tokens)

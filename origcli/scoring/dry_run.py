@@ -32,10 +32,10 @@ class Stage:
     """One part of the work.
 
     Attributes:
-        count: samples through the UNet, a guided one twice; or pictures through the decoder.
+        count: samples through the UNet, a guided one twice; or images through the decoder.
         product: what the count is made of, in words.
         tflop, minutes: of all of them.
-        batch: how many samples, or pictures, are put through at once, as far as memory holds them.
+        batch: how many samples, or images, are put through at once, as far as memory holds them.
         gigabytes: on the device at the peak, weights included.
     """
 

@@ -24,12 +24,12 @@ def placement_test(
     replicates: int,
     random: np.random.Generator,
 ) -> InDistribution:
-    """The placement copy rate of drawings, less that of permuted queries (supplement 3).
+    """The placement copy rate of samples, less that of permuted queries (supplement 3).
 
     Args:
         query: what the detector sees in the query.
-        drawings: in the drawings with m tokens, one a seed.
-        others: in drawings that have nothing to do with the query: they lend their places to permuted ones.
+        drawings: in the samples with m tokens, one a seed.
+        others: in samples that have nothing to do with the query: they lend their places to permuted ones.
     """
     ours = copy_counts(query, drawings)  # (n, 2)
     chance = permuted_counts(query, drawings, others, random)
@@ -88,13 +88,13 @@ def edit_test(
     replicates: int,
     random: np.random.Generator,
 ) -> InDistribution:
-    """Whether an edit took, while the drawings still look like the query (supplement 1).
+    """Whether an edit took, while the samples still look like the query (supplement 1).
 
     Args:
-        before, after: CLIP similarity of each drawing to the edit's words: of the plain prompt's drawings
+        before, after: CLIP similarity of each sample to the edit's words: of the plain prompt's samples
             and of the edit's, one a seed.
-        distances: of the edit's drawings to the query.
-        undirected: d(0): how far drawings without tokens are. Nearer than that, S is still there.
+        distances: of the edit's samples to the query.
+        undirected: d(0): how far samples without tokens are. Nearer than that, S is still there.
         prompt: the edit's.
     """
     pairs = np.stack([np.subtract(after, before), distances], axis=1)  # (n, 2)

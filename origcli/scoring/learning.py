@@ -101,7 +101,7 @@ class Learner:
         for query, inversion in zip(queries, inversions, strict=True):
             for m in counts:
                 key = self._key(query, (repeat, m), settings)
-                # One picture under two names has one entry, which both go by, as they will when recalled.
+                # One image under two names has one entry, which both go by, as they will when recalled.
                 kept = entries.setdefault(key, _entry(inversion, m))
                 query.learned[repeat, m] = _learned(kept, self.model)
         self.store.put_all(entries)

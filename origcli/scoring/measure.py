@@ -1,7 +1,7 @@
 """The measure of originality, as functions of distances alone (supplement 5, 6.2).
 
 Distances of one query come as an array `(repeats, token counts, drawings)`: `repeats` inversions, the
-token counts 1…M in order, and one drawing a seed, the same seeds for every token count.
+token counts 1…M in order, and one sample per seed, the same seeds for every token count.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,10 +32,10 @@ class Interval:
 
 
 def curve(distances: Array) -> Array:
-    """d(m): the mean distance over the drawings, and over the repeats.
+    """d(m): the mean distance over the samples, and over the repeats.
 
     Args:
-        distances: (repeats, M, drawings).
+        distances: (repeats, M, samples).
 
     Returns:
         (M,)
@@ -46,11 +46,11 @@ def curve(distances: Array) -> Array:
 def resampled_curves(distances: Array, replicates: int, random: np.random.Generator) -> Array:
     """Bootstrap replicates of the curve.
 
-    Seeds are resampled jointly across the token counts, because each seed's drawings share their noise;
+    Seeds are resampled jointly across the token counts, because each seed's samples share their noise;
     with several repeats, repeats are resampled first and seeds within each.
 
     Args:
-        distances: (repeats, M, drawings).
+        distances: (repeats, M, samples).
         replicates: how many.
 
     Returns:
@@ -71,7 +71,7 @@ def interval(replicates: Array) -> list[Interval]:
 
 
 def mean_over_pairs(items: Sequence[Item], between: Callable[[Item, Item], float]) -> float:
-    """The ceiling: the mean distance over all pairs of pictures that the model draws unasked.
+    """The ceiling: the mean distance over all pairs of images that the model draws unasked.
 
     Raises:
         ValueError: fewer than two items.
@@ -149,6 +149,6 @@ def undecided(intervals: Sequence[Interval], needed: int | None, threshold: floa
 
 
 def psnr(original: NDArray[np.uint8], copy: NDArray[np.uint8]) -> float | None:
-    """Peak signal-to-noise ratio of two 8-bit pictures in dB; `None` where they are equal (infinite)."""
+    """Peak signal-to-noise ratio of two 8-bit images in dB; `None` where they are equal (infinite)."""
     error = float(np.mean((original.astype(np.float64) - copy.astype(np.float64)) ** 2))
     return None if error == 0 else 10 * float(np.log10(255.0**2 / error))

@@ -48,8 +48,8 @@ class Measurer:
 
     Attributes:
         learner, drawer: find tokens, and draw from them.
-        scale: the constants of model, metric and drawing settings.
-        undirected: drawings without tokens, with the drawer's seeds.
+        scale: the constants of model, metric and sampling settings.
+        undirected: samples without tokens, with the drawer's seeds.
         settings: all of them; `score` and `invert` are read.
     """
 
@@ -63,7 +63,7 @@ class Measurer:
         """Measures the images of a batch, in their order; one that fails costs the others nothing.
 
         Args:
-            directory: the report's, where pictures and tokens are written.
+            directory: the report's, where images and tokens are written.
         """
         outcomes: dict[int, Outcome] = {}
         queries: dict[int, Query] = {}
@@ -149,7 +149,7 @@ class Measurer:
         return self._record(query, measured, test, saved.files, embeddings)
 
     def _save_images(self, query: Query, edits: Sequence[Image.Image], directory: Path) -> SavedImages:
-        """Writes what the page of a query shows; drawings are those of the first repeat."""
+        """Writes what the page of a query shows; samples are those of the first repeat."""
         trials = query.trials
         return save_images(
             directory,
@@ -206,7 +206,7 @@ class Measurer:
         )
 
     def _distances_without_tokens(self, query: Query) -> list[float]:
-        """d(0): of drawings that were made without any tokens, one a seed."""
+        """d(0): of samples that were made without any tokens, one a seed."""
         return [self.drawer.metric.between(query.feature, feature) for feature in self.undirected.features]
 
     def _assessed(self, query: Query, random: np.random.Generator) -> Assessment:
@@ -239,7 +239,7 @@ class Measurer:
     def _in_distribution(
         self, query: Query, assessed: Assessment, random: np.random.Generator
     ) -> tuple[InDistribution | None, list[Image.Image]]:
-        """The test that fits the model, and its drawings."""
+        """The test that fits the model, and its samples."""
         replicates = self.settings.score.bootstrap
         if self.drawer.metric.test == PLACEMENT:
             m = _best(assessed)
@@ -266,7 +266,7 @@ class Measurer:
 
 
 def _best(assessed: Assessment) -> int:
-    """The m to test at: the least that suffices, else the one whose drawings come nearest."""
+    """The m to test at: the least that suffices, else the one whose samples come nearest."""
     if assessed.tokens_needed.kind == "reached" and assessed.tokens_needed.m is not None:
         return assessed.tokens_needed.m
     return min(assessed.curve, key=lambda point: point.distance.value or 0.0).m

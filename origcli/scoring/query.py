@@ -47,11 +47,11 @@ class Learned:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Drawings from one set of tokens, measured against the query, one a seed.
+    """Samples from one set of tokens, measured against the query, one a seed.
 
     Attributes:
         distances: to the query.
-        pictures: encoded pictures: to look at, or exact.
+        pictures: encoded images: to look at, or exact.
         facts: what else was measured of them: `layouts`, `similarity`.
     """
 

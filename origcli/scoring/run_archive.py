@@ -204,7 +204,7 @@ def _replicates(provenance: Provenance) -> int:
 
 
 def _write_figures(directory: Path, report: ScoreReport, shown: Iterable[ScoreResult]) -> None:
-    """Figures for print: groups where there are any; of each image shown, its curve and a row of pictures.
+    """Figures for print: groups where there are any; of each image shown, its curve and a row of images.
 
     The rows of the first images stand on one sheet, too. Names of images only follow a prefix, so that no
     image can be called like a sheet.

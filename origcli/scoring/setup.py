@@ -137,7 +137,7 @@ def open_measurer(
 
 
 def drawing_seeds(seed: int, count: int) -> tuple[int, ...]:
-    """The seeds of the drawings of a run: the same for every image and every m."""
+    """The seeds of the samples of a run: the same for every image and every m."""
     return tuple(derive_seed(seed, "drawing", i) for i in range(count))
 
 

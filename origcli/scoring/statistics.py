@@ -24,7 +24,7 @@ def resampled_groups(
     One replicate at a time, because all at once would take as much memory as there are replicates.
 
     Args:
-        members: (images, repeats, M, drawings).
+        members: (images, repeats, M, samples).
 
     Yields:
         Which images were drawn (images,), and a replicate of the curve of each (images, M).

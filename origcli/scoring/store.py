@@ -1,7 +1,7 @@
 """Results by the content that made them, so that no run computes what another has.
 
 A key is a hash over everything that changes the result: pixels, weights, settings, seeds, versions.
-A record is one safetensors file: facts as JSON in its header, arrays and encoded pictures as tensors. A
+A record is one safetensors file: facts as JSON in its header, arrays and encoded images as tensors. A
 checksum over key and content is in it: a flipped bit, or a record of another key, counts as absent.
 
 What was computed in one batch is kept as a whole or not at all: had a kill left a part of it, the rest
@@ -41,7 +41,7 @@ class Entry:
     Attributes:
         facts: JSON values.
         arrays: by name.
-        pictures: encoded picture files, as `reports.saved_images.encoded` makes them.
+        pictures: encoded image files, as `reports.saved_images.encoded` makes them.
     """
 
     facts: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def images(self) -> list[Image.Image]:
-        """The pictures decoded."""
+        """The images decoded."""
         return [decoded(data) for data in self.pictures]
 
 
@@ -60,12 +60,12 @@ def content_key(kind: str, **parts: Any) -> str:
 
 
 def preview(image: Image.Image) -> bytes:
-    """A drawing as the bytes that are kept of it: to look at, and exact where it is small."""
+    """A sample as the bytes that are kept of it: to look at, and exact where it is small."""
     return encoded(image, DRAWING)[1]
 
 
 def decoded(data: bytes) -> Image.Image:
-    """The picture of encoded bytes, in memory."""
+    """The image of encoded bytes, in memory."""
 
     image = Image.open(io.BytesIO(data), formats=("PNG", "WEBP"))
     return image.convert("RGB")

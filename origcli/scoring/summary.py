@@ -47,7 +47,7 @@ class _Member:
     """
 
     counts: tuple[int, ...]
-    distances: Array  # (repeats, counts, drawings)
+    distances: Array  # (repeats, counts, samples)
     l_det: tuple[float, ...] | None  # (counts,)
     mean_l_det: float | None
     floor: float

@@ -37,7 +37,7 @@ _OPTIONS = {"steps": "denoising-steps"}  # of what a model samples with, where i
 
 
 def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Store) -> Scale:
-    """The constants of model, metric and drawing settings: from flags, the registry, the store, or drawn."""
+    """The constants of model, metric and sampling settings: from flags, the registry, the store, or drawn."""
     score, kept = settings.score, _calibrated(models, settings)
     reference, limit = _from_reference(models, settings)
     threshold = _settled(models, settings, runtime, store, limit)
@@ -180,7 +180,7 @@ def what_was_lost(models: Models, settings: Settings, threshold: Threshold) -> s
 
 
 def _calibrated(models: Models, settings: Settings) -> Calibration | None:
-    """The registry's constants for this model, metric and way of drawing."""
+    """The registry's constants for this model, metric and way of sampling."""
     facts = drawing_facts(models.model, settings.draw)
     wanted = (models.metric.name, models.metric.version, facts, models.model.weights_hash)
     return next(

@@ -68,7 +68,7 @@ def received(sent: Iterable[Sent], directory: Path) -> Iterator[tuple[Provenance
 
 
 def save_files(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Writes the files of a result to the run's directory; pictures are not synced, as in `save_images`."""
+    """Writes the files of a result to the run's directory; images are not synced, as in `save_images`."""
     for name, data in files.items():
         if name.startswith("pictures/"):
             claim_directory((directory / name).parent)

@@ -162,7 +162,7 @@ class DetectorSettings(OptimizerSettings):
 
 
 class DetectSettings(Section):
-    """Counting what is in pictures (supplement 2.1)."""
+    """Counting what is in images (supplement 2.1)."""
 
     confidence: float = Field(ge=0, le=1)
     iou: float = Field(ge=0, le=1)
@@ -257,7 +257,7 @@ class GeneralizeSettings(Section):
 
 
 class QuerySettings(Section):
-    """Query pictures that a study makes: common, rare and unseen pairs of `rarity` (supplement 6.1)."""
+    """Query images that a study makes: common, rare and unseen pairs of `rarity` (supplement 6.1)."""
 
     queries: int = Field(ge=2)
     seed: int = Field(ge=0, lt=2**63)
@@ -270,7 +270,7 @@ class FixedLocationSettings(QuerySettings):
 
 
 class PopularitySettings(QuerySettings):
-    """Pictures that were trained on against fresh ones (supplement 5)."""
+    """Images that were trained on against fresh ones (supplement 5)."""
 
     margin: float = Field(gt=0)
 

@@ -56,12 +56,12 @@ _SHOWN = 9
 
 @dataclass(frozen=True)
 class Match:
-    """The elements of one class in one drawing, as they were matched to those of the query.
+    """The elements of one class in one sample, as they were matched to those of the query.
 
     Attributes:
         places: (k, 2): where the query has them.
-        drawn: how many the drawing has.
-        distances: (min(k, drawn),), in widths of the picture, of the matching that makes their sum least.
+        drawn: how many the sample has.
+        distances: (min(k, drawn),), in widths of the image, of the matching that makes their sum least.
     """
 
     element: Element
@@ -72,11 +72,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Offsets:
-    """How far the elements of one query's drawings are from their places.
+    """How far the elements of one query's samples are from their places.
 
     Attributes:
-        elements: those of the query, times the drawings.
-        drawings: the matches of each drawing.
+        elements: those of the query, times the samples.
+        drawings: the matches of each sample.
     """
 
     elements: int
@@ -84,7 +84,7 @@ class Offsets:
 
     @property
     def distances(self) -> Array:
-        """(matched,), drawing by drawing."""
+        """(matched,), sample by sample."""
         return _joined([match.distances for matches in self.drawings for match in matches])
 
 
@@ -126,7 +126,7 @@ def run_fixed_location(
         }
     )
     data, inputs = make_queries(runtime.out / QUERIES, "common", recipe, own.seed, runtime)
-    # A picture that is there again is no other witness.
+    # An image that is there again is no other witness.
     unlike = distinct(inputs)
     if again := len(inputs) - len(unlike):
         runtime.progress.say(f"{again} of {len(inputs)} images are the same as others and are left out")
@@ -184,14 +184,14 @@ def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) ->
 
 
 def _pairs(measured: ScoredQueries, data: Dataset) -> list[tuple[ScoreResult, dict[str, str]]]:
-    """Each result with the record of its picture, whose number ends its name."""
+    """Each result with the record of its image, whose number ends its name."""
     return [(result, data.records[int(result.id.rpartition("-")[2])]) for result in measured.results]
 
 
 def look_again(
     measured: ScoredQueries, data: Dataset, settings: Settings, runtime: Runtime
 ) -> dict[str, Offsets]:
-    """Where the one-token drawings of each query have its elements, by the query's id."""
+    """Where the one-token samples of each query have its elements, by the query's id."""
     metric = open_models(settings, runtime).metric
     offsets_of = {}
     for result, record in _pairs(measured, data):
@@ -206,7 +206,7 @@ def look_again(
 
 
 def offsets(query: Layout, drawings: Sequence[Layout]) -> Offsets:
-    """Matches the elements of each class of the query with those of each drawing."""
+    """Matches the elements of each class of the query with those of each sample."""
     return Offsets(
         elements=len(query.placed) * len(drawings),
         drawings=tuple(
@@ -235,7 +235,7 @@ def matched(ours: Array, theirs: Array) -> Array:
 
 
 def chance_distances(match: Match, draws: int, random: np.random.Generator) -> Array:
-    """(draws, matched): what comes of as many elements at uniform places, as in free pictures (2.1).
+    """(draws, matched): what comes of as many elements at uniform places, as in free images (2.1).
 
     They are matched as the drawn ones were: the best of several is nearer than any one of them.
     """
@@ -250,8 +250,8 @@ class AtChance:
     """What uniform places would have given for one query.
 
     Attributes:
-        distances: (draws, matched): the elements of all drawings.
-        ranks: (drawings with a match,): the share of draws in which a drawing's mean distance is less than
+        distances: (draws, matched): the elements of all samples.
+        ranks: (samples with a match,): the share of draws in which a sample's mean distance is less than
             the one that was found, minus one half. Uniform around 0 where elements are placed freely.
     """
 
@@ -260,7 +260,7 @@ class AtChance:
 
 
 def at_chance(query: Offsets, draws: int, random: np.random.Generator) -> AtChance:
-    """Simulates the matching of every drawing. Drawings that are alike in number share their draws."""
+    """Simulates the matching of every sample. Samples that are alike in number share their draws."""
     known: dict[tuple[Element, int], Array] = {}
     columns, ranks = [], []
     for matches in query.drawings:
@@ -308,7 +308,7 @@ def query_result(
 def summarize(
     queries: Sequence[tuple[Offsets, AtChance]], replicates: int, random: np.random.Generator
 ) -> FixedLocationSummary:
-    """All matched elements together. Queries are the units of intervals and of the test: the drawings of one
+    """All matched elements together. Queries are the units of intervals and of the test: the samples of one
     share a learned token, so that they are not independent of each other.
     """
     known = [(query.distances, chance) for query, chance in queries if len(chance.ranks)]
@@ -373,7 +373,7 @@ def _over_queries(values: Sequence[Array], replicates: int, random: np.random.Ge
 
 
 def _write_figure(directory: Path, measured: ScoredQueries) -> tuple[str, ...]:
-    """Queries left, their one-token drawings right (figure 3); none where nothing was drawn."""
+    """Queries left, their one-token samples right (figure 3); none where nothing was drawn."""
     shown = [result for result in measured.results if result.curve and result.pictures][:_SHOWN]
     if not shown:
         return ()

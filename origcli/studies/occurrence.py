@@ -1,6 +1,6 @@
-"""How often a held-out element occurs in drawings, and whether that rises with diversity (supplement 2.2).
+"""How often a held-out element occurs in samples, and whether that rises with diversity (supplement 2.2).
 
-Pure: counts in, numbers out. Pictures are what is resampled, because the elements of one picture are
+Pure: counts in, numbers out. Images are what is resampled, because the elements of one image are
 not independent of each other.
 """
 
@@ -14,12 +14,12 @@ from origcli.reports.schema import Estimate
 from origcli.scoring.measure import Array, interval
 
 PERMUTATIONS = 9999
-_CHUNK = 256  # replicates at a time: a thousand pictures of each need megabytes
+_CHUNK = 256  # replicates at a time: a thousand images of each need megabytes
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was found in the pictures of one experiment and condition, all (pictures,).
+    """What was found in the images of one experiment and condition, all (images,).
 
     Attributes:
         held_out: held-out elements at the threshold of counting.
@@ -59,8 +59,8 @@ def frequency(counts: Counts, replicates: int, random: np.random.Generator) -> Q
     """Held-out detections / all detections; 0 where nothing at all was detected.
 
     Where none is held out, or all are, every resample is the same and would claim certainty. Replicates are
-    then quantiles of Clopper and Pearson's bound over the pictures in which anything was detected: with none
-    in n pictures the interval ends at 1 − 0.025^(1/n), or about 3.7/n, and at 1 where n is 0.
+    then quantiles of Clopper and Pearson's bound over the images in which anything was detected: with none
+    in n images the interval ends at 1 − 0.025^(1/n), or about 3.7/n, and at 1 where n is 0.
     """
     quantity = _ratio(counts.held_out, counts.total, 0.0, replicates, random)
     if quantity.value not in (0.0, 1.0):
@@ -70,7 +70,7 @@ def frequency(counts: Counts, replicates: int, random: np.random.Generator) -> Q
 
 
 def _bound_of_none(pictures: int, replicates: int) -> Array:
-    """Quantiles (replicates,) of Beta(1, pictures): which shares go with seeing none of them."""
+    """Quantiles (replicates,) of Beta(1, images): which shares go with seeing none of them."""
     if pictures == 0:
         return np.ones(replicates)  # nothing was seen, so nothing is excluded
     levels = np.linspace(0.0, 1.0, replicates)
@@ -85,11 +85,11 @@ def quality(counts: Counts, replicates: int, random: np.random.Generator) -> Qua
 def _ratio(
     above: Array, below: Array, empty: float, replicates: int, random: np.random.Generator
 ) -> Quantity:
-    """Sum over sum, pictures resampled; `empty` is the value of 0/0."""
+    """Sum over sum, images resampled; `empty` is the value of 0/0."""
     ratios = np.empty(replicates)
     for start in range(0, replicates, _CHUNK):
         size = min(_CHUNK, replicates - start)
-        chosen = random.integers(len(above), size=(size, len(above)))  # (b, pictures)
+        chosen = random.integers(len(above), size=(size, len(above)))  # (b, images)
         ratios[start : start + size] = _divide(above[chosen].sum(1), below[chosen].sum(1), empty)
     return Quantity(float(_divide(above.sum(), below.sum(), empty)), ratios)
 
@@ -102,7 +102,7 @@ def _divide(above: Array, below: Array, empty: float) -> Array:
 def average(quantities: Sequence[Quantity], random: np.random.Generator) -> Estimate:
     """The mean over symmetric experiments, those without a value left out.
 
-    Its interval resamples experiments, then the pictures of each.
+    Its interval resamples experiments, then the images of each.
     """
     known = [quantity for quantity in quantities if not np.isnan(quantity.value)]
     if not known:

@@ -1,7 +1,7 @@
-"""Popularity: are common pictures redrawn with one token because the model saw them (supplement 5)?
+"""Popularity: are common images redrawn with one token because the model saw them (supplement 5)?
 
-Pictures that a model was trained on are set against fresh ones of the same recipe. If their distances are
-equal, low numbers of tokens tell of a common kind of picture and not of a remembered one.
+Images that a model was trained on are set against fresh ones of the same recipe. If their distances are
+equal, low numbers of tokens tell of a common kind of image and not of a remembered one.
 """
 
 from collections.abc import Sequence
@@ -44,11 +44,11 @@ def run_popularity(
 
     Args:
         data: the data set that the model was trained on: its directory, or its `dataset.json` alone, for
-            pictures are made again from the recipe.
+            images are made again from the recipe.
         cache: directory of results kept by content.
 
     Raises:
-        InputError: no data set, or one without common pictures, or not the one that the model was trained on.
+        InputError: no data set, or one without common images, or not the one that the model was trained on.
         ModelError: the model is missing.
         UsageError: the directory holds a study of other data, or with another margin.
     """
@@ -56,11 +56,11 @@ def run_popularity(
     recipe = read_recipe(data)
     resolution = model_resolution(settings, runtime)
     notes = check_training_data(recipe, resolve(settings.score.model, runtime).path)
-    # A picture depends on the seed and its number alone: another seed has no picture in common.
+    # An image depends on the seed and its number alone: another seed has no image in common.
     recipes = {"trained": recipe, "fresh": Recipe(recipe.settings, derive_seed("fresh", own.seed))}
     hashes = {group: recipe_hash(recipe_of) for group, recipe_of in recipes.items()}
     scenes = {group: common_scenes(recipes[group], own.queries) for group in GROUPS}
-    # Score knows pictures by name and place: those of other data would be taken for these. The margin is
+    # Score knows images by name and place: those of other data would be taken for these. The margin is
     # declared before the result is seen.
     record_plan(runtime.out, {"data": hashes, **own.model_dump(mode="json")})
     inputs = [
@@ -138,9 +138,7 @@ def check_training_data(recipe: Recipe, pipeline: Path) -> tuple[str, ...]:
     try:
         trained_on = facts["results"][0]["dataset_hash"]
     except (KeyError, IndexError, TypeError):
-        return (
-            "that the model was trained on this data set is taken on trust: its training run is not here",
-        )
+        return ("it is assumed that the model was trained on this data set: its training run is not here",)
     if trained_on != recipe_hash(recipe):
         raise InputError(
             f"{pipeline}: trained on other data (hash {trained_on[:12]}, not {recipe_hash(recipe)[:12]})",
@@ -150,7 +148,7 @@ def check_training_data(recipe: Recipe, pipeline: Path) -> tuple[str, ...]:
 
 
 def common_scenes(recipe: Recipe, count: int) -> list[Scene]:
-    """The first common pictures of a data set whose two elements stand apart.
+    """The first common images of a data set whose two elements stand apart.
 
     Raises:
         InputError: the data set has not so many.
@@ -183,9 +181,9 @@ def _write(directory: Path, group: Group, scenes: Sequence[Scene], resolution: i
 
 
 def distances_of(results: Sequence[ScoreResult], group: Group) -> Array:
-    """d(1) of each drawing, (images, repeats, 1, drawings)."""
+    """d(1) of each sample, (images, repeats, 1, samples)."""
     rows = [result.curve[0].distances for result in results if result.group == group and result.curve]
-    table = np.array(rows, dtype=np.float64)  # (images, repeats, drawings)
+    table = np.array(rows, dtype=np.float64)  # (images, repeats, samples)
     return table[:, :, None] if rows else table.reshape(0, 1, 1, 1)
 
 

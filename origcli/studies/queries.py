@@ -1,4 +1,4 @@
-"""Query pictures of the shapes world, made from recipes, and measured by the one measure there is."""
+"""Query images of the shapes world, made from recipes, and measured by the one measure there is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ Category = Literal["common", "rare", "unseen"]
 
 @dataclass(frozen=True)
 class ScoredQueries:
-    """A score run over query pictures.
+    """A score run over query images.
 
     Attributes:
         report: all but the results where there are several.
-        results: in the order of the pictures.
+        results: in the order of the images.
     """
 
     report: ScoreReport
@@ -52,7 +52,7 @@ def shapes_alone(settings: Settings) -> Settings:
 def make_queries(
     directory: Path, name: str, synth: SynthSettings, seed: int, runtime: Runtime
 ) -> tuple[Dataset, list[Input]]:
-    """Writes a set of query pictures, or opens it where it is; its group is `name`."""
+    """Writes a set of query images, or opens it where it is; its group is `name`."""
     data = write_dataset(Recipe(synth, seed), directory / name, existing="use", progress=runtime.progress)
     inputs = [
         Input(data.path / record["file_name"], f"{name}-{number:03d}", name)
@@ -62,7 +62,7 @@ def make_queries(
 
 
 def distinct(inputs: Sequence[Input]) -> list[Input]:
-    """The first of each picture: of pairs in fixed places there are no more than combinations of colors."""
+    """The first of each image: of pairs in fixed places there are no more than combinations of colors."""
     first: dict[str, Input] = {}
     for image in inputs:
         first.setdefault(hash_file(image.path), image)
@@ -70,7 +70,7 @@ def distinct(inputs: Sequence[Input]) -> list[Input]:
 
 
 def query_recipe(settings: Settings, category: Category, count: int, resolution: int) -> SynthSettings:
-    """Pictures of one category whose elements stand apart from each other."""
+    """Images of one category whose elements stand apart from each other."""
     return settings.synth.model_copy(
         update={
             "mixture": "originality",
@@ -85,7 +85,7 @@ def query_recipe(settings: Settings, category: Category, count: int, resolution:
 
 
 def model_resolution(settings: Settings, runtime: Runtime) -> int:
-    """Pixels across a picture of the model that the settings name, read from its configuration.
+    """Pixels across an image of the model that the settings name, read from its configuration.
 
     Raises:
         ModelError: it is missing or damaged.
@@ -127,7 +127,7 @@ def study_provenance(
 
 
 def score(inputs: Sequence[Input], settings: Settings, runtime: Runtime, cache: Path | None) -> ScoredQueries:
-    """Measures pictures in `score/`; resumes a stopped run."""
+    """Measures images in `score/`; resumes a stopped run."""
     with inner(runtime, runtime.out / SCORE) as own:
         report = score_images(Request(inputs, cache=cache), settings, own)
         return ScoredQueries(report, tuple(ResultLog(own.out / RESULTS, ScoreResult)))

@@ -1,7 +1,7 @@
 """Rarity: does the measure rank what the model saw often, seldom and never (supplement 6.1)?
 
 A model was trained where circles with squares are common, circles with triangles rare, and squares with
-triangles never meet. Query pictures of the three kinds are made apart from all training data, and measured.
+triangles never meet. Query images of the three kinds are made apart from all training data, and measured.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +88,7 @@ def run_rarity(settings: Settings, runtime: Runtime, cache: Path | None = None) 
 
 
 def stands_close(record: Mapping[str, Any]) -> bool:
-    """Whether two elements of a picture, as its data set's metadata has them, are nearer than `APART`.
+    """Whether two elements of an image, as its data set's metadata has them, are nearer than `APART`.
 
     What nearly touches is harder to draw and to detect, however often it was seen.
     """
@@ -158,7 +158,7 @@ SCORES: Mapping[str, Callable[[ScoreResult], float | None]] = {
 
 
 def scores_of(results: Sequence[ScoreResult], value: Callable[[ScoreResult], float | None]) -> Scores:
-    """The scores of the pictures that have one, by category; those out of domain have none."""
+    """The scores of the images that have one, by category; those out of domain have none."""
     scores: dict[Category, list[float]] = {category: [] for category in CATEGORIES}
     for result in results:
         score = None if result.verdict.kind == VerdictKind.out_of_domain else value(result)

@@ -44,7 +44,7 @@ class Opened:
     """What a denoiser is trained on.
 
     Attributes:
-        held_out: the pictures that it is measured on alone.
+        held_out: the images that it is measured on alone.
         vae: on the device.
         side: of a latent.
     """
@@ -59,9 +59,9 @@ def open_data(data_path: Path, vae_path: Path, settings: Settings, runtime: Runt
     """Opens the data set and the VAE.
 
     Raises:
-        InputError: the data set is missing or too small to hold pictures out.
+        InputError: the data set is missing or too small to hold images out.
         ModelError: the VAE cannot be loaded.
-        UsageError: the VAE cannot halve the pictures.
+        UsageError: the VAE cannot halve the images.
     """
     data = datasets.read_dataset(data_path)
     held_out = held_out_indices(data, settings.vae.held_out)
@@ -93,7 +93,7 @@ class Stage(Generic[R]):
         report: makes its report.
         model: is in training.
         objective, trained, called: as in `Job`.
-        features: of all pictures of the data set, the held-out ones last.
+        features: of all images of the data set, the held-out ones last.
         identity: what a resumed run has to repeat beside settings, data and VAE.
         init_from: what its weights started from.
     """

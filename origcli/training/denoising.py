@@ -29,8 +29,8 @@ class Features:
     """What a denoiser trains on, computed once. Texts are states (L, d), or token ids (L,).
 
     Attributes:
-        moments: (pictures, 2, c, h, w): posterior mean and standard deviation.
-        rows: (pictures,): the caption of each picture.
+        moments: (images, 2, c, h, w): posterior mean and standard deviation.
+        rows: (images,): the caption of each image.
         texts: (captions, text) of the distinct captions, once for each way of putting them.
         dropped: (templates, text): what is left of each way when its caption is dropped; the first is
             the empty prompt.
@@ -45,7 +45,7 @@ class Features:
 
 
 class Latents(Dataset[Any]):
-    """Posterior moments and texts of pictures, fetched a batch at a time."""
+    """Posterior moments and texts of images, fetched a batch at a time."""
 
     def __init__(self, features: Features, first: int, size: int) -> None:
         self.features, self.first, self.size = features, first, size
@@ -181,7 +181,7 @@ def compute_features(
     settings: UNetSettings,
     runtime: Runtime,
 ) -> Features:
-    """Latents of all pictures and states of all captions, from the cache where they are there."""
+    """Latents of all images and states of all captions, from the cache where they are there."""
     ways = put_captions(prompts, settings.template_probability, tokenizer)
     texts = tuple(caption_states(encoder, tokenizer, put, runtime) for put in ways.prompts)
     dropped = caption_states(encoder, tokenizer, ways.dropped, runtime)
@@ -192,7 +192,7 @@ def compute_features(
 def held_out_loss(
     objective: nn.Module, pictures: Latents, randoms: Randoms, runtime: Runtime
 ) -> dict[str, float]:
-    """The mean loss on held-out pictures at fixed random numbers, captions never dropped.
+    """The mean loss on held-out images at fixed random numbers, captions never dropped.
 
     Args:
         randoms: those of a step of the objective.

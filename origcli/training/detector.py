@@ -2,7 +2,7 @@
 
 The loop is the one of all training here and not ultralytics' trainer, which resumes only at the end of an
 epoch and not to the bit, reads pickled label caches, and spends more time around the network than in it
-on pictures this small. Network, loss and metrics are ultralytics'.
+on images this small. Network, loss and metrics are ultralytics'.
 
 Nothing that makes a class what it is, is augmented: no change of color, scale or texture, no mosaic. See
 `hardening` for what is.
@@ -56,16 +56,16 @@ from origcli.training.schedule import steps_in
 
 # An element that is hidden further is left out: to ask for it would teach to guess.
 MAX_COVERED = 0.75
-_LOOK_AT = 300  # held-out pictures that a look at the training takes in
+_LOOK_AT = 300  # held-out images that a look at the training takes in
 _STATISTICS_BATCHES = 100
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures of one or more data sets, numbered through."""
+    """Images of one or more data sets, numbered through."""
 
     sets: tuple[datasets.Dataset, ...]
-    places: tuple[tuple[int, int], ...]  # (data set, index) of each picture
+    places: tuple[tuple[int, int], ...]  # (data set, index) of each image
 
     def image(self, number: int) -> np.ndarray[Any, Any]:
         """uint8 (h, w, 3)."""
@@ -73,7 +73,7 @@ class Pool:
         return self.sets[which].image(index)
 
     def scene(self, number: int) -> Scene:
-        """What a picture shows."""
+        """What an image shows."""
         which, index = self.places[number]
         return scene_of(self.sets[which].records[index])
 
@@ -82,7 +82,7 @@ class Pool:
 
 
 class Labelled(Dataset[Any]):
-    """Pictures with their elements, fetched a batch at a time."""
+    """Images with their elements, fetched a batch at a time."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -95,7 +95,7 @@ class Labelled(Dataset[Any]):
         return self.__getitems__([number])
 
     def __getitems__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
-        """uint8 pictures (n, h, w, 3), boxes (n, k, 4) as fractions, classes (n, k) or −1."""
+        """uint8 images (n, h, w, 3), boxes (n, k, 4) as fractions, classes (n, k) or −1."""
         boxes = torch.zeros(len(numbers), self.most, 4)
         classes = torch.full((len(numbers), self.most), -1)
         for row, number in enumerate(numbers):
@@ -108,7 +108,7 @@ class Labelled(Dataset[Any]):
 
 
 class DetectionObjective(nn.Module):
-    """YOLOv8's loss on augmented pictures."""
+    """YOLOv8's loss on augmented images."""
 
     def __init__(self, model: nn.Module, input_size: int) -> None:
         super().__init__()
@@ -138,11 +138,11 @@ class DetectionObjective(nn.Module):
 
 
 def targets(boxes: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Padded boxes (n, k, 4) and classes (n, k) as ultralytics has them: a row an element, centre, size."""
+    """Padded boxes (n, k, 4) and classes (n, k) as ultralytics has them: a row an element, center, size."""
     picture, place = (classes >= 0).nonzero(as_tuple=True)
     x0, y0, x1, y1 = boxes[picture, place].unbind(-1)
-    centres = torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], -1)
-    return {"batch_idx": picture.float(), "cls": classes[picture, place].float(), "bboxes": centres}
+    centers = torch.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], -1)
+    return {"batch_idx": picture.float(), "cls": classes[picture, place].float(), "bboxes": centers}
 
 
 def run(
@@ -157,7 +157,7 @@ def run(
 ) -> TrainDetectorReport:
     """Trains a detector; writes `detector/`, `report.json`, `history.csv` and figures into the run directory.
 
-    Half of the held-out pictures calibrate the confidences, the other half are for the figures.
+    Half of the held-out images calibrate the confidences, the other half are for the figures.
 
     Args:
         paths: data sets of one resolution.
@@ -228,9 +228,9 @@ def run(
 
 
 def pools(paths: Sequence[Path], held_out: int) -> tuple[Pool, Pool, Pool, list[str]]:
-    """Pictures to train on, to calibrate on and to test on, and the hashes of the data sets.
+    """Images to train on, to calibrate on and to test on, and the hashes of the data sets.
 
-    The last pictures of each data set are held out, at most a tenth of it, in equal parts for both uses.
+    The last images of each data set are held out, at most a tenth of it, in equal parts for both uses.
     """
     sets = tuple(datasets.read_dataset(path) for path in paths)
     if len({data.resolution for data in sets}) > 1:
@@ -291,7 +291,7 @@ def calibrate(
     detect: DetectSettings,
     runtime: Runtime,
 ) -> tuple[float, float]:
-    """Puts Platt's map into the network, fitted to pictures as it was trained on; its slope and offset."""
+    """Puts Platt's map into the network, fitted to images as it was trained on; its slope and offset."""
     scores, right = [], []
     for hardened in (False, True) if settings.harden else (False,):
         seen = evaluate(model, card, pool, range(len(pool)), detect, runtime, hardened=hardened)
@@ -312,7 +312,7 @@ def evaluate(
     runtime: Runtime,
     hardened: bool = False,
 ) -> Evaluation:
-    """Detects in pictures of a pool, as they are or all hardened."""
+    """Detects in images of a pool, as they are or all hardened."""
     all_of_them = detect.model_copy(update={"confidence": LOWEST})
     detector = YoloDetector(model, card, all_of_them, runtime.device)
     evaluation = Evaluation(detect.confidence)
@@ -330,7 +330,7 @@ def evaluate(
 
 
 def harden(array: np.ndarray[Any, Any], random: torch.Generator) -> np.ndarray[Any, Any]:
-    """Pictures uint8 (n, h, w, 3), every one hardened. Elements keep their places to within a pixel."""
+    """Images uint8 (n, h, w, 3), every one hardened. Elements keep their places to within a pixel."""
     randoms = draw_randoms(random, len(array), share=1.0)
     randoms["mirror"].zero_()
     pixels, _ = augment(to_pixels(torch.from_numpy(array)), torch.zeros(len(array), 1, 4), randoms)

@@ -43,10 +43,10 @@ def hash_module(module: nn.Module) -> str:
 
 
 def latent_moments(vae: Any, data: Dataset, size: int, runtime: Runtime) -> Rows:
-    """Posterior moments of the first `size` pictures, (size, 2, c, h/f, w/f), unscaled, fp32, read-only.
+    """Posterior moments of the first `size` images, (size, 2, c, h/f, w/f), unscaled, fp32, read-only.
 
     Row i holds the mean and the standard deviation, so that a training step draws its own exact
-    sample of the posterior. The pictures themselves are in the key: a data set whose recipe says the
+    sample of the posterior. The images themselves are in the key: a data set whose recipe says the
     same may hold others.
     """
     encoder = nn.ModuleList([vae.encoder, vae.quant_conv])  # another decoder makes no other latents

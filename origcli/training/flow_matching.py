@@ -90,7 +90,7 @@ def compute_features(
     settings: TransformerSettings,
     runtime: Runtime,
 ) -> Features:
-    """Latents of all pictures, from the cache where they are there, and token ids of all captions.
+    """Latents of all images, from the cache where they are there, and token ids of all captions.
 
     Raises:
         UsageError: a caption is longer than the text encoders hold.

@@ -1,8 +1,8 @@
-"""Pictures like those that a model draws: a little deformed, soft, and off in color (supplement 2.1).
+"""Images like those that a model draws: a little deformed, soft, and off in color (supplement 2.1).
 
 What is changed is never what a class is made of: colors keep their names, sizes move by less than a
 tenth of the way from small to big, strokes stay open. Every random number is drawn beforehand, one row
-a picture, so that batches and processes change nothing.
+an image, so that batches and processes change nothing.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _FINE = 16  # knots a side of ripple and noise: a latent of the bundled model is
 
 
 def draw_randoms(generator: torch.Generator, count: int, share: float) -> dict[str, Tensor]:
-    """The random numbers of `count` pictures, of which a share is hardened.
+    """The random numbers of `count` images, of which a share is hardened.
 
     Returns:
         `mirror` and `hard` (n,), 0 or 1; `blur` and `amount_…` (n,) in [0, 1]; normal knots of fields: `warp`
@@ -51,11 +51,11 @@ def draw_randoms(generator: torch.Generator, count: int, share: float) -> dict[s
 
 
 def augment(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Mirrors half of the pictures and hardens those that are to be.
+    """Mirrors half of the images and hardens those that are to be.
 
     Args:
         pixels: (n, 3, h, w) in [0, 1].
-        boxes: (n, k, 4) x0, y0, x1, y1 as fractions of the picture.
+        boxes: (n, k, 4) x0, y0, x1, y1 as fractions of the image.
         randoms: of `draw_randoms`.
 
     Returns:
@@ -70,7 +70,7 @@ def augment(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tup
 
 
 def harden(pixels: Tensor, boxes: Tensor, randoms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Bends, blurs, tints and stains every picture by its own amounts; arguments as in `augment`."""
+    """Bends, blurs, tints and stains every image by its own amounts; arguments as in `augment`."""
     shift = WARP / 2 * randoms["amount_warp"][:, None, None, None] * randoms["warp"].clamp(-2, 2)
     ripple = RIPPLE * randoms["amount_ripple"][:, None, None, None] * randoms["ripple"].clamp(-2, 2)
     pixels, boxes = warp(pixels, boxes, shift, ripple)
@@ -88,10 +88,10 @@ def mirror(pixels: Tensor, boxes: Tensor, flags: Tensor) -> tuple[Tensor, Tensor
 
 
 def warp(pixels: Tensor, boxes: Tensor, shift: Tensor, ripple: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Bends pictures: each pixel is taken from a place that a smooth field of shifts leads to.
+    """Bends images: each pixel is taken from a place that a smooth field of shifts leads to.
 
     Args:
-        shift: (n, 2, k, k) knots of the field over the picture, x and y, as fractions of it.
+        shift: (n, 2, k, k) knots of the field over the image, x and y, as fractions of it.
         ripple: of a finer field, which no box follows: it shifts as much to one side as to the other.
     """
     n, _, height, width = pixels.shape
@@ -101,7 +101,7 @@ def warp(pixels: Tensor, boxes: Tensor, shift: Tensor, ripple: Tensor | None = N
     grid = F.affine_grid(still, [n, 3, height, width], align_corners=False) + 2 * (field + fine).permute(
         0, 2, 3, 1
     )
-    # White beyond the edge: a padding of zeros is white once the picture is inverted.
+    # White beyond the edge: a padding of zeros is white once the image is inverted.
     pixels = 1 - F.grid_sample(1 - pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return pixels, _warped_boxes(boxes, field)
 
@@ -120,7 +120,7 @@ def _warped_boxes(boxes: Tensor, field: Tensor) -> Tensor:
 
 
 def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of standard deviation `sigma` (n,) in pixels, each picture by its own."""
+    """Gaussian blur of standard deviation `sigma` (n,) in pixels, each image by its own."""
     n, channels, height, width = pixels.shape
     radius = max(1, int(3 * BLUR * width))
     x = torch.arange(-radius, radius + 1, device=pixels.device, dtype=pixels.dtype)
@@ -133,7 +133,7 @@ def blur(pixels: Tensor, sigma: Tensor) -> Tensor:
 
 
 def tint(pixels: Tensor, amount: Tensor, knots: Tensor) -> Tensor:
-    """Shades pictures unevenly, by an `amount` (n,) of a smooth field with knots (n, 3, k, k)."""
+    """Shades images unevenly, by an `amount` (n,) of a smooth field with knots (n, 3, k, k)."""
     field = F.interpolate(knots.clamp(-2, 2), size=pixels.shape[2:], mode="bicubic", align_corners=True)
     return (pixels + amount[:, None, None, None] * field).clamp(0, 1)
 

@@ -116,7 +116,7 @@ def save_loss_figure(path: Path, history: Sequence[Mapping[str, float]], names: 
 
 
 def save_sheet(path: Path, pictures: Sequence[Image.Image], columns: int, labels: Sequence[str] = ()) -> None:
-    """Saves pictures side by side, small ones at twice their size."""
+    """Saves images side by side, small ones at twice their size."""
     side = max(128, max(picture.width for picture in pictures))
     buffer = io.BytesIO()
     sheet(pictures, labels, columns, size=side).save(buffer, "PNG")

@@ -22,7 +22,7 @@ def sample_prompts(prompts: Sequence[str]) -> list[str]:
 def draw_samples(
     model: DiffusionModel, prompts: Sequence[str], settings: Settings, runtime: Runtime, name: str
 ) -> None:
-    """A sheet of drawings of fixed prompts from fixed seeds."""
+    """A sheet of samples of fixed prompts from fixed seeds."""
     drawing = settings.draw.model_copy(update={"steps": _SAMPLE_STEPS, "guidance": SAMPLE_GUIDANCE})
     pictures = draw_prompts(model, prompts, range(len(prompts)), drawing, runtime, description="samples")
     labels = [prompt or "(empty prompt)" for prompt in prompts]

@@ -1,14 +1,14 @@
-"""A small BERT pre-trained by masked-language modelling on captions and prompt templates.
+"""A small BERT pre-trained by masked-language modeling on captions and prompt templates.
 
-It sees no picture, so what the diffusion model knows of pictures comes from its data set alone
+It sees no image, so what the diffusion model knows of images comes from its data set alone
 (supplement 2.1 chose BERT over CLIP for that reason).
 
 The words of a caption are independent, so filling gaps in captions alone teaches no word to know its
-neighbours: "circle" need not know that it is red. English does teach that to the paper's BERT. Here it comes
+neighbors: "circle" need not know that it is red. English does teach that to the paper's BERT. Here it comes
 from BERT's sentence pairs (Devlin et al. 2019): a caption, then the same elements in another order. A gap in
 the second is filled by looking up in the first which color, size or texture went with which shape.
 
-Words know their neighbours then, but no state knows the whole caption, as the end-of-text state of Stable
+Words know their neighbors then, but no state knows the whole caption, as the end-of-text state of Stable
 Diffusion's CLIP does. Without one, a single learned token has but its own place to tell of two elements. With
 a `summary_weight`, [CLS] learns to sum up its sentence: a decoder too weak to guess has to spell it from that
 state alone (RetroMAE, Xiao et al. 2022).
@@ -199,7 +199,7 @@ def pretrain(
     """A frozen BertModel and its tokenizer, written to `directory/text_encoder` and `directory/tokenizer`.
 
     Args:
-        captions: one a picture. What is said often is read often (`TemplatedCaptions`).
+        captions: one per image. What is said often is read often (`TemplatedCaptions`).
         templates: prompt templates with the slot `{S}`.
         resume: continue from a checkpoint; one that is finished is read.
 
@@ -307,7 +307,7 @@ def _read(directory: Path, settings: TextEncoderSettings) -> tuple[Any, Any]:
 def _with_pooler(bert: Any, seed: int) -> Any:
     """The trained encoder as a whole BertModel.
 
-    Nothing reads its pooler, which language modelling does not train, but a file without one would get
+    Nothing reads its pooler, which language modeling does not train, but a file without one would get
     random weights, other ones each time, wherever it is loaded.
     """
     from transformers import BertModel

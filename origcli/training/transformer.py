@@ -47,9 +47,9 @@ def run(
         init_from: a pipeline that this command wrote, of the same shape; its vocabulary is taken, too.
 
     Raises:
-        InputError: the data set is missing or too small to hold pictures out.
+        InputError: the data set is missing or too small to hold images out.
         ModelError: the VAE cannot be loaded, or the weights to start from have another shape.
-        UsageError: a caption is longer than the text encoders hold, the pictures or latents cannot be
+        UsageError: a caption is longer than the text encoders hold, the images or latents cannot be
             divided as the settings ask, or `resume` with other settings, data or models.
     """
     own = settings.transformer

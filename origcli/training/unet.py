@@ -40,7 +40,7 @@ def run(
     track: str | None = None,
     init_from: Path | None = None,
 ) -> TrainUnetReport:
-    """Trains a UNet and writes `pipeline/`, a report, `history.csv` and sheets of drawings.
+    """Trains a UNet and writes `pipeline/`, a report, `history.csv` and sheets of samples.
 
     Args:
         data_path: a data set.
@@ -49,9 +49,9 @@ def run(
             have had another width, and then what reads the text is new.
 
     Raises:
-        InputError: the data set is missing or too small to hold pictures out.
+        InputError: the data set is missing or too small to hold images out.
         ModelError: the VAE or the text encoder cannot be loaded.
-        UsageError: a caption is longer than the text encoder holds, the VAE cannot halve the pictures, or
+        UsageError: a caption is longer than the text encoder holds, the VAE cannot halve the images, or
             `resume` with other settings, data or models.
     """
     own = settings.unet

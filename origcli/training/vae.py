@@ -52,7 +52,7 @@ _SSIM_WINDOW = 11
 
 
 class ImageDataset(Dataset[Any]):
-    """The first `size` pictures of a data set, fetched a batch at a time."""
+    """The first `size` images of a data set, fetched a batch at a time."""
 
     def __init__(self, data: datasets.Dataset, size: int) -> None:
         self.data, self.size = data, size
@@ -64,14 +64,14 @@ class ImageDataset(Dataset[Any]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """uint8 pictures (n, h, w, 3)."""
+        """uint8 images (n, h, w, 3)."""
         return {"pictures": torch.from_numpy(np.stack([self.data.image(i) for i in indices]))}
 
 
 class VaeObjective(nn.Module):
-    """L1 + MSE + KL, each a mean over the values of a picture, so the weights mean the same at any size.
+    """L1 + MSE + KL, each a mean over the values of an image, so the weights mean the same at any size.
 
-    With the KL a mean over the picture's 3·h·w values, too, a weight of 1e-6 is Stable Diffusion's.
+    With the KL a mean over the image's 3·h·w values, too, a weight of 1e-6 is Stable Diffusion's.
     """
 
     def __init__(self, vae: Any, settings: VaeSettings) -> None:
@@ -108,17 +108,17 @@ def run(
     track: str | None = None,
     init_from: Path | None = None,
 ) -> TrainVaeReport:
-    """Trains a VAE; writes `vae/`, `report.json`, `history.csv` and two pictures into the run directory.
+    """Trains a VAE; writes `vae/`, `report.json`, `history.csv` and two images into the run directory.
 
     With `freeze_encoder` the decoder alone learns: latents, and a UNet trained on them, stay good.
 
     Returns:
-        The report: PSNR (dB) and SSIM on held-out pictures; mean and standard deviation of the latents
+        The report: PSNR (dB) and SSIM on held-out images; mean and standard deviation of the latents
         before they were normalized; the scaling factor.
 
     Raises:
-        InputError: the data set is missing or too small to hold pictures out.
-        UsageError: the encoder is to be kept and there is none, or the pictures cannot be halved that often.
+        InputError: the data set is missing or too small to hold images out.
+        UsageError: the encoder is to be kept and there is none, or the images cannot be halved that often.
         ModelError: the VAE to start from cannot be loaded, or has another shape.
     """
     own = settings.vae
@@ -187,7 +187,7 @@ def make_job(
     runtime: Runtime,
     init_from: Path | None,
 ) -> Job:
-    """What is trained: the VAE, on all pictures that are not held out.
+    """What is trained: the VAE, on all images that are not held out.
 
     Args:
         side: width and height of the latents.
@@ -242,10 +242,10 @@ def save_vae(vae: Any, target: Path) -> None:
 
 
 def held_out_indices(data: datasets.Dataset, wanted: int) -> range:
-    """The last pictures of a data set, at most a tenth of it, that no training sees.
+    """The last images of a data set, at most a tenth of it, that no training sees.
 
     Raises:
-        InputError: a tenth of it is not one picture.
+        InputError: a tenth of it is not one image.
     """
     size = len(data)
     if size < 10:
@@ -257,10 +257,10 @@ def held_out_indices(data: datasets.Dataset, wanted: int) -> range:
 
 
 def latent_side(data: datasets.Dataset, levels: int) -> int:
-    """The width and height of the latents of a VAE, each level of which but the first halves a picture.
+    """The width and height of the latents of a VAE, each level of which but the first halves an image.
 
     Raises:
-        UsageError: the pictures cannot be halved that often: they would be decoded smaller than they were.
+        UsageError: the images cannot be halved that often: they would be decoded smaller than they were.
     """
     factor = 2 ** (levels - 1)
     if data.resolution % factor:
@@ -296,7 +296,7 @@ def initial_vae(settings: VaeSettings, resolution: int, seed: int, init_from: Pa
 def latent_statistics(
     vae: Any, data: datasets.Dataset, indices: Sequence[int], runtime: Runtime
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (c,) of posterior samples over pictures."""
+    """Mean and standard deviation (c,) of posterior samples over images."""
     samples, size = [], BatchSize(_EVALUATION_BATCH, runtime.progress.say)
     for part in slices(len(indices), _EVALUATION_BATCH):
         array = np.stack([data.image(i) for i in indices[part]])
@@ -314,16 +314,16 @@ def latent_statistics(
 def reconstruction_quality(
     vae: Any, data: datasets.Dataset, indices: Sequence[int], runtime: Runtime
 ) -> dict[str, float]:
-    """PSNR and SSIM of round trips (posterior mean, 8-bit pictures), over the pictures that hold something.
+    """PSNR and SSIM of round trips (posterior mean, 8-bit images), over the images that hold something.
 
-    PSNR is from the squared error pooled over all pictures: a mean of PSNRs would be led by the
+    PSNR is from the squared error pooled over all images: a mean of PSNRs would be led by the
     emptiest ones.
     """
     shown = [i for i in indices if (data.image(i) != 255).any()]
     size = BatchSize(_EVALUATION_BATCH, runtime.progress.say)
 
     def measure(part: slice) -> tuple[float, float, int]:
-        """Sums over the pictures of a part: squared error, SSIM, values."""
+        """Sums over the images of a part: squared error, SSIM, values."""
         array = np.stack([data.image(i) for i in shown[part]])
         redrawn = _round_trip(vae, array, runtime.device)
         error = float(((redrawn.astype(np.float64) - array) ** 2).sum())
@@ -340,9 +340,9 @@ def reconstruction_quality(
 
 
 def similarities(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], device: torch.device) -> Tensor:
-    """SSIM (Wang et al. 2004) of pictures uint8 (n, h, w, 3) and as many others: (n,), at most 1.
+    """SSIM (Wang et al. 2004) of images uint8 (n, h, w, 3) and as many others: (n,), at most 1.
 
-    The Gaussian window has a deviation of 1.5 pixels. Pictures are mirrored at their edges, so that every
+    The Gaussian window has a deviation of 1.5 pixels. Images are mirrored at their edges, so that every
     pixel has one.
     """
     from pytorch_msssim import ssim
@@ -358,21 +358,21 @@ def similarities(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], device: torch
 def _moments(
     vae: Any, array: np.ndarray[Any, Any], size: BatchSize, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (n, c, h/f, w/f) of pictures uint8 (n, h, w, 3)."""
+    """Mean and standard deviation (n, c, h/f, w/f) of images uint8 (n, h, w, 3)."""
     parts = size.over(len(array), lambda part: encode_moments(vae, to_pixels(array[part], device)))
     mean, std = (torch.cat(each) for each in zip(*parts, strict=True))
     return mean, std
 
 
 def _round_trip(vae: Any, array: np.ndarray[Any, Any], device: torch.device) -> np.ndarray[Any, Any]:
-    """Pictures uint8 (n, h, w, 3), decoded from the means of their latents."""
+    """Images uint8 (n, h, w, 3), decoded from the means of their latents."""
     mean, _ = encode_moments(vae, to_pixels(array, device))
     return to_array(decode_latents(vae, mean * vae.config.scaling_factor))
 
 
 @torch.inference_mode()
 def _draw_reconstructions(vae: Any, data: datasets.Dataset, indices: Sequence[int], path: Path) -> None:
-    """A sheet of held-out pictures over their round trips."""
+    """A sheet of held-out images over their round trips."""
     array = np.stack([data.image(i) for i in indices])
     device = next(vae.parameters()).device
     parts = BatchSize(len(array)).over(len(array), lambda part: _round_trip(vae, array[part], device))

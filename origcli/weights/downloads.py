@@ -66,7 +66,7 @@ class RemoteFile:
 
 
 class _TryAgain(Exception):
-    """A failure that another attempt may mend."""
+    """A failure that another attempt may solve."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)

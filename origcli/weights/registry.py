@@ -157,7 +157,7 @@ class _Record(BaseModel):
 
 
 class Calibration(_Record):
-    """Constants of one model, metric and way of drawing. They hold for these alone.
+    """Constants of one model, metric and way of sampling. They hold for these alone.
 
     Attributes:
         metric, metric_version: the distance that they are in.
@@ -191,11 +191,11 @@ class RegistryValues(_Record):
     Attributes:
         metric: default distance; `None` where the one is that fits models of its kind.
         guidance: default guidance scale; the family's own where there is none.
-        resolution: pixels across a picture; the pipeline's own where there is none.
+        resolution: pixels across an image; the pipeline's own where there is none.
         weights_hash: of the pipeline; a model whose files have another is damaged.
-        psnr_limit: dB; a picture whose VAE round trip is below is out of domain.
+        psnr_limit: dB; an image whose VAE round trip is below is out of domain.
         psnr_how: how the limit was obtained.
-        scales: one a metric and way of drawing.
+        scales: one a metric and way of sampling.
     """
 
     schema_id: Literal["origcli/registry/1"] = Field(default="origcli/registry/1", alias="schema")
@@ -252,7 +252,7 @@ class ModelEntry:
 
     @property
     def psnr_limit(self) -> float | None:
-        """dB; a picture whose VAE round trip is below is out of domain."""
+        """dB; an image whose VAE round trip is below is out of domain."""
         return self.values.psnr_limit
 
     @property

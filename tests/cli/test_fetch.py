@@ -50,7 +50,7 @@ def test_the_list_needs_nothing_to_be_here(run: Run) -> None:
     assert {row["state"] for row in rows.values()} == {"not here"}
 
 
-@pytest.mark.fault(22, "`fetch --verify` finds it, `fetch` mends it")
+@pytest.mark.fault(22, "`fetch --verify` finds it, `fetch` repairs it")
 def test_fetch_verify_damage_mend(run: Run, mirror: Files, tmp_path: Path) -> None:
     status, out, _ = run("fetch", "yolov8n", "--format", "json")
     (row,) = json.loads(out)

@@ -49,7 +49,7 @@ def test_each_file_gets_its_own_detections_in_order(
     assert max(detector.batches) <= batch_size
 
 
-@pytest.mark.fault(1, "its row has the error; its neighbours are detected")
+@pytest.mark.fault(1, "its row has the error; its neighbors are detected")
 def test_a_bad_file_costs_only_itself(files: list[Input], tmp_path: Path) -> None:
     files[2].path.write_bytes(files[2].path.read_bytes()[:40])
     files[4].path.unlink()

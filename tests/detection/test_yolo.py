@@ -67,7 +67,7 @@ def clear_threshold(output: Any, confidence: float) -> Any:
     """An overlap near 0.7 that no two candidate boxes come close to, so that rounding decides nothing.
 
     Args:
-        output: (n, 4 + classes, places), of the network: centre, size, confidences.
+        output: (n, 4 + classes, places), of the network: center, size, confidences.
     """
     overlaps = [torch.tensor([0.65, 0.75])]
     for rows in output.transpose(1, 2):
@@ -81,7 +81,7 @@ def clear_threshold(output: Any, confidence: float) -> Any:
     return float(values[widest : widest + 2].mean())
 
 
-def test_pictures_do_not_depend_on_their_neighbours(detector: Any) -> None:
+def test_pictures_do_not_depend_on_their_neighbors(detector: Any) -> None:
     mixed = [
         *pictures(5),
         *pictures(2, (100, 40), 1),

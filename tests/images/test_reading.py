@@ -259,7 +259,7 @@ def test_a_plain_picture_is_untouched(tmp_path: Path) -> None:
 
 def test_crop_policies() -> None:
     source = picture(40, 20)  # left red, right blue
-    source.paste((0, 255, 0), (0, 0, 10, 20))  # the quarter that a centre crop cuts off
+    source.paste((0, 255, 0), (0, 0, 10, 20))  # the quarter that a center crop cuts off
     center, squash, pad = (fit(source, 20, policy) for policy in ("center", "squash", "pad"))
     assert np.asarray(center)[..., 1].max() < 60
     assert np.array_equal(np.asarray(center), np.asarray(source.crop((10, 0, 30, 20))))

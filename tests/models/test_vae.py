@@ -38,11 +38,11 @@ def test_folding_normalises_the_latents_and_leaves_the_pictures(vae: torch.nn.Mo
     pixels = torch.rand(8, 3, 64, 64) * 2 - 1
     mean, std = encode_moments(vae, pixels)
     before = decode_latents(vae, mean)
-    centre, spread = torch.tensor([1.0, -2.0, 0.5, 3.0]), torch.tensor([0.5, 2.0, 1.0, 0.1])
-    fold_normalization(vae, centre, spread)
+    center, spread = torch.tensor([1.0, -2.0, 0.5, 3.0]), torch.tensor([0.5, 2.0, 1.0, 0.1])
+    fold_normalization(vae, center, spread)
     new_mean, new_std = encode_moments(vae, pixels)
     shape = (1, -1, 1, 1)
-    assert torch.allclose(new_mean, (mean - centre.view(shape)) / spread.view(shape), atol=1e-4)
+    assert torch.allclose(new_mean, (mean - center.view(shape)) / spread.view(shape), atol=1e-4)
     assert torch.allclose(new_std, std / spread.view(shape), rtol=1e-3)
     assert torch.allclose(decode_latents(vae, new_mean), before, atol=1e-4)
 

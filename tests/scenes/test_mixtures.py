@@ -131,8 +131,8 @@ def test_places_are_uniform_and_wholly_inside() -> None:
             assert max(whole_box(item.element, item.x, item.y)) <= 1
     for values in (along, down):
         assert kstest(values, "uniform").pvalue > LEAST_P
-    neighbours = [a * b for a, b in pairwise(along)]
-    assert abs(sum(neighbours) / len(neighbours) - 0.25) < 0.01  # independent
+    neighbors = [a * b for a, b in pairwise(along)]
+    assert abs(sum(neighbors) / len(neighbors) - 0.25) < 0.01  # independent
 
 
 def test_a_scene_depends_on_seed_and_index_alone() -> None:

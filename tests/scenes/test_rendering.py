@@ -73,11 +73,11 @@ def test_an_element_stands_where_it_should(element: Element, u: float, v: float,
     assert rows[0] >= np.floor((y - half_height) * resolution - 1 / 8)
     assert rows[-1] + 1 <= np.ceil((y + half_height) * resolution + 1 / 8)
     assert columns[-1] + 1 - columns[0] >= 2 * half_width * resolution - 1.5
-    # All shapes are symmetric left and right, so the centre of mass is the centre, within a step: at the far
+    # All shapes are symmetric left and right, so the center of mass is the center, within a step: at the far
     # edges the next place may be outside of the picture, and strokes thinner than a part round unevenly.
     mass = painted.sum(axis=0)
-    centre = (mass * (np.arange(resolution) + 0.5)).sum() / mass.sum()
-    assert centre == pytest.approx(x * resolution, abs=1 / steps_a_pixel(resolution) + 0.02)
+    center = (mass * (np.arange(resolution) + 0.5)).sum() / mass.sum()
+    assert center == pytest.approx(x * resolution, abs=1 / steps_a_pixel(resolution) + 0.02)
 
 
 def test_pictures_of_all_resolutions_are_one_picture() -> None:

@@ -73,7 +73,7 @@ def test_a_weight_file(mirror: Files) -> None:
     assert state("yolov8n", verify=True) == found
     found.path.write_bytes(b"changed")
     assert "changed" in state("yolov8n", verify=True).problem and state("yolov8n").ready
-    assert fetch("yolov8n", SilentProgress()).path == found.path  # mends it
+    assert fetch("yolov8n", SilentProgress()).path == found.path  # repairs it
     assert state("yolov8n", verify=True).ready
     mirror.content["/yolov8n.pt"] = b"something else"
     found.path.unlink()

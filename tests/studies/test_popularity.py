@@ -119,7 +119,7 @@ def test_a_whole_study(tmp_path: Path, data: Path, tiny_settings: Callable[..., 
     assert own == settings.popularity.model_dump(mode="json")
     assert report.results[0].dataset_hash == read_dataset(data).hash
     assert report.provenance.dataset_hash == "+".join(str(one.dataset_hash) for one in report.results)
-    assert any("taken on trust" in note for note in report.provenance.notes)
+    assert any("it is assumed" in note for note in report.provenance.notes)
 
     # Other data, seeds and margins are not gone on with, and leave the pictures as they are.
     write_dataset(Recipe(synth(), 4), tmp_path / "other")

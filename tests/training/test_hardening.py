@@ -117,12 +117,12 @@ def test_a_hardened_color_is_nearest_to_its_own_name() -> None:
         pixels, boxes = picture((element.index, 0.5, 0.5))
         for seed in range(20):
             hard, _ = augment(pixels, boxes, draw_randoms(generator(seed), 1, 1.0))
-            centre = hard[0, :, 30:34, 30:34].mean((1, 2)) * 255
-            distances = {name: (centre - torch.tensor(rgb)).norm().item() for name, rgb in RGB.items()}
+            center = hard[0, :, 30:34, 30:34].mean((1, 2)) * 255
+            distances = {name: (center - torch.tensor(rgb)).norm().item() for name, rgb in RGB.items()}
             assert min(distances, key=distances.__getitem__) == element.color
 
 
-def test_what_is_hardened_does_not_depend_on_its_neighbours() -> None:
+def test_what_is_hardened_does_not_depend_on_its_neighbors() -> None:
     pixels, boxes = picture((1, 0.3, 0.6), (35, 0.7, 0.4))
     randoms = draw_randoms(generator(3), 6, 0.5)
     assert 0 < randoms["hard"].sum() < 6

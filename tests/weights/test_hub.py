@@ -246,7 +246,7 @@ def test_changes_are_found(server: Hub) -> None:
     data[-1] ^= 1
     blob.write_bytes(data)
     assert verify(snapshot) == f"{WEIGHTS} has changed"
-    assert verify(fetch(MODEL, (None,), SilentProgress())) == ""  # fetching again mends it
+    assert verify(fetch(MODEL, (None,), SilentProgress())) == ""  # fetching again repairs it
     (snapshot.path / "vae/config.json").unlink()
     assert verify(snapshot) == "vae/config.json is missing"
     shutil.rmtree(Path(str(snapshot.path)).parents[3] / "cache" / "hub")

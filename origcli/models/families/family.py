@@ -1,4 +1,4 @@
-"""The contract of a model family: everything that learning and drawing need to know of a pipeline.
+"""The contract of a model family: everything that learning and sampling need to know of a pipeline.
 
 A family wraps the parts of one pipeline. It goes through diffusers' own code where there is some
 (`encode_prompt`, `__call__`), so that guidance, shifts and packing are the pipeline's. It adds what a
@@ -96,7 +96,7 @@ class Family(ABC):
         Args:
             parts: by their names in the pipeline; optional ones may be missing or `None`.
             options: settings of the pipeline in model_index.json, e.g. `force_zeros_for_empty_prompt`.
-            resolution: pixels across a picture; the model's own where none is given.
+            resolution: pixels across an image; the model's own where none is given.
         """
         self.parts = dict(parts)
         self.options = dict(options or {})
@@ -176,7 +176,7 @@ class Family(ABC):
         return int(self.denoiser.config.in_channels)
 
     def native_resolution(self) -> int:
-        """Pixels across a picture, where nothing else is said."""
+        """Pixels across an image, where nothing else is said."""
         size = self.denoiser.config.sample_size
         return int(size if isinstance(size, int) else size[0]) * self.scale
 
@@ -262,7 +262,7 @@ class Family(ABC):
             given: of n prompts.
         """
 
-    # Drawing
+    # Sampling
 
     def passes(self, drawing: Drawing) -> int:
         """How often a sample goes through the denoiser in one step."""

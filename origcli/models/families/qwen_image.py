@@ -20,7 +20,7 @@ from origcli.models.noising import Noising
 
 
 class QwenImage(PipelineFamily):
-    """Its autoencoder is one of videos; a picture is one frame."""
+    """Its autoencoder is one of videos; an image is one frame."""
 
     title = "Qwen-Image"
     pipeline = "QwenImagePipeline"

@@ -47,7 +47,7 @@ class ZImage(PipelineFamily):
 
     def predict(self, noisy: Tensor, times: Tensor, given: Conditioning) -> Tensor:
         predicted = self.denoiser(
-            list(noisy.to(self.dtype).unsqueeze(2).unbind(0)),  # a picture is a video of one frame
+            list(noisy.to(self.dtype).unsqueeze(2).unbind(0)),  # an image is a video of one frame
             1 - on_device(times, noisy),
             _rows(given.to(self.device, self.dtype)),
         ).sample

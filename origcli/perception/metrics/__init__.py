@@ -2,7 +2,7 @@
 
 A file says all that the rest of the program asks of its metric: for which models it is the default, what it
 needs fetched, how it is opened. What it opens (a `Distance`) says which test of being in distribution fits,
-and what of a picture's features is kept. Nothing here imports torch before a metric is opened, and names are
+and what of an image's features is kept. Nothing here imports torch before a metric is opened, and names are
 listed without importing a metric at all.
 """
 

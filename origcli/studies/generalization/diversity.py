@@ -56,7 +56,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model to train, and what to look for in its drawings.
+    """One model to train, and what to look for in its samples.
 
     Attributes:
         name: names its directory; the same for the same level and number whatever else is planned.
@@ -172,7 +172,7 @@ def choose(experiments: Sequence[Experiment], only: Sequence[str]) -> list[Exper
 def caption_pool(max_elements: int, count: int, seed: int) -> list[str]:
     """Distinct captions over all 60 elements, for a text encoder that all experiments share.
 
-    Captions say nothing of how an element looks, so a phrase that a model's pictures never show may be
+    Captions say nothing of how an element looks, so a phrase that a model's images never show may be
     among them.
 
     Args:

@@ -1,4 +1,4 @@
-"""The pictures of the generalization experiments: what a report shows of its drawings (supplement 4)."""
+"""The images of the generalization experiments: what a report shows of its samples (supplement 4)."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from origcli.studies.generalization.stages import CONDITIONS, Condition, Found, 
 
 FIGURES = "figures"
 APART = 30  # figure 4: from this level on, each condition has a block of its own
-_SHEET, _COLUMNS = 64, 16  # drawings on an experiment's own sheet
-_SAMPLES = 8  # drawings a model and condition in figure 5
+_SHEET, _COLUMNS = 64, 16  # samples on an experiment's own sheet
+_SAMPLES = 8  # samples a model and condition in figure 5
 _CROPS = 6  # held-out elements a block in figure 4
 _MARGIN = 0.15  # of a crop's side, around the element
 
@@ -30,8 +30,8 @@ class ShownImages:
     """What is shown of one experiment.
 
     Attributes:
-        samples: its first drawings, by condition.
-        crops: the first drawings of the held-out element, cut out, by condition.
+        samples: its first samples, by condition.
+        crops: the first samples of the held-out element, cut out, by condition.
     """
 
     experiment: Experiment
@@ -42,7 +42,7 @@ class ShownImages:
 def collect_images(
     experiment: Experiment, directory: Path, detections: Found, threshold: float
 ) -> ShownImages:
-    """Takes the first drawings and held-out elements, and writes the experiment's own sheets.
+    """Takes the first samples and held-out elements, and writes the experiment's own sheets.
 
     Args:
         directory: the experiment's.
@@ -68,7 +68,7 @@ def collect_images(
 
 
 def crop(picture: Image.Image, detection: Detection) -> Image.Image:
-    """A square around a detected element, white where it leaves the picture."""
+    """A square around a detected element, white where it leaves the image."""
     x0, y0, x1, y1 = detection.box
     side = max(x1 - x0, y1 - y0) * (1 + 2 * _MARGIN)
     left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
@@ -125,7 +125,7 @@ def held_out_sheet(shown_images: Sequence[ShownImages]) -> Image.Image:
 
 
 def samples_sheet(shown_images: Sequence[ShownImages]) -> Image.Image:
-    """Drawings of each model: the empty prompt left, the element's prompt right (figure 5)."""
+    """Samples of each model: the empty prompt left, the element's prompt right (figure 5)."""
     headings: dict[Condition, str] = {"empty": "empty prompt", "prompted": "prompt of the element"}
     pictures = {
         (f"{shown.experiment.level}: no {shown.experiment.held_out.phrase}", headings[condition]): images

@@ -57,7 +57,7 @@ def experiment_facts(experiment: Experiment, settings: Settings, seed: int) -> d
 
 
 def picture_count(experiment: Experiment, settings: Settings) -> int:
-    """How many pictures an experiment learns from: as many for each element, or the same at every level."""
+    """How many images an experiment learns from: as many for each element, or the same at every level."""
     level = settings.generalize.count_level
     if not level:
         return settings.synth.count
@@ -65,9 +65,9 @@ def picture_count(experiment: Experiment, settings: Settings) -> int:
 
 
 def vae_settings(experiment: Experiment, settings: Settings) -> VaeSettings:
-    """The VAE's settings, its epochs counted in `synth.count` pictures, however many there are.
+    """The VAE's settings, its epochs counted in `synth.count` images, however many there are.
 
-    What is compared over levels is the UNet's exposure to elements. A VAE that had seen fewer pictures would
+    What is compared over levels is the UNet's exposure to elements. A VAE that had seen fewer images would
     show all elements worse at low levels.
     """
     epochs = settings.vae.epochs * settings.synth.count / picture_count(experiment, settings)

@@ -190,7 +190,7 @@ def check_captions(settings: Settings) -> None:
 def share_text_encoder(settings: Settings, runtime: Runtime) -> Settings:
     """Pre-trains one caption BERT for all experiments, and names it in the settings.
 
-    It has seen no picture, so what a model knows of looks comes from its own data set alone (2.1). Settings
+    It has seen no image, so what a model knows of looks comes from its own data set alone (2.1). Settings
     that name a pre-trained BERT are given back as they are.
     """
     own = settings.text_encoder
@@ -240,7 +240,7 @@ def evaluate(
 
 
 def count(pictures: Sequence[Sequence[Detection]], held_out: Element, threshold: float) -> Counts:
-    """Detections as numbers, picture by picture.
+    """Detections as numbers, image by image.
 
     Args:
         threshold: the confidence from which detections count (2.1: 0.9).

@@ -1,7 +1,7 @@
 """The stages of one generalization experiment, each of which is done once (supplement 2.1, 2.2, 6.1).
 
 experiments/NAME/plan.json       what it is; another experiment of this name is refused
-                 data/           pictures without the held-out element; gone once the UNet is trained
+                 data/           images without the held-out element; gone once the UNet is trained
                  vae/, unet/     training runs; `unet/pipeline` draws
                  drawings/       empty/ and prompted/, one PNG a seed
                  detections.json what the detector saw in them
@@ -47,7 +47,7 @@ Condition = Literal["empty", "prompted"]
 CONDITIONS: tuple[Condition, ...] = ("empty", "prompted")
 EXPERIMENTS = "experiments"
 SEEN = 0.5  # ours: a deformed element is one that the detector is less sure of, not one that is not there
-_CHUNK = 4  # drawing batches between two looks at what is there
+_CHUNK = 4  # batches of samples between two looks at what is there
 
 Found = dict[Condition, list[list[Detection]]]
 
@@ -106,7 +106,7 @@ def open_detector(settings: Settings, runtime: Runtime) -> Detector:
 
 
 def run_experiment(bench: Bench, detector: Detector) -> Found:
-    """Does the stages that are not done, and gives what was seen in the drawings.
+    """Does the stages that are not done, and gives what was seen in the samples.
 
     Raises:
         Interrupted: a signal came; what was finished is kept.
@@ -196,18 +196,18 @@ def timed(directory: Path, stage: str) -> Iterator[None]:
 
 
 def drawing_seeds(bench: Bench) -> list[int]:
-    """One a picture: the same for both conditions and all experiments of a run."""
+    """One an image: the same for both conditions and all experiments of a run."""
     count = bench.settings.generalize.samples
     return [derive_seed(bench.runtime.seed, "generalize", i) for i in range(count)]
 
 
 def drawing_path(directory: Path, condition: Condition, number: int) -> Path:
-    """The file of a drawing."""
+    """The file of a sample."""
     return directory / "drawings" / condition / f"{number:05d}.png"
 
 
 def drawing_facts(bench: Bench) -> dict[str, Any]:
-    """What drawings depend on, but for their number."""
+    """What samples depend on, but for their number."""
     report = read_report(bench.directory / "unet", "train-unet")
     return {
         "weights": report.results[0].weights_hash,
@@ -217,7 +217,7 @@ def drawing_facts(bench: Bench) -> dict[str, Any]:
 
 
 def draw_all(bench: Bench) -> None:
-    """Draws the pictures that are missing; all of them where they were drawn in another way before."""
+    """Draws the images that are missing; all of them where they were drawn in another way before."""
     directory, seeds = bench.directory, drawing_seeds(bench)
     facts, known = drawing_facts(bench), directory / "drawings" / "drawings.json"
     if known.parent.exists() and _kept(known) != facts:
@@ -252,7 +252,7 @@ def draw_all(bench: Bench) -> None:
 
 
 def read_drawings(directory: Path, condition: Condition, numbers: Sequence[int]) -> list[Image.Image]:
-    """Drawings of a finished experiment.
+    """Samples of a finished experiment.
 
     Raises:
         InputError: one is missing or damaged.
@@ -276,7 +276,7 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 def detect_all(bench: Bench, detector: Detector) -> Found:
-    """What the detector sees in each drawing: from the file where the same detector looked before."""
+    """What the detector sees in each sample: from the file where the same detector looked before."""
     path = bench.directory / "detections.json"
     images, batch = bench.settings.generalize.samples, bench.settings.detect.batch_size
     key = {
