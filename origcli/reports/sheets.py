@@ -19,7 +19,7 @@ def sheet(
 
     Args:
         images: of any sizes; each is fitted into a square cell.
-        labels: one an image, or none.
+        labels: one per image, or none.
         columns: images a row.
         size: side of a cell in pixels; the largest image's when `None`.
         headings: one a column, or none.

@@ -5,16 +5,18 @@ The only module that knows Rich's and tqdm's bars. Loops report through `Task.ad
 
 import os
 import sys
+import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Protocol, TextIO, cast
 
 from origcli.errors import without_secrets
 
 PLAIN_INTERVAL_S = 60.0
+_TELLING = 0.25  # of a task: its own speed up to there tells how long it takes
 
 
 def one_line(text: str) -> str:
@@ -44,6 +46,14 @@ class Progress(Protocol):
             total: number of steps.
             start: steps done before (resumed work).
             phases: number of tasks, one after the other, that a step consists of: they count as parts of it.
+        """
+
+    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+        """A run of several tasks, one after the other: inside it, the time left is that of the whole run.
+
+        Args:
+            costs: what each task costs, by its description, in the order of the tasks, in any unit. Tasks
+                that never begin cost nothing. Without effect inside a task, which is then the whole.
         """
 
     def say(self, message: str, always: bool = False) -> None:
@@ -115,6 +125,9 @@ class SilentProgress:
     def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
         yield _SilentTask()
 
+    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def say(self, message: str, always: bool = False) -> None:
         if always and self.stream is not None:
             print(one_line(message), file=self.stream, flush=True)
@@ -178,23 +191,110 @@ class _Work:
     def left(self, within: "Sequence[_Work]" = ()) -> float | None:
         """Seconds left, if it goes on as it did; `None` where nobody can tell yet."""
         share = self.share(within)
-        first = self.start / self.total if self.total else 0.0
-        if share <= first or share >= 1:
+        if share <= self.first or share >= 1:
             return None
-        return (time.monotonic() - self.began) * (1 - share) / (share - first)
+        return (time.monotonic() - self.began) * (1 - share) / (share - self.first)
+
+    @property
+    def first(self) -> float:
+        """The share that was done before."""
+        return self.start / self.total if self.total else 0.0
+
+
+class _Run:
+    """A run of several tasks: what those behind have cost and taken, and what those ahead will cost.
+
+    A task's own speed tells how long the rest of it takes, once enough of it is done; the speed of all that
+    was done, how long the tasks after it take.
+
+    Args:
+        costs: as of `Progress.run`.
+    """
+
+    def __init__(self, costs: Mapping[str, float]) -> None:
+        self.ahead = dict(costs)  # the present task included
+        self.cost = self.took = 0.0  # of the tasks behind
+
+    def begin(self, work: _Work) -> None:
+        """A task begins: those before it that never did have nothing to do."""
+        if work.description in self.ahead:
+            for passed in list(self.ahead)[: list(self.ahead).index(work.description)]:
+                del self.ahead[passed]
+
+    def end(self, work: _Work) -> None:
+        """A task is over."""
+        if work.description in self.ahead:
+            self.cost += self.ahead.pop(work.description) * (1 - work.first)
+            self.took += time.monotonic() - work.began
+
+    def left(self, work: _Work, within: Sequence[_Work]) -> float | None:
+        """Seconds left of the run in the middle of a task; `None` where nobody can tell yet."""
+        cost = self.ahead.get(work.description, 0.0)
+        later = sum(self.ahead.values()) - cost
+        done = self.cost + cost * (work.share(within) - work.first)
+        took = self.took + (time.monotonic() - work.began if cost else 0.0)
+        own = work.left(within)
+        if not done:
+            return None if later else own
+        expected = cost * (1 - work.share(within)) * took / done
+        if own is None or not cost:
+            own = own or expected
+        elif self.cost:  # its own speed shows after a while only
+            trust = min((work.share(within) - work.first) / _TELLING, 1.0)
+            own = trust * own + (1 - trust) * expected
+        return (own + later * took / done) or None
+
+    def share(self, work: _Work, within: Sequence[_Work]) -> float:
+        """The share of the run that is done."""
+        cost = self.ahead.get(work.description, 0.0)
+        done = self.cost + cost * work.share(within)
+        return done / (self.cost + sum(self.ahead.values()))
 
 
 class _Open:
-    """The tasks that are open: the first is the whole, those after it are its parts."""
+    """The tasks that are open: the first is the whole, or a part of the run; those after it are its parts."""
 
     def __init__(self) -> None:
         self.works: list[_Work] = []
+        self.present: _Run | None = None
+
+    @contextmanager
+    def run(self, costs: Mapping[str, float]) -> Iterator[None]:
+        """See `Progress.run`."""
+        if self.works or self.present:
+            yield
+            return
+        self.present = _Run(costs)
+        try:
+            yield
+        finally:
+            self.present = None
+
+    def open(self, work: _Work) -> None:
+        """Takes a task in."""
+        self.works.append(work)
+        if self.present and len(self.works) == 1:
+            self.present.begin(work)
 
     def close(self, work: _Work) -> None:
         """Takes a task out; the whole has one phase more behind it when its last part is closed."""
         self.works.remove(work)
         if len(self.works) == 1 and work.total:
             self.works[0].over += 1
+        if self.present and not self.works:
+            self.present.end(work)
+
+    def left(self) -> float | None:
+        """Seconds left of the whole; `None` where nobody can tell yet."""
+        whole, *within = self.works
+        return self.present.left(whole, within) if self.present else whole.left(within)
+
+    def share(self) -> float:
+        """The share of the whole that is done."""
+        whole, *within = self.works
+        if self.present and self.present.ahead:
+            return self.present.share(whole, within)
+        return whole.share(within)
 
     def line(self) -> str:
         """The whole run in one line: what it does, how far it is, its present phase and the time left."""
@@ -205,7 +305,7 @@ class _Open:
         if within:
             last = within[-1]
             parts.append(last.description if last.total is None else f"{last.description} {last.count}")
-        seconds = whole.left(within)
+        seconds = self.left()
         return " · ".join([*parts, *([f"{in_time(seconds)} left"] if seconds is not None else [])])
 
 
@@ -225,7 +325,7 @@ class PlainProgress:
     @contextmanager
     def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
         work = _Work(description, total, start, phases, self._changed)
-        self.open.works.append(work)
+        self.open.open(work)
         alone = len(self.open.works) == 1
         if alone:
             self.printed = time.monotonic()
@@ -237,6 +337,9 @@ class PlainProgress:
             self.open.close(work)
             if total is not None and (alone or self.verbose) and not work.said:
                 self._print(self._of_one(work))
+
+    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+        return self.open.run(costs)
 
     def say(self, message: str, always: bool = False) -> None:
         self._print(one_line(message))
@@ -290,7 +393,7 @@ class RichProgress:
     @contextmanager
     def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
         work = _Work(description, total, start, phases, self._changed)
-        self.open.works.append(work)
+        self.open.open(work)
         if len(self.open.works) == 1:
             self.bars.start()
         if self.verbose or len(self.open.works) == 1:
@@ -305,14 +408,21 @@ class RichProgress:
             if not self.open.works:
                 self.bars.stop()
 
+    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+        return self.open.run(costs)
+
     def say(self, message: str, always: bool = False) -> None:
-        self.console.print(one_line(message), markup=False, highlight=False)
+        # Broken between words; a long one, such as a path, stays whole, to be copied.
+        width = max(self.console.width, 1)
+        lines = textwrap.wrap(one_line(message), width, break_long_words=False, break_on_hyphens=False)
+        for line in lines or [""]:
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _changed(self, work: _Work) -> None:
-        whole, *within = self.open.works
+        whole = self.open.works[0]
         if whole in self.shown:
             line = self.open.line() if not self.verbose else self._of_one(whole)
-            self.bars.update(self.shown[whole], completed=whole.share(within), line=one_line(line))
+            self.bars.update(self.shown[whole], completed=self.open.share(), line=one_line(line))
         if work is not whole and work in self.shown:
             line = self._of_one(work)
             self.bars.update(self.shown[work], completed=work.share(), line=one_line(line))
@@ -320,7 +430,7 @@ class RichProgress:
     def _of_one(self, work: _Work) -> str:
         if work.total is None:
             return work.description
-        left = work.left(self.open.works[1:] if work is self.open.works[0] else ())
+        left = self.open.left() if work is self.open.works[0] else work.left()
         values = f"  {_shown(work.fields)}" if work.fields else ""
         return f"{work.description} {work.count}{values}{f' · {in_time(left)} left' if left else ''}"
 

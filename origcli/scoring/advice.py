@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from origcli.inversion.cost import (
     SampleFlops,
@@ -76,15 +77,37 @@ def photo_flops(settings: Settings) -> float:
 
 def own_flops(model: DiffusionModel, settings: Settings, budget: Budget) -> float:
     """Floating-point operations of calibrating a model on its own samples, at most."""
+    return sum(calibration_flops(count_operations(model, settings), settings, budget))
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Floating-point operations with a model and the settings of a run.
+
+    Attributes:
+        flops: of the model's parts.
+        decoding: of one sample's latents.
+        sample: of one sample in all.
+    """
+
+    flops: SampleFlops
+    decoding: int
+    sample: int
+
+
+def count_operations(model: DiffusionModel, settings: Settings) -> Operations:
+    """Counts a model's operations."""
     flops, decoding = count_flops(model), decoding_flops(model)
     drawing = model.drawing(settings.draw)
-    own = budget.captions * budget.samples + budget.controls
-    samples = own + budget.controls * settings.score.samples
+    return Operations(flops, decoding, model.family.passes(drawing) * drawing.steps * flops.unet + decoding)
+
+
+def calibration_flops(counted: Operations, settings: Settings, budget: Budget) -> tuple[float, float]:
+    """Operations of the captions' samples and of the positive control, at most."""
+    own = counted.sample + counted.flops.vae + counted.decoding  # a sample and its round trip
     amount = work(settings.invert, 1, len(read_templates(settings.invert.templates)))
-    learning = budget.controls * total_flops(flops, amount)
-    round_trips = own * (flops.vae + decoding)
-    sampling = samples * (model.family.passes(drawing) * drawing.steps * flops.unet + decoding)
-    return learning + round_trips + sampling
+    control = own + total_flops(counted.flops, amount) + settings.score.samples * counted.sample
+    return budget.captions * budget.samples * own, budget.controls * control
 
 
 def in_words(seconds: float) -> str:

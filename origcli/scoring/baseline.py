@@ -19,6 +19,10 @@ from origcli.scoring.measure import mean_over_pairs
 from origcli.scoring.store import Entry, Store, content_key, decoded
 from origcli.settings import DrawSettings
 
+# What progress calls this work.
+CEILING = "sampling for the ceiling"
+WITHOUT_TOKENS = "sampling without tokens"
+
 
 def drawing_facts(model: DiffusionModel, settings: DrawSettings) -> dict[str, Any]:
     """The sampling settings that a constant of the scale holds for."""
@@ -56,16 +60,20 @@ def draw_undirected(
     store: Store,
 ) -> Undirected:
     """Draws, or takes from the store, one image a seed from a prompt."""
-    key = content_key("undirected", prompt=prompt, seeds=list(seeds), **drawing_key(model, settings))
+    key = undirected_key(model, prompt, seeds, settings)
     entry = store.get(key)
     if entry is None:
-        images = draw_prompts(
-            model, [prompt] * len(seeds), seeds, settings, runtime, description=f"sampling {prompt!r}"
-        )
+        prompts = [prompt] * len(seeds)
+        images = draw_prompts(model, prompts, seeds, settings, runtime, description=WITHOUT_TOKENS)
         store.put(key, Entry({"prompt": prompt}, pictures=[encoded(image, None)[1] for image in images]))
     else:
         images = [decoded(data) for data in entry.pictures]
     return Undirected(images, metric.features(images))
+
+
+def undirected_key(model: DiffusionModel, prompt: str, seeds: Sequence[int], settings: DrawSettings) -> str:
+    """Under which `draw_undirected` keeps its samples."""
+    return content_key("undirected", prompt=prompt, seeds=list(seeds), **drawing_key(model, settings))
 
 
 def find_ceiling(
@@ -80,21 +88,24 @@ def find_ceiling(
 
     Their seeds are 0 … count − 1 whatever the run's seed: it is a constant of model, metric and settings.
     """
-    key = content_key(
-        "ceiling",
-        metric=[metric.name, metric.version],
-        count=count,
-        **drawing_key(model, settings),
-    )
+    key = ceiling_key(model, metric, count, settings)
     entry = store.get(key)
     if entry is not None:
         return float(entry.facts["ceiling"])
     unguided = settings.model_copy(
         update={"guidance": model.family.undirected(model.drawing(settings)).guidance}
     )
-    images = draw_prompts(
-        model, [""] * count, range(count), unguided, runtime, description="sampling for the ceiling"
-    )
+    images = draw_prompts(model, [""] * count, range(count), unguided, runtime, description=CEILING)
     ceiling = mean_over_pairs(metric.features(images), metric.between)
     store.put(key, Entry({"ceiling": ceiling}))
     return ceiling
+
+
+def ceiling_key(model: DiffusionModel, metric: Distance, count: int, settings: DrawSettings) -> str:
+    """Under which `find_ceiling` keeps what it found."""
+    return content_key(
+        "ceiling",
+        metric=[metric.name, metric.version],
+        count=count,
+        **drawing_key(model, settings),
+    )

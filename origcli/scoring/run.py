@@ -14,6 +14,7 @@ from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import release
 from origcli.scoring.batches import Batch, make_batches, parts_of, take_parts
+from origcli.scoring.costs import IMAGES, costs_of_run
 from origcli.scoring.gate import Gate, check_threshold
 from origcli.scoring.measurer import Outcome
 from origcli.scoring.models import Models
@@ -115,17 +116,21 @@ def score_images(
     done = measured_before(log, inputs)
     left = [batch for batch in batches if not all(image.name in done for image in batch.inputs)]
     missing = [batch for batch in left if batch in missing]
-    measured = iter(()) if models is None else _measured(whole, missing, models, request, settings, runtime)
+    costs = {} if models is None else _costs(missing, len(inputs), models, made, request, settings, runtime)
+    with runtime.progress.run(costs):
+        measured = (
+            iter(()) if models is None else _measured(whole, missing, models, request, settings, runtime)
+        )
 
-    record_run(runtime.out, plan)  # now that nothing is left that could be refused
-    dated = date_line(runtime.out) if request.dated else ""
-    follow_images(runtime.out, log, inputs, made.provenance, dated)
-    del models
-    release()  # before workers open their own
-    if recall is not None:
-        measured = _with_kept(left, missing, measured, recall, made, runtime.out)
-    is_alone = len(request.inputs) == 1
-    failures = _keep_outcomes(measured, log, done, len(inputs), is_alone, dated, runtime, listen)
+        record_run(runtime.out, plan)  # now that nothing is left that could be refused
+        dated = date_line(runtime.out) if request.dated else ""
+        follow_images(runtime.out, log, inputs, made.provenance, dated)
+        del models
+        release()  # before workers open their own
+        if recall is not None:
+            measured = _with_kept(left, missing, measured, recall, made, runtime.out)
+        is_alone = len(request.inputs) == 1
+        failures = _keep_outcomes(measured, log, done, len(inputs), is_alone, dated, runtime, listen)
     report = write_reports(
         runtime.out, log, failures, made.provenance, len(inputs), parts, request.in_print, dated
     )
@@ -145,6 +150,23 @@ def _made(models: Models, request: Request, settings: Settings, runtime: Runtime
         check_threshold(request.gates, threshold)
     provenance = provenance_of("score", models, settings)
     return Made(provenance, threshold, what_was_lost(models, settings, threshold))
+
+
+def _costs(
+    missing: Sequence[Batch],
+    images: int,
+    models: Models,
+    made: Made,
+    request: Request,
+    settings: Settings,
+    runtime: Runtime,
+) -> dict[str, float]:
+    """What comes before the images and what these cost, where they are measured here (`Progress.run`)."""
+    if not missing or request.ray is not None:
+        return {}
+    calibrates = made.threshold.source == "none" and calibrates_itself(models, settings)
+    store = Store(request.cache or runtime.out / WORK)
+    return costs_of_run(images, models, settings, store, request.given, calibrates)
 
 
 def _with_kept(
@@ -192,7 +214,7 @@ def _keep_outcomes(
     for result in log:
         listen(result)
     failures: list[Failure] = []
-    with runtime.progress.task("images", images, len(done), phases=_PHASES) as bar:
+    with runtime.progress.task(IMAGES, images, len(done), phases=_PHASES) as bar:
         for provenance, outcome in outcomes:
             if isinstance(outcome, Failure):
                 failures.append(outcome)

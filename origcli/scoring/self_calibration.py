@@ -45,6 +45,11 @@ FEWEST_CAPTIONS = 10
 _UNPROMPTED = 64  # samples of the empty prompt, in which a model of shapes shows what it knows
 _REPLICATES = 1000
 
+# What progress calls this work.
+CALIBRATING = "calibrate on own samples"
+CONTROLLING = "positive control"
+_PHASES = 3  # of a control: a sample is generated, a token is learned, samples are generated from it
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -127,12 +132,7 @@ def calibrate_self(
         NonFiniteError: a sample is not finite.
     """
     captions = own_captions(models, settings, runtime, budget.captions, given)
-    measured = []
-    with runtime.progress.task("calibrate on own samples", len(captions)) as bar:
-        for caption in captions:
-            measured.append(_of_caption(models, settings, runtime, store, caption, budget.samples))
-            bar.advance(1)
-            interrupts.check()
+    measured = _of_captions(models, settings, runtime, store, captions, budget.samples)
 
     random = np.random.default_rng(derive_seed(runtime.seed, "self-calibration"))
     spreads = [facts["spread"] for facts in measured]
@@ -224,22 +224,36 @@ def _unprompted(models: Models, settings: Settings, runtime: Runtime) -> list[An
     return list(models.metric.features(images))
 
 
+def _of_captions(
+    models: Models, settings: Settings, runtime: Runtime, store: Store, captions: Sequence[str], samples: int
+) -> list[Mapping[str, Any]]:
+    """The facts of each caption: from the store, or found and kept there."""
+    made_with = _made_with(models, settings)
+    keys = {
+        caption: content_key("own caption", caption=caption, samples=samples, **made_with)
+        for caption in captions
+    }
+    found = {caption: entry.facts for caption, key in keys.items() if (entry := store.get(key))}
+    with runtime.progress.task(CALIBRATING, len(captions), len(found), phases=1) as bar:
+        for caption, key in keys.items():
+            if caption not in found:
+                found[caption] = _of_caption(models, settings, runtime, caption, samples)
+                store.put(key, Entry(found[caption]))
+                bar.advance(1)
+                interrupts.check()
+    return [found[caption] for caption in captions]
+
+
 def _of_caption(
-    models: Models, settings: Settings, runtime: Runtime, store: Store, caption: str, samples: int
+    models: Models, settings: Settings, runtime: Runtime, caption: str, samples: int
 ) -> Mapping[str, Any]:
     """The spread of a caption's samples, and the PSNR of their round trips."""
-    key = content_key("own caption", caption=caption, samples=samples, **_made_with(models, settings))
-    entry = store.get(key)
-    if entry is None:
-        images = _samples(models, settings, runtime, caption, samples)
-        decibels = [_psnr_of_round_trip(models, image) for image in images]
-        facts = {
-            "spread": median_to_others(models.metric.features(images), models.metric.between),
-            "psnr": [value for value in decibels if value is not None],
-        }
-        entry = Entry(facts)
-        store.put(key, entry)
-    return entry.facts
+    images = _samples(models, settings, runtime, caption, samples)
+    decibels = [_psnr_of_round_trip(models, image) for image in images]
+    return {
+        "spread": median_to_others(models.metric.features(images), models.metric.between),
+        "psnr": [value for value in decibels if value is not None],
+    }
 
 
 def _samples(
@@ -268,7 +282,7 @@ def _control(
     assert scale.threshold.value is not None
     chosen = captions[:: max(1, len(captions) // budget.controls)][: budget.controls]
     within = 0
-    with runtime.progress.task("positive control", len(chosen)) as bar:
+    with runtime.progress.task(CONTROLLING, len(chosen), phases=_PHASES) as bar:
         for number, caption in enumerate(chosen):
             (image,) = _samples(models, settings, runtime, caption, 1)
             query = _own_query(models, image, f"own-{number}")

@@ -43,9 +43,8 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
     threshold = _settled(models, settings, runtime, store, limit)
 
     # Last, because it may draw and write.
-    if kept is not None and kept.ceiling_images == score.ceiling_samples:
-        ceiling = kept.ceiling
-    else:
+    ceiling = registered_ceiling(models, settings)
+    if ceiling is None:
         ceiling = find_ceiling(
             models.model, models.metric, score.ceiling_samples, settings.draw, runtime, store
         )
@@ -57,6 +56,14 @@ def open_scale(models: Models, settings: Settings, runtime: Runtime, store: Stor
         reference=reference,
         landmarks=_landmarks(kept, settings),
     )
+
+
+def registered_ceiling(models: Models, settings: Settings) -> float | None:
+    """The ceiling of the registry, where it was measured with these settings."""
+    kept = _calibrated(models, settings)
+    if kept is None or kept.ceiling_images != settings.score.ceiling_samples:
+        return None
+    return kept.ceiling
 
 
 def _landmarks(kept: Calibration | None, settings: Settings) -> Landmarks | None:

@@ -117,6 +117,77 @@ def test_work_that_was_resumed_is_not_counted_as_fast(clock: list[float]) -> Non
         assert reporter.open.line() == "images 9/10 · 30 s left"
 
 
+def test_the_time_left_foresees_what_comes_later(clock: list[float]) -> None:
+    """60 s of calibration, 30 s of its control, which nothing is left of, and two images of 60 s each."""
+    reporter = PlainProgress(io.StringIO())
+    seen = []
+    with reporter.run({"calibrate": 10, "control": 5, "images": 20}):
+        with reporter.task("loading …", None):
+            assert reporter.open.left() is None
+        with reporter.task("calibrate", 6) as work:
+            seen.append(reporter.open.line())
+            for _ in range(6):
+                clock[0] += 5
+                with reporter.task("sampling", 2) as samples:
+                    samples.advance(2)
+                clock[0] += 5
+                work.advance()
+                seen.append(reporter.open.line())
+        with reporter.task("images", 2) as images:
+            seen.append(reporter.open.line())
+            clock[0] += 60
+            images.advance()
+            seen.append(reporter.open.line())
+    assert seen == [
+        "calibrate 0/6",
+        "calibrate 1/6 · 3 min left",
+        "calibrate 2/6 · 3 min left",
+        "calibrate 3/6 · 3 min left",
+        "calibrate 4/6 · 3 min left",
+        "calibrate 5/6 · 3 min left",
+        "calibrate 6/6 · 2 min left",
+        "images 0/2 · 2 min left",
+        "images 1/2 · 1 min left",
+    ]
+    assert clock[0] == 120
+
+
+def test_the_time_left_of_a_resumed_run_counts_what_was_done_here(clock: list[float]) -> None:
+    reporter = PlainProgress(io.StringIO())
+    with reporter.run({"calibrate": 10, "images": 10}):
+        with reporter.task("calibrate", 10, start=8) as work:
+            clock[0] += 30
+            work.advance()
+            assert reporter.open.left() == pytest.approx(30 + 300), "a tenth took 30 s"
+            clock[0] += 30
+            work.advance()
+        with reporter.task("images", 10, start=5):
+            assert reporter.open.left() == pytest.approx(150)
+
+
+def test_a_run_inside_a_task_is_a_part_of_it(clock: list[float]) -> None:
+    reporter = PlainProgress(io.StringIO())
+    with reporter.task("experiments", 2) as whole:
+        with reporter.run({"calibrate": 10, "images": 10}), reporter.task("calibrate", 1):
+            clock[0] += 10
+        whole.advance()
+        assert reporter.open.left() == 10
+
+
+def test_the_bar_is_that_of_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    bars = RichProgress(Terminal())
+    with bars.run({"calibrate": 10, "images": 30}):
+        with bars.task("calibrate", 2) as work:
+            work.advance()
+            assert bars.bars.tasks[0].completed == 0.125
+            work.advance()
+        with bars.task("images", 2) as work:
+            assert bars.bars.tasks[0].completed == 0.25
+            work.advance()
+            assert bars.bars.tasks[0].completed == 0.625
+
+
 def test_verbose_lines_tell_of_each_part(clock: list[float]) -> None:
     log = io.StringIO()
     score(PlainProgress(log, verbose=True), clock, 1)
@@ -155,6 +226,22 @@ def test_a_terminal_shows_the_run_in_one_line(monkeypatch: pytest.MonkeyPatch) -
         bars.bars.refresh()
         outer.advance()
     assert "images 0/2 · a [1] 2/4" in terminal.getvalue() and not bars.bars.tasks
+
+
+def test_remarks_on_a_terminal_are_broken_between_words_and_paths_stay_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal = Terminal()
+    path = f"/a/{'long-' * 10}b.png"
+    RichProgress(terminal).say(f"a remark about some images, and {path}: all of them")
+    assert terminal.getvalue().splitlines() == [
+        "a remark about some images,",
+        "and",
+        f"{path}:",
+        "all of them",
+    ]
 
 
 def test_verbose_bars_stack_and_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
