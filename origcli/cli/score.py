@@ -13,6 +13,7 @@ from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
+    from origcli.reports.score import LeftOut
     from origcli.runtime.context import Runtime
     from origcli.scoring.run import Request
     from origcli.settings import Settings
@@ -215,6 +216,7 @@ def score(
 
     gates = [parse_gate(text) for text in fail_if or ()]
     settings = run.settings
+    left_out: list[LeftOut] = []
     inputs = find_inputs(
         images,
         group_column=group_column,
@@ -222,6 +224,7 @@ def score(
         follow_links=follow_links,
         offline=settings.runtime.offline,
         say=run.progress.say,
+        left_out=left_out,
     )
     if embeddings and len(inputs) > 1:
         raise UsageError("--embeddings scores one image", "score each image with its own tokens")
@@ -244,7 +247,16 @@ def score(
 
     given = read_several(embeddings) if embeddings else None
     check_gates(gates, settings.score, sorted(given) if given else None)
-    request = Request(inputs, shard=shard, given=given, ray=ray, in_print=figures, dated=dated, gates=gates)
+    request = Request(
+        inputs,
+        shard=shard,
+        given=given,
+        ray=ray,
+        in_print=figures,
+        dated=dated,
+        gates=gates,
+        left_out=left_out,
+    )
     models = model or [settings.score.model]
     if run.dry_run:
         with run.open(settings, None) as runtime:

@@ -21,8 +21,17 @@ from origcli.errors import InputError
 from origcli.files import decoded, expanded, read_file, read_text
 from origcli.images import hub_datasets, tables, tars
 from origcli.images.formats import HEIC, SUFFIXES, UNSUPPORTED, is_image_name
-from origcli.images.sources import CAPTION_COLUMNS, Found, Say, Source, where_is
+from origcli.images.sources import (
+    CAPTION_COLUMNS,
+    Found,
+    Remarks,
+    Say,
+    Source,
+    counted,
+    where_is,
+)
 from origcli.images.web import WebImage, is_address
+from origcli.reports.score import LeftOut
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_of
 
@@ -88,6 +97,7 @@ def find_inputs(
     offline: bool = False,
     say: Say = lambda message: None,
     stdin: BinaryIO | None = None,
+    left_out: list[LeftOut] | None = None,
 ) -> list[Input]:
     """Images named by a command's arguments, in a fixed order.
 
@@ -103,11 +113,13 @@ def find_inputs(
         group_column, image_column, follow_links, offline: as of `Reading`.
         say: where remarks about skipped files go.
         stdin: bytes to read for `-`; the process's own when `None`.
+        left_out: takes what folders and archives hold beside the images.
 
     Raises:
         InputError: an argument leads to no image, or a list cannot be read.
     """
     how = Reading(group_column, image_column, follow_links, offline)
+    remarks = Remarks(say)
     found: list[Found] = []
     for argument in arguments:
         if isinstance(argument, Found):
@@ -117,7 +129,7 @@ def find_inputs(
             text = decoded(_read_stdin(stdin), "surrogateescape")
             entries = _from_text(text, Path(), group_column, "stdin")
         else:
-            entries = _from_argument(argument, how, say)
+            entries = _from_argument(argument, how, remarks)
         if not entries:
             raise InputError(f"{argument}: no images found", f"supported: {', '.join(sorted(SUFFIXES))}")
 
@@ -132,7 +144,10 @@ def find_inputs(
     for image in found:
         images.setdefault(_identity(image.source), image)
     if len(images) < len(found):
-        say(f"{len(found) - len(images)} images given twice are used once")
+        again = len(found) - len(images)
+        say(f"{counted(again, 'image')} given twice {'is' if again == 1 else 'are'} used once")
+    if left_out is not None:
+        left_out += remarks.left_out
 
     _require_one([image.source for image in images.values()])
     return list(_named(images.values()))
@@ -160,11 +175,11 @@ def find_captioned(
     path = path_of(expanded(argument))
     if _is_container(argument, path):
         how = Reading(image_column=image_column, offline=offline, captions=True)
-        inside = _from_argument(argument, how, say)
+        inside = _from_argument(argument, how, Remarks(say))
         return [(image.source, image.caption) for image in inside if image.caption] or None
     for column in CAPTION_COLUMNS:
         if (path / "metadata.jsonl").is_file():
-            found = _inside(_from_metadata(path, column), path, follow_links=False, say=say)
+            found = _inside(_from_metadata(path, column), path, follow_links=False, remarks=Remarks(say))
         elif path.suffix.lower() == ".csv" and path.is_file():
             text = read_text(path, errors="surrogateescape")
             if column not in _table(text)[0]:
@@ -181,7 +196,8 @@ def _require_one(sources: Sequence[Path | Source]) -> None:
     """If not one of the images exists, this is the wrong command line: say so before any work."""
     files = [source for source in sources if isinstance(source, Path)]
     if len(files) == len(sources) and not any(os.path.lexists(path) for path in files):
-        more = f" (nor any of {len(files) - 1} others)" if len(files) > 1 else ""
+        others = "the other one" if len(files) == 2 else f"any of the {len(files) - 1} others"
+        more = f" (nor {others})" if len(files) > 1 else ""
         raise InputError(f"{files[0]}: no such file{more}", "give images, directories or a list")
 
 
@@ -194,7 +210,7 @@ def _is_container(argument: str, path: Path) -> bool:
     return path.name.lower().endswith((tars.SUFFIX, tables.SUFFIX, *tars.COMPRESSED)) and path.is_file()
 
 
-def _from_argument(argument: str, how: Reading, say: Say) -> list[Found]:
+def _from_argument(argument: str, how: Reading, remarks: Remarks) -> list[Found]:
     if is_address(argument):
         return [_at(argument, typed=True)]
     if _ADDRESS.match(argument):
@@ -204,33 +220,33 @@ def _from_argument(argument: str, how: Reading, say: Say) -> list[Found]:
         )
     path = path_of(expanded(argument))
     if _is_container(argument, path):
-        return _from_container(argument, path, how, say)
+        return _from_container(argument, path, how, remarks)
     if path.is_dir():
         if (path / "metadata.jsonl").is_file():
             found = _from_metadata(path, how.group_column or "category")
-            inside = _inside(found, path, how.follow_links, say)
-            _say_unlisted(path, found, say)
+            inside = _inside(found, path, how.follow_links, remarks)
+            _leave_out_unlisted(path, found, remarks)
             return inside
-        return _from_directory(path, how.follow_links, say)
+        return _from_directory(path, how.follow_links, remarks)
     if path.suffix.lower() == ".csv" and path.is_file():
         text = read_text(path, errors="surrogateescape")
         return _from_text(text, path.parent, how.group_column, str(path))
     if glob.has_magic(argument) and not os.path.lexists(path):
-        return _from_glob(str(path), how, say)
+        return _from_glob(str(path), how, remarks)
     return [Found(path)]
 
 
-def _from_container(argument: str, path: Path, how: Reading, say: Say) -> list[Found]:
+def _from_container(argument: str, path: Path, how: Reading, remarks: Remarks) -> list[Found]:
     """The images of an archive, a table or a data set of `datasets`."""
     if argument.startswith(hub_datasets.PREFIX) or path.is_dir():
         words = argument.removeprefix(hub_datasets.PREFIX)
         return hub_datasets.list_dataset(
-            words, how.group_column, how.image_column, say, how.offline, how.captions
+            words, how.group_column, how.image_column, remarks.say, how.offline, how.captions
         )
     if path.suffix.lower() == tables.SUFFIX:
         return tables.list_parquet(path, how.group_column, how.image_column, how.captions)
     if path.suffix.lower() == tars.SUFFIX:
-        return tars.list_tar(path, how.group_column, say, how.captions)
+        return tars.list_tar(path, how.group_column, remarks, how.captions)
     raise InputError(f"{path}: a compressed archive", "uncompress it: images gain nothing from it")
 
 
@@ -239,17 +255,17 @@ def _at(address: str, typed: bool) -> Found:
     return Found(image, stem=image.stem)
 
 
-def _from_directory(root: Path, follow_links: bool, say: Say) -> list[Found]:
+def _from_directory(root: Path, follow_links: bool, remarks: Remarks) -> list[Found]:
     """All images under a directory by the order of their names; the folder of each is its group."""
     images: list[Path] = []
     others: list[Path] = []
-    for path in _files(root, follow_links, say):
+    for path in _files(root, follow_links, remarks):
         (images if is_image_name(path) else others).append(path)
-    _say_left_out(root, others, say)
-    return _inside([Found(path, _group_of(path, root)) for path in images], root, follow_links, say)
+    _leave_out_others(root, others, remarks)
+    return _inside([Found(path, _group_of(path, root)) for path in images], root, follow_links, remarks)
 
 
-def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
+def _files(root: Path, follow_links: bool, remarks: Remarks) -> Iterator[Path]:
     """The files under a directory that are not hidden, folder by folder; each real folder once.
 
     Links that lead upwards, or to a folder that was searched before, would make a search without end.
@@ -275,13 +291,16 @@ def _files(root: Path, follow_links: bool, say: Say) -> Iterator[Path]:
         hidden += sum(name.startswith(".") and is_image_name(Path(name)) for name in files)
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
     for problem in unreadable:
-        say(f"{problem.filename}: left out, cannot be read: {problem.strerror}")
+        remarks.leave_out(root, f"a folder that cannot be read: {problem.filename}: {problem.strerror}")
     if hidden:
-        say(f"{root}: left out, hidden by their names: {hidden} images")
+        remarks.leave_out(root, counted(hidden, "image hidden by its name", "images hidden by their names"))
     if again:
-        say(f"{root}: {again} links to folders that were searched already are skipped")
+        remarks.leave_out(
+            root, counted(again, "link to a folder searched before", "links to folders searched before")
+        )
     if unfollowed:
-        say(f"{root}: {unfollowed} links to folders outside are skipped (--follow-links includes them)")
+        links = counted(unfollowed, "link to a folder outside", "links to folders outside")
+        remarks.leave_out(root, links, "--follow-links includes them")
 
 
 def _leads_out(folder: Path, root: Path) -> bool:
@@ -289,41 +308,47 @@ def _leads_out(folder: Path, root: Path) -> bool:
     return folder.is_symlink() and not _is_within(os.path.realpath(folder), os.path.realpath(root))
 
 
-def _say_left_out(root: Path | str, others: Sequence[Path], say: Say) -> None:
+def _leave_out_others(root: Path, others: Sequence[Path], remarks: Remarks) -> None:
     """Names what a folder holds beside its images: formats that are not read, archives, and the rest."""
     held = [path for path in others if path.suffix.lower() in (tars.SUFFIX, tables.SUFFIX)]
     if held:
-        say(f"{root}: left out, archives and tables: {len(held)} files (name them to read them: {held[0]})")
+        archives = counted(len(held), "archive or table", "archives and tables")
+        remarks.leave_out(root, archives, f"name them to read them: {held[0]}")
     others = [path for path in others if path not in held]
     formats = Counter(UNSUPPORTED.get(path.suffix.lower(), "") for path in others)
     rest = formats.pop("", 0)
     if formats:
         listed = ", ".join(f"{number} {name}" for name, number in sorted(formats.items()))
         extra = f"; HEIC: {HEIC.remedy}" if HEIC.name in formats else ""
-        say(f"{root}: left out, formats not supported: {listed} (convert them to PNG or JPEG{extra})")
+        files = counted(
+            sum(formats.values()), "file in an unsupported format", "files in unsupported formats"
+        )
+        remarks.leave_out(root, f"{files}: {listed}", f"convert them to PNG or JPEG{extra}")
     if rest:
         kinds = sorted({path.suffix.lower() or "no suffix" for path in others} - UNSUPPORTED.keys())
         shown = ", ".join(kinds[:5]) + (", …" if len(kinds) > 5 else "")
-        say(f"{root}: left out, not images by their names: {rest} files ({shown})")
+        files = counted(rest, "file that is not an image", "files that are not images")
+        remarks.leave_out(root, f"{files}: {shown}")
 
 
-def _say_unlisted(root: Path, listed: Sequence[Found], say: Say) -> None:
+def _leave_out_unlisted(root: Path, listed: Sequence[Found], remarks: Remarks) -> None:
     """Tells of images beside a `metadata.jsonl` that it does not name."""
     named = {image.source for image in listed}
-    unlisted = [path for path in _files(root, False, say) if is_image_name(path) and path not in named]
+    unlisted = [path for path in _files(root, False, remarks) if is_image_name(path) and path not in named]
     if unlisted:
-        say(f"{root}: left out, not in metadata.jsonl: {len(unlisted)} images, the first {unlisted[0].name}")
+        images = counted(len(unlisted), "image:", "images, the first")
+        remarks.leave_out(root, f"{images} {unlisted[0].name}, not in metadata.jsonl")
 
 
-def _inside(found: list[Found], root: Path, follow_links: bool, say: Say) -> list[Found]:
+def _inside(found: list[Found], root: Path, follow_links: bool, remarks: Remarks) -> list[Found]:
     """Those images of a directory that neither a link nor their name leads out of it."""
     if follow_links:
         return found
     real = os.path.realpath(root)
     inside = [image for image in found if _is_within(os.path.realpath(_file_of(image.source)), real)]
     if len(inside) < len(found):
-        skipped = len(found) - len(inside)
-        say(f"{root}: {skipped} links that lead out of it are skipped (--follow-links includes them)")
+        links = counted(len(found) - len(inside), "link that leads out of it", "links that lead out of it")
+        remarks.leave_out(root, links, "--follow-links includes them")
     return inside
 
 
@@ -341,7 +366,7 @@ def _group_of(path: Path, root: Path) -> str:
     return "" if folder == "." else folder
 
 
-def _from_glob(pattern: str, how: Reading, say: Say) -> list[Found]:
+def _from_glob(pattern: str, how: Reading, remarks: Remarks) -> list[Found]:
     """Images that match, and those in archives and tables that match; the folders below the part without
     wildcards are the groups."""
     parts = Path(pattern).parts
@@ -353,10 +378,10 @@ def _from_glob(pattern: str, how: Reading, say: Say) -> list[Found]:
         if is_image_name(path):
             found.append(Found(path, _group_of(path, root)))
         elif path.is_file() and _is_container(str(path), path):
-            found += _from_container(str(path), path, how, say)
+            found += _from_container(str(path), path, how, remarks)
         elif path.is_file():
             others.append(path)
-    _say_left_out(pattern, others, say)
+    _leave_out_others(Path(pattern), others, remarks)
     return found
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from origcli.errors import InputError
 from origcli.files import read_file
+from origcli.reports.score import LeftOut
 from origcli.runtime.paths import path_text
 
 CAPTION_COLUMNS = ("caption", "text")
@@ -80,6 +81,33 @@ class Found(NamedTuple):
     group: str = ""
     stem: str = ""
     caption: str = ""
+
+
+class Remarks:
+    """What there is to say of a search for images: remarks, and what is left out.
+
+    Args:
+        say: where they go.
+
+    Attributes:
+        left_out: in the order in which it was found.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.left_out: list[LeftOut] = []
+
+    def leave_out(self, where: Path, what: str, remedy: str = "") -> None:
+        """Something is left out."""
+        # Names of files are bytes, and need not be text.
+        what, remedy = (text.encode("utf-8", "backslashreplace").decode() for text in (what, remedy))
+        self.left_out.append(LeftOut(where=path_text(where), what=what, remedy=remedy))
+        self.say(self.left_out[-1].text)
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def where_is(image: Path | Source) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from origcli.errors import InputError
 from origcli.files import open_file, read_file
 from origcli.images.formats import SUFFIXES, UNSUPPORTED, is_image_name
-from origcli.images.sources import CAPTION_COLUMNS, INSIDE, Found, Missing, Say
+from origcli.images.sources import CAPTION_COLUMNS, INSIDE, Found, Missing, Remarks
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_text
 
@@ -73,7 +73,7 @@ class _Contents:
     problem: str = ""
 
 
-def list_tar(path: Path, group_key: str | None, say: Say, captions: bool = False) -> list[Found]:
+def list_tar(path: Path, group_key: str | None, remarks: Remarks, captions: bool = False) -> list[Found]:
     """The images of a tar in their order; the folder of each is its group.
 
     An archive that is damaged gives the images up to there, and one entry that stands for the rest.
@@ -88,7 +88,7 @@ def list_tar(path: Path, group_key: str | None, say: Say, captions: bool = False
     contents = _contents(path)
     if contents.left_out:
         listed = ", ".join(f"{number} {what}" for what, number in sorted(contents.left_out.items()))
-        say(f"{path}: left out: {listed}")
+        remarks.leave_out(path, listed)
     if not contents.images and not contents.problem:
         raise InputError(f"{path}: no images in this archive", f"supported: {', '.join(sorted(SUFFIXES))}")
     found = [_found(member, contents.side, group_key, captions) for member in contents.images]

@@ -17,6 +17,7 @@ from origcli.runtime.run_place import place_of, request_of
 
 if TYPE_CHECKING:
     from origcli.images.inputs import Input
+    from origcli.reports.score import LeftOut
     from origcli.runtime.context import Runtime
     from origcli.runtime.progress import Progress
     from origcli.settings import Settings
@@ -234,8 +235,12 @@ def inputs_of(
     group_column: str | None = None,
     image_column: str | None = None,
     follow_links: bool = False,
+    left_out: "list[LeftOut] | None" = None,
 ) -> "list[Input]":
     """The images of a call, as its command finds them.
+
+    Args:
+        left_out: as of `find_inputs`.
 
     Raises:
         TypeError: something is no image.
@@ -254,4 +259,5 @@ def inputs_of(
         follow_links=follow_links,
         offline=call.settings.runtime.offline,
         say=call.progress.say,
+        left_out=left_out,
     )

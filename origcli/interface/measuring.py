@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from origcli.images.inputs import Input
     from origcli.reports.compare import CompareReport
     from origcli.reports.schema import CalibrateReport, ScoreReport
+    from origcli.reports.score import LeftOut
     from origcli.scoring.models import Models
     from origcli.scoring.run import Request
 
@@ -140,6 +141,7 @@ def score(
         TypeError: something is no image; or several models: score with each, then `compare` the runs.
     """
     call = _score_call(locals())
+    left_out: list[LeftOut] = []
     inputs = inputs_of(
         call,
         images,
@@ -148,8 +150,9 @@ def score(
         group_column=group_column,
         image_column=image_column,
         follow_links=follow_links,
+        left_out=left_out,
     )
-    request = _request(inputs, call, embeddings, shard, ray, cache, figures, dated)
+    request = _request(inputs, left_out, call, embeddings, shard, ray, cache, figures, dated)
     return _scored(
         call, request, None, shard=shard, embeddings=[str(path) for path in as_paths(embeddings or ())]
     )
@@ -252,6 +255,7 @@ class Scorer:
             raise ValueError("this Scorer is closed: open a new one")
         asked = None if out is None else as_path(out)
         call = replace(self._call, out=asked, resume=resume, force=force)
+        left_out: list[LeftOut] = []
         inputs = inputs_of(
             call,
             images,
@@ -260,8 +264,9 @@ class Scorer:
             group_column=group_column,
             image_column=image_column,
             follow_links=follow_links,
+            left_out=left_out,
         )
-        return _scored(call, _request(inputs, call, cache=self._cache), self._models)
+        return _scored(call, _request(inputs, left_out, call, cache=self._cache), self._models)
 
     def close(self) -> None:
         """Gives the memory of the models back."""
@@ -400,6 +405,7 @@ def _score_call(words: dict[str, Any]) -> Call:
 
 def _request(
     inputs: "list[Input]",
+    left_out: "Sequence[LeftOut]",
     call: Call,
     embeddings: AnyPath | Sequence[AnyPath] | None = None,
     shard: str | None = None,
@@ -416,7 +422,14 @@ def _request(
         raise UsageError("embeddings score one image", "score each image with its own tokens")
     given = read_several(as_paths(embeddings)) if embeddings else None
     return Request(
-        inputs, shard=shard, given=given, ray=ray, in_print=figures, dated=dated, cache=call.kept(cache)
+        inputs,
+        shard=shard,
+        given=given,
+        ray=ray,
+        in_print=figures,
+        dated=dated,
+        cache=call.kept(cache),
+        left_out=left_out,
     )
 
 

@@ -53,6 +53,7 @@ class Suite:
         conditions: of `--fail-if`, as they were given.
         threshold: where the run's threshold comes from; may be empty.
         properties: facts for machines, by name.
+        left_out: what was found beside the images, a line each.
     """
 
     model: str
@@ -61,3 +62,4 @@ class Suite:
     conditions: Sequence[str] = ()
     threshold: str = ""
     properties: dict[str, str] = field(default_factory=dict)
+    left_out: Sequence[str] = ()

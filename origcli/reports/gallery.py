@@ -6,7 +6,7 @@ the one style sheet and script that belong to it, so that no name in a report ca
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from heapq import nsmallest
 from importlib import resources
@@ -24,7 +24,7 @@ from origcli.reports.envelope import Provenance
 from origcli.reports.picture_files import Inlined
 from origcli.reports.saved_images import encoded
 from origcli.reports.schema import GeneralizeReport
-from origcli.reports.score import ScoreReport, ScoreResult
+from origcli.reports.score import LeftOut, ScoreReport, ScoreResult
 from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS, tokens
 from origcli.runtime.atomic import make_directory, write_bytes, write_text
 
@@ -40,6 +40,7 @@ def page_html(
     dated: str = "",
     *,
     shapes_only: bool = False,
+    left_out: Sequence[LeftOut] = (),
 ) -> str:
     """The page of one image.
 
@@ -50,10 +51,12 @@ def page_html(
         home: the overview's address, relative to the page.
         dated: when and with which command it was made (`dated.date_line`), if that is to be shown.
         shapes_only: whether the model knows nothing but the shapes world.
+        left_out: what was found beside the image, where it is the only one of its report.
     """
     view = views.page_view(directory, result, provenance, shapes_only)
     limits = LIMITS if result.curve else UNMEASURED_LIMITS
-    return render("page", {**view, "provenance": provenance, "home": home, "limits": limits}, dated)
+    shown = {**view, "provenance": provenance, "home": home, "limits": limits, "left_out": left_out}
+    return render("page", shown, dated)
 
 
 def write_page(
@@ -105,6 +108,7 @@ def overview_html(
         "provenance": report.provenance,
         "errors": report.errors[:ERRORS],
         "more_errors": max(0, len(report.errors) - ERRORS),
+        "left_out": report.left_out,
         "limits": LIMITS if measured else UNMEASURED_LIMITS,
     }
     return render("overview", context, dated)
@@ -129,7 +133,14 @@ def write_html(
     stream = iter(report.results if results is None else results)
     first = list(islice(stream, 2))
     if len(first) == 1 and not report.errors:
-        text = page_html(directory, first[0], report.provenance, dated=dated, shapes_only=shapes_only)
+        text = page_html(
+            directory,
+            first[0],
+            report.provenance,
+            dated=dated,
+            shapes_only=shapes_only,
+            left_out=report.left_out,
+        )
         write_bytes(directory / CARD, card(directory, first[0], report.provenance))
     else:
         text = overview_html(directory, report, _chained(first, stream), dated, shapes_only=shapes_only)

@@ -78,6 +78,10 @@ def _suite(suite: Suite, here: Path) -> Iterator[str]:
     yield _left_out(count.total())
     if suite.threshold:
         yield f"\n{plain(suite.threshold)}\n"
+    if suite.left_out:
+        yield "\n"
+    for line in suite.left_out[:SHOWN]:
+        yield f"- {plain(line)}\n"
     yield _report(suite.directory, here)
 
 

@@ -38,6 +38,7 @@ def suite_of(directory: Path, report: ScoreReport, gates: Sequence[Gate], *, len
             "metric": made_by.metric.name if made_by.metric else "",
             "seed": str(made_by.seed),
         },
+        [one.text for one in report.left_out],
     )
 
 

@@ -62,7 +62,9 @@ def merge(sources: Sequence[Path], out: Path, in_print: bool = False, with_date:
         alone = result.model_copy(update={"page": None})  # its page is report.html itself
         log.append(alone if len(images) == 1 else add_page(out, result, provenance, dated))
     failures = [*_failures(runs), *_missing(parts)]
-    return write_reports(out, log, failures, provenance, len(images), parts, in_print, dated)
+    # Parts of one list found the same beside it.
+    left_out = list(dict.fromkeys(one for run in runs for one in run.left_out))
+    return write_reports(out, log, failures, provenance, len(images), parts, left_out, in_print, dated)
 
 
 def _joined_parts(runs: Sequence[Saved]) -> Parts | None:

@@ -9,7 +9,7 @@ from origcli.images.inputs import Input
 from origcli.models.words import Vectors
 from origcli.reports.dated import date_line
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
-from origcli.reports.score import Parts
+from origcli.reports.score import LeftOut, Parts
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import release
@@ -58,6 +58,7 @@ class Request:
         in_print: draw the figures of single images, too.
         dated: say on the pages when and with which command they were made.
         gates: conditions that the results will be held against.
+        left_out: what the folders and archives of the images hold besides.
     """
 
     inputs: Sequence[Input]
@@ -68,6 +69,7 @@ class Request:
     in_print: bool = False
     dated: bool = False
     gates: Sequence[Gate] = ()
+    left_out: Sequence[LeftOut] = ()
 
 
 def score_images(
@@ -132,7 +134,15 @@ def score_images(
         is_alone = len(request.inputs) == 1
         failures = _keep_outcomes(measured, log, done, len(inputs), is_alone, dated, runtime, listen)
     report = write_reports(
-        runtime.out, log, failures, made.provenance, len(inputs), parts, request.in_print, dated
+        runtime.out,
+        log,
+        failures,
+        made.provenance,
+        len(inputs),
+        parts,
+        request.left_out,
+        request.in_print,
+        dated,
     )
     shutil.rmtree(runtime.out / WORK, ignore_errors=True)
     return report

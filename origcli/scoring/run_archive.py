@@ -5,6 +5,7 @@ images.json      the images: place in the whole list, name, path and group
 provenance.json  what made the results; written once all images are done
 results.jsonl    results as they come
 errors.jsonl     images that could not be used
+left-out.json    what the folders and archives of the images hold besides
 report.*         made of the above; `render` makes them again, `merging.merge` makes them of several runs
 """
 
@@ -22,7 +23,7 @@ from origcli.images.inputs import Input
 from origcli.reports import gallery
 from origcli.reports.dated import date_line
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
-from origcli.reports.score import Parts
+from origcli.reports.score import LeftOut, Parts
 from origcli.reports.writers import ResultLog, write_report
 from origcli.runtime.atomic import make_directory, read_json, write_bytes, write_json, write_text
 from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
 
 IMAGES, PROVENANCE = "images.json", "provenance.json"
 RESULTS, ERRORS = "results.jsonl", "errors.jsonl"
+LEFT_OUT = "left-out.json"
 MISSING_PART = "part"  # code of the failure that stands for a part of the whole that is not there
 _LISTED = TypeAdapter(list[Planned])
+_LEFT_OUT = TypeAdapter(tuple[LeftOut, ...])
 _ON_A_SHEET = 12  # images
 _MOST_REPLICATES = 1_000_000  # more than any run asks for; a report of others must not fill the memory
 _FORMS: "tuple[Form, ...]" = ("png", "pdf")
@@ -134,6 +137,7 @@ def write_reports(
     provenance: Provenance,
     images: int,
     parts: Parts | None = None,
+    left_out: Sequence[LeftOut] = (),
     in_print: bool = False,
     dated: str = "",
 ) -> ScoreReport:
@@ -143,6 +147,7 @@ def write_reports(
         results: may be gone through more than once; one is held in memory at a time.
         images: how many have to have a result or a failure.
         parts: which part of a list the results are of.
+        left_out: what the folders and archives of the images hold besides.
         in_print: draw the figures of single images, too.
         dated: the line about date and command, if the page is to have one (`date_line`).
 
@@ -169,6 +174,7 @@ def write_reports(
     errors = ResultLog(directory / ERRORS, Failure)
     for failure in failures:
         errors.append(failure)
+    write_json(directory / LEFT_OUT, [one.to_json() for one in left_out])
     report = ScoreReport(
         status=Status.complete if not failures else Status.partial if first else Status.failed,
         provenance=provenance,
@@ -176,6 +182,7 @@ def write_reports(
         errors=tuple(failures),
         summary=tally.summary(),
         parts=parts,
+        left_out=tuple(left_out),
     )
     write_report(directory, report, results)
     shapes_only = knows_shapes_only(provenance)
@@ -248,6 +255,7 @@ class Saved:
     failures: list[Failure]
     images: list[Planned]
     parts: Parts | None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def places(self) -> dict[str, int]:
@@ -279,6 +287,7 @@ def read_saved(directory: Path) -> Saved:
         list(ResultLog(directory / ERRORS, Failure)),
         _read_images(directory),
         None if facts.get("parts") is None else _read(directory / PLAN_NAME, _parts),
+        _read_left_out(directory),
     )
 
 
@@ -288,6 +297,12 @@ def _parts(facts: Any) -> Parts:
 
 def _read_images(directory: Path) -> list[Planned]:
     return _read(directory / IMAGES, _LISTED.validate_python)
+
+
+def _read_left_out(directory: Path) -> tuple[LeftOut, ...]:
+    if not (directory / LEFT_OUT).exists():
+        return ()  # an earlier version wrote the run
+    return _read(directory / LEFT_OUT, _LEFT_OUT.validate_python)
 
 
 def _read(path: Path, parse: Callable[[Any], R]) -> R:
@@ -315,6 +330,7 @@ def render_run(directory: Path, in_print: bool = False, with_date: bool = False)
         saved.provenance,
         len(saved.images),
         saved.parts,
+        saved.left_out,
         in_print,
         dated,
     )

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from origcli.errors import InputError, Interrupted
 from origcli.images import inputs
+from origcli.reports.score import LeftOut
 from origcli.runtime import interrupts
+from origcli.runtime.paths import path_of
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -115,7 +117,7 @@ def test_links_out_of_a_directory_are_skipped_unless_asked(tmp_path: Path) -> No
     (tmp_path / "root/alias.png").symlink_to(tmp_path / "root/in.png")
     said: list[str] = []
     assert found(tmp_path / "root", say=said.append) == [("alias.png", ""), ("in.png", "")]
-    assert len(said) == 1 and "1 links" in said[0]
+    assert len(said) == 1 and "1 link " in said[0]
     assert len(found(tmp_path / "root", follow_links=True)) == 3
 
 
@@ -127,7 +129,7 @@ def test_a_data_set_s_pictures_are_its_own(tmp_path: Path, name: str) -> None:
     rows = [{"file_name": "in.png"}, {"file_name": name.format(root=tmp_path)}]
     (tmp_path / "set/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     said: list[str] = []
-    assert found(tmp_path / "set", say=said.append) == [("in.png", "")] and "1 links" in said[0]
+    assert found(tmp_path / "set", say=said.append) == [("in.png", "")] and "1 link " in said[0]
     assert len(found(tmp_path / "set", follow_links=True)) == 2
 
 
@@ -142,7 +144,7 @@ def test_the_same_picture_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, "1.png")
     said: list[str] = []
     assert found(tmp_path / "1.png", tmp_path, say=said.append) == [("1.png", "")]
-    assert "1 images given twice" in said[0]
+    assert "1 image given twice is used once" in said[0]
 
 
 def test_names_are_unique_and_plain(tmp_path: Path) -> None:
@@ -176,10 +178,10 @@ def test_links_that_lead_upwards_or_in_circles(tmp_path: Path) -> None:
     (tmp_path / "root/c").symlink_to(tmp_path / "elsewhere")
     said: list[str] = []
     names = [name for name, _ in found(tmp_path / "root", follow_links=True, say=said.append)]
-    assert sorted(names) == ["1.png", "2.png", "3.png"] and "searched already" in said[0]
+    assert sorted(names) == ["1.png", "2.png", "3.png"] and "searched before" in said[0]
     said.clear()
     assert [name for name, _ in found(tmp_path / "root", say=said.append)] == ["1.png", "2.png"]
-    assert said == [f"{tmp_path}/root: 1 links to folders outside are skipped (--follow-links includes them)"]
+    assert said == [f"{tmp_path}/root: left out: 1 link to a folder outside (--follow-links includes them)"]
 
 
 def test_a_signal_ends_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +202,11 @@ def test_a_folder_says_what_it_left_out(tmp_path: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     assert [name for name, _ in found(tmp_path, say=said.append)] == ["a.jfif", "b.JPE"]
     assert said == [
-        f"{tmp_path}: left out, hidden by their names: 1 images",
-        f"{tmp_path}: left out, archives and tables: 1 files (name them to read them: {tmp_path / 'f.tar'})",
-        f"{tmp_path}: left out, formats not supported: 2 HEIC, 1 JPEG XL (convert them to PNG or JPEG; HEIC: "
-        "pip install 'origcli[heif]', or convert it to JPEG or PNG)",
-        f"{tmp_path}: left out, not images by their names: 2 files (.txt, no suffix)",
+        f"{tmp_path}: left out: 1 image hidden by its name",
+        f"{tmp_path}: left out: 1 archive or table (name them to read them: {tmp_path / 'f.tar'})",
+        f"{tmp_path}: left out: 3 files in unsupported formats: 2 HEIC, 1 JPEG XL (convert them to PNG or "
+        "JPEG; HEIC: pip install 'origcli[heif]', or convert it to JPEG or PNG)",
+        f"{tmp_path}: left out: 2 files that are not images: .txt, no suffix",
     ]
     said.clear()
     assert found(tmp_path / "*.j*", say=said.append) == [("a.jfif", "")] and "1 JPEG XL" in said[0]
@@ -217,7 +219,7 @@ def test_a_data_set_says_which_images_it_does_not_list(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "images/a.png"}\n')
     said: list[str] = []
     assert found(tmp_path, say=said.append) == [("a.png", "")]
-    assert said == [f"{tmp_path}: left out, not in metadata.jsonl: 2 images, the first c.png"]
+    assert said == [f"{tmp_path}: left out: 2 images, the first c.png, not in metadata.jsonl"]
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +234,18 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "scandir", scandir)
     said: list[str] = []
     assert found(tmp_path, say=said.append) == [("2.png", "b")]
-    assert said == [f"{tmp_path}/a: left out, cannot be read: Permission denied"]
+    assert said == [f"{tmp_path}: left out: a folder that cannot be read: {tmp_path}/a: Permission denied"]
+
+
+@pytest.mark.parametrize("name", [b"not utf8 \xe9", b"two\nlines"])
+def test_what_is_left_out_fits_into_a_report(name: bytes, tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(name)
+    touch(root, "a.png", os.fsdecode(b"x." + name))
+    beside: list[LeftOut] = []
+    assert found(root, left_out=beside) == [("a.png", "")]
+    (one,) = beside
+    assert path_of(one.where) == root and one.what.startswith("1 file that is not an image: .")
+    assert LeftOut.model_validate_json(one.model_dump_json()) == one
 
 
 # -- lists as people write them --------------------------------------------------------------------

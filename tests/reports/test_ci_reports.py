@@ -1,6 +1,7 @@
 """JUnit XML and Markdown of scores: what is counted and shown, and that no name of a file becomes markup."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -44,6 +45,13 @@ def test_junit_counts_and_tells_each_case() -> None:
     broken, skipped = b.find("error"), c.find("skipped")
     assert broken is not None and broken.attrib == {"type": "input", "message": "0 bytes"}
     assert skipped is not None and skipped.get("message") == "too large"
+
+
+def test_a_summary_says_what_was_left_out() -> None:
+    beside = replace(suite(CASES[0]), left_out=[f"art: left out: 2 images {NASTY}", "b: left out: 1 file"])
+    seen = rendered(suite_section(beside, Path()))
+    assert "art: left out: 2 images" in seen.text and "b: left out: 1 file" in seen.text
+    assert sum(tag == "li" for tag, _ in seen.tags) == 2 and not any(tag == "img" for tag, _ in seen.tags)
 
 
 class Seen(HTMLParser):

@@ -8,6 +8,7 @@ import pytest
 
 from origcli.reports import gallery
 from origcli.reports.schema import Estimate, Failure, Landmarks, ModelFacts, ScoreReport, Threshold, Trend
+from origcli.reports.score import LeftOut
 from origcli.reports.verdict import LIMITS
 from tests.reports import samples
 from tests.reports.pages import Page
@@ -326,6 +327,17 @@ def test_an_overview_claims_no_work_that_was_not_done() -> None:
     assert "No image was measured" in nothing.text and "samples per number of tokens" not in nothing.text
     some = Page(gallery.overview_html(Path(), samples.report(*outside, samples.result(None))))
     assert "No image was measured" not in some.text and "20 samples per number of tokens" in some.text
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_report_says_what_was_left_out(tmp_path: Path, images: int) -> None:
+    beside = LeftOut(where="art", what="3 files that are not images: .<u>", remedy="nothing")
+    report = samples.report(*samples.many(tmp_path, images)).model_copy(update={"left_out": (beside,)})
+    gallery.write_html(tmp_path, report)
+    page = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert "Left out" in page.text and beside.what in page.text and not page.all("u")
+    gallery.write_html(tmp_path, report.model_copy(update={"left_out": ()}))
+    assert "Left out" not in Page((tmp_path / "report.html").read_text("utf-8")).text
 
 
 def test_equal_reports_are_equal_pages(scored: tuple[Path, ScoreReport]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from origcli.errors import InputError, UsageError
 from origcli.images.inputs import Input
 from origcli.reports.schema import ModelFacts
+from origcli.reports.score import LeftOut
 from origcli.reports.writers import read_report
 from origcli.runtime.run_record import run_record
 from origcli.scoring import merging, run_archive
@@ -71,6 +72,28 @@ def test_a_report_is_drawn_again_from_what_is_recorded(
         for name in ("groups", "images", *(f"{kind}-{i}" for kind in ("curve", "drawings") for i in "abc"))
         for form in ("png", "pdf")
     }
+
+
+def test_reports_say_what_was_left_out_when_they_are_drawn_again_or_joined_too(
+    tmp_path: Path, pictures: list[Input], tiny_settings: Callable[..., Settings]
+) -> None:
+    beside = [
+        LeftOut(where="art", what="2 images hidden by their names"),
+        LeftOut(where="art", what="1 link that leads out of it", remedy="--follow-links includes them"),
+    ]
+    report = score(tiny_settings(), tmp_path / "whole", pictures[:2], left_out=beside)
+    assert report.left_out == tuple(beside)
+    before = bytes_of(tmp_path / "whole")
+    assert json.loads(before["report.json"])["left_out"] == [one.to_json() for one in beside]
+    assert b"2 images hidden by their names" in before["report.html"]
+    run_archive.render_run(tmp_path / "whole")
+    assert bytes_of(tmp_path / "whole") == before
+    for shard in ("1/2", "2/2"):
+        score(tiny_settings(), tmp_path / shard[0], pictures[:2], shard=shard, left_out=beside)
+    merging.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "joined")
+    assert bytes_of(tmp_path / "joined") == before, "both parts found the same"
+    (tmp_path / "whole" / "left-out.json").unlink()  # as an earlier version wrote it
+    assert run_archive.render_run(tmp_path / "whole").left_out == ()
 
 
 def test_pages_say_date_and_command_on_request_alone(
