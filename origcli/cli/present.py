@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from origcli.cli.options import Format
-from origcli.cli.table import folded, shortened, table, text_width
+from origcli.cli.table import folded, heading_of, shortened, table, text_width
 from origcli.errors import OrigError, StorageError, without_secrets
 from origcli.reports.spreadsheet import csv_text
 from origcli.runtime.distributed import is_main
@@ -23,6 +23,7 @@ _WIDEST_PARAGRAPH = 100
 _WIDEST_NAME = 40  # of an image, where verdicts stand under each other
 _LEAST_NAME = 16
 _BETWEEN = "  "  # a name and its verdict
+_NEEDED = "tokens_needed"
 _ERROR = "error"  # set in rows that came to nothing: `failures` prints these below a table
 _BOLD, _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN = 1, 31, 32, 33, 35, 36
 _COLORS = {  # of states and verdicts
@@ -63,15 +64,28 @@ def error(problem: OrigError, cause: BaseException | None = None) -> None:
         cause: an exception whose traceback is shown first.
     """
     trace = without_secrets("".join(traceback.format_exception(cause))) if cause is not None else ""
-    hint = f"  hint: {one_line(problem.hint)}\n" if problem.hint else ""
+    hint = _wrapped(f"  hint: {one_line(problem.hint)}", "    ") if problem.hint else ""
     if sys.stderr is not None:
-        sys.stderr.write(f"{trace}origcli: {one_line(problem.message)}\n{hint}")
+        sys.stderr.write(f"{trace}{_wrapped(f'origcli: {one_line(problem.message)}')}{hint}")
 
 
 def remark(*lines: str) -> None:
     """Lines for the person at the terminal, on stderr."""
     if sys.stderr is not None:
-        sys.stderr.write("".join(f"origcli: {one_line(line)}\n" for line in lines))
+        sys.stderr.write("".join(_wrapped(f"origcli: {one_line(line)}") for line in lines))
+
+
+def _wrapped(text: str, indent: str = "  ") -> str:
+    """A line for stderr: on a terminal broken between words, so that none is split; paths stay whole."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return f"{text}\n"
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal that has a size
+        width = _width()
+    lines = folded(text.lstrip(), min(width, _WIDEST_PARAGRAPH) - len(indent), shorten=False)
+    first = text[: len(text) - len(text.lstrip())]
+    return "".join(f"{indent if number else first}{line}\n" for number, line in enumerate(lines))
 
 
 def write(text: str) -> None:
@@ -135,9 +149,17 @@ def report(
     """
     if not is_main():
         return
-    table = list(whole.rows())
+    table = [_in_words(row) if form is Format.table else row for row in whole.rows()]
     shown = columns if columns is not None and form is Format.table else whole.columns
     rows(table, shown, form, title=title, whole=whole.to_json(), drop=drop)
+
+
+def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as people read it; CSV and JSON keep the words of the schema."""
+    from origcli.reports.verdict import needed_words
+
+    needed = row.get(_NEEDED)
+    return {**row, _NEEDED: needed_words(needed)} if isinstance(needed, str) else dict(row)
 
 
 def rows(
@@ -304,7 +326,7 @@ def _write_table(
         write(f"in {shortened(laid_out.folder, (width or 0) - 4)}:\n")
     write("".join(f"{line}\n" for line in laid_out.lines))
     if laid_out.missing:
-        left_out = ", ".join(name.replace("_", " ") for name in laid_out.missing)
+        left_out = ", ".join(map(heading_of, laid_out.missing))
         paragraph(f"not shown for lack of room: {left_out} (--format csv has all columns)")
 
 

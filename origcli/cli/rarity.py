@@ -64,8 +64,18 @@ def rarity(
     ]
     shown = COLUMNS
     if run.form is options.Format.table:
+        from origcli.reports.study_page import SCORES as WORDS
+
         shown = SHOWN
-        rows = [{**row, "kendall_tau_low": row["low"], "kendall_tau_high": row["high"]} for row in rows]
+        rows = [
+            {
+                **row,
+                "score": WORDS[row["score"]],
+                "kendall_tau_low": row["low"],
+                "kendall_tau_high": row["high"],
+            }
+            for row in rows
+        ]
     present.rows(rows, shown, run.form, whole=report.to_json(), drop=("images", "p_value"))
     present.failures(report.errors, run.form, run.progress.say)
     run.progress.say(f"report: {target / 'report.html'}; every image: {target / 'score' / 'report.html'}")

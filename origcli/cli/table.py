@@ -23,6 +23,12 @@ LONGEST_WORD = 32  # that is not shortened
 GAP = "  "
 TERMINAL_GAP = "   "
 NOTHING = "–"
+HEADINGS = {
+    "l_det": "loss",
+    "l_det_0": "loss without tokens",
+    "drawings": "samples",
+    "pictures": "images",
+}
 _BOUNDS = ("_low", "_high")
 
 
@@ -49,7 +55,7 @@ class Column:
     @property
     def title(self) -> str:
         """What stands over it."""
-        return self.name.replace("_", " ")
+        return heading_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Table:
     lines: tuple[str, ...]
     folder: str = ""
     missing: tuple[str, ...] = ()
+
+
+def heading_of(name: str) -> str:
+    """What stands over a column: its name in the words of the pages."""
+    return HEADINGS.get(name, name.replace("_", " "))
 
 
 def plain(column: str | None, value: str, line: str) -> str:
@@ -133,13 +144,17 @@ def shared_folder(paths: Sequence[str]) -> str:
     return shared if shared not in ("", os.sep) else ""
 
 
-def folded(text: str, width: int) -> list[str]:
-    """The lines of a text, broken between words; a word that is too wide loses its middle."""
+def folded(text: str, width: int, *, shorten: bool = True) -> list[str]:
+    """The lines of a text, broken between words.
+
+    Args:
+        shorten: a word that is too wide loses its middle; else it keeps a line of its own, to be copied.
+    """
     lines = [""]
-    for word in text.split():
-        word = shortened(word, width)
+    for word in text.split() if shorten else text.split(" "):
+        word = shortened(word, width) if shorten else word
         longer = f"{lines[-1]} {word}".lstrip()
-        if text_width(longer) <= width:
+        if not lines[-1] or text_width(longer) <= width:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -166,7 +181,7 @@ def _shown(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
 def _column(name: str, rows: Sequence[Row], names: Sequence[str]) -> Column:
     low, high = (f"{name}{end}" if f"{name}{end}" in names else "" for end in _BOUNDS)
     cells = tuple(_with_interval(row.get(name), row.get(low), row.get(high)) for row in rows)
-    title = name.replace("_", " ")
+    title = heading_of(name)
     widest = max(map(text_width, cells), default=0)
     natural = max(widest, text_width(title))
     word = _longest_word(title)
@@ -192,6 +207,8 @@ def _with_interval(value: Any, low: Any, high: Any) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.3f}" if isinstance(value, float) else one_line(str(value))
 
 

@@ -9,7 +9,7 @@ from origcli.reports.compare import ComparedScore, CompareReport, CompareResult
 from origcli.reports.gallery import render
 from origcli.reports.picture_files import inlined
 from origcli.reports.score import ScoreResult
-from origcli.reports.verdict import tokens
+from origcli.reports.verdict import needed_words, tokens
 from origcli.reports.views import file_name, visible
 
 SHOWN = 40  # images with samples; the rest are in the numbers
@@ -67,7 +67,7 @@ def _image(
             {
                 "name": score.run,
                 "originality": score.originality,
-                "tokens": score.tokens_needed.text,
+                "tokens": needed_words(score.tokens_needed.text),
                 "distances": list(_distances(score, counts)),
                 "difference": differences.get(score.run),
             }

@@ -22,6 +22,7 @@ from origcli.reports.studies import (
     RarityReport,
     RaritySummary,
 )
+from origcli.reports.verdict import needed_words
 from origcli.reports.views import named
 from origcli.reports.writers import read_report, write_report
 from origcli.runtime.atomic import write_text
@@ -120,11 +121,12 @@ def rarity_view(directory: Path, report: RarityReport) -> dict[str, Any]:
     ]
     tests = report.summary.tests if report.summary else ()
     categories = Table(
-        ("Category", "Tokens needed", "Images", "Out of domain", "Originality", "95 % interval"),
+        ("Category", "Images by tokens needed", "Images", "Out of domain", "Originality", "95 % interval"),
         [
             (
                 result.category,
-                "; ".join(f"{text}: {count}" for text, count in result.tokens_needed.items()) or "–",
+                "; ".join(f"{needed_words(text)}: {count}" for text, count in result.tokens_needed.items())
+                or "–",
                 str(result.images),
                 str(result.out_of_domain),
                 number(result.originality.value, 3),
@@ -285,17 +287,17 @@ def fixed_location_view(directory: Path, report: FixedLocationReport) -> dict[st
         ]
         together = Table(("All elements together", "Found", "95 % interval", "At uniform places"), rows)
         note = f"{summary.test}; p = {number(summary.p_value, 4)}."
-        parts.append(Part("All queries together", [together], note=note))
+        parts.append(Part("All images together", [together], note=note))
     if sheet := next((name for name in report.figures if name.endswith(".png")), None):
         parts.append(
             Part(
-                "Queries and their samples",
+                "Images and their samples",
                 picture=inlined(directory, sheet),
-                caption="Each query on the left, and its samples with one learned token (figure 3).",
+                caption="Each image on the left; on the right its samples with one learned token (figure 3).",
             )
         )
     queries = Table(
-        ("Query", "Elements", "Found again", "Distance", "95 % interval", "At uniform places"),
+        ("Image", "Elements", "Found again", "Distance", "95 % interval", "At uniform places"),
         [
             (
                 result.caption,
@@ -309,7 +311,7 @@ def fixed_location_view(directory: Path, report: FixedLocationReport) -> dict[st
     )
     left_out = len(report.results) - _SHOWN
     parts.append(
-        Part("Queries", [queries], note=f"{left_out} more are in report.csv." if left_out > 0 else "")
+        Part("Images", [queries], note=f"{left_out} more are in report.csv." if left_out > 0 else "")
     )
     return {
         "title": "Do elements come back in their places?",
@@ -323,7 +325,7 @@ def fixed_location_view(directory: Path, report: FixedLocationReport) -> dict[st
 def _place_words(report: FixedLocationReport) -> str:
     summary = report.summary
     if summary is None or summary.distance.value is None or summary.chance.value is None:
-        return "Not decided: no element of a query was found in its samples."
+        return "Not decided: no element of an image was found in its samples."
     nearer = summary.p_value is not None and summary.p_value < 0.05
     answer = "Yes: elements come back nearer to their places than chance" if nearer else "That is not shown"
     return (

@@ -25,6 +25,7 @@ _NO_SOURCES = (
 _OUT_OF_DOMAIN = (
     "An image that the model cannot show at all is reported as out of its domain, not as original."
 )
+TOO_CLOSE = "too close to call"
 _MORE_SAMPLES = 3  # times as many, to narrow the intervals of a verdict that is too close to call
 LIMITS = (
     _ONE_MODEL,
@@ -107,6 +108,11 @@ def threshold_words(threshold: Threshold) -> str:
     return f"{words} {UNRELIABLE}" if threshold.reliable is False else words
 
 
+def needed_words(text: str) -> str:
+    """Tokens needed as a report's rows hold them, in words: `undecided` there is too close to call."""
+    return text.replace("undecided", TOO_CLOSE)
+
+
 def tokens(m: int) -> str:
     """`1 token`, `2 tokens`."""
     return f"{m} token" if m == 1 else f"{m} tokens"
@@ -123,7 +129,7 @@ def headline(model: str, result: ScoreResult) -> str:
         case VerdictKind.not_redrawn:
             words = f"unfamiliar to {model}: not redrawn with up to {tokens(needed.maximum or 1)}"
         case VerdictKind.undecided:
-            words = f"too close to call for {model} at {tokens(needed.m or 1)}"
+            words = f"{TOO_CLOSE} for {model} at {tokens(needed.m or 1)}"
         case VerdictKind.measured:
             words = f"measured with {model}, which has no threshold"
         case VerdictKind.out_of_domain if result.domain_check.forced:

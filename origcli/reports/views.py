@@ -22,20 +22,20 @@ from origcli.reports.schema import GeneralizeReport
 from origcli.reports.score import (
     GIVEN,
     NO_THRESHOLD,
-    GroupSummary,
     ScoreReport,
     ScoreResult,
+    ScoreSummary,
     Threshold,
     TokensNeeded,
     VerdictKind,
 )
 from origcli.reports.svg import sparkline
-from origcli.reports.verdict import SOURCES, control_words, headline, tokens
+from origcli.reports.verdict import SOURCES, TOO_CLOSE, control_words, headline, needed_words, tokens
 
 VERDICTS = {
     VerdictKind.redrawn: "redrawn",
     VerdictKind.not_redrawn: "not redrawn",
-    VerdictKind.undecided: "too close to call",
+    VerdictKind.undecided: TOO_CLOSE,
     VerdictKind.measured: "measured, no threshold",
     VerdictKind.out_of_domain: "cannot be shown",
 }
@@ -191,7 +191,7 @@ def _nearest_note(sample: Sample | None) -> str:
 
 
 def _needed(needed: TokensNeeded) -> str:
-    return f"maybe {needed.m}" if needed.kind == "undecided" else needed.text
+    return f"{TOO_CLOSE} at {needed.m}" if needed.kind == "undecided" else needed.text
 
 
 def _rank(needed: TokensNeeded) -> float | None:
@@ -228,7 +228,7 @@ def overview_view(
         "group_names": sorted({row["group"] for row in rows if row["group"]}),
         "groups": summary.groups if summary else (),
         "groups_first": any(group.count >= _TELLING_GROUP for group in (summary.groups if summary else ())),
-        "needed_columns": _needed_columns(summary.groups if summary else ()),
+        "needed_columns": [(name, needed_words(name)) for name in _needed_columns(summary)],
         "comparisons": summary.comparisons if summary else (),
         "untested": summary is not None and any(test.p_value is None for test in summary.comparisons),
         "shapes_only": shapes_only,
@@ -237,8 +237,9 @@ def overview_view(
     }
 
 
-def _needed_columns(groups: Sequence[GroupSummary]) -> list[str]:
+def _needed_columns(summary: ScoreSummary | None) -> list[str]:
     """Every value of tokens needed, numbers first: 1, 2, > 5, undecided; none where there is no threshold."""
+    groups = summary.groups if summary else ()
     names = {name for group in groups for name in group.tokens_needed} - {NO_THRESHOLD}
     return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
@@ -322,12 +323,12 @@ def _plain(value: Any) -> str:
 _SHEETS = {
     "held-out.png": (
         "Held-out elements that were generated",
-        "A class a row, by the number of elements; where a condition has its own block, that of the "
-        "element's prompt stands left and that of the empty prompt right (supplement, figure 4).",
+        "One row per element, one block per number of elements. Where there are two blocks, the left one "
+        "shows the element's prompt, the right one the empty prompt (supplement, figure 4).",
     ),
     "samples.png": (
         "What each model generates",
-        "A model a row: from the empty prompt left, from the held-out element's right "
+        "One row per model: the empty prompt on the left, the prompt of the held-out element on the right "
         "(supplement, figure 5).",
     ),
 }

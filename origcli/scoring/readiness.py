@@ -123,7 +123,9 @@ def _commands(checks: Sequence[Check]) -> str:
 def check_fetched() -> Check:
     """Which of the models and metrics that have a name are on this disk."""
     here = [name for name in names() if state(name).path is not None]
-    return Check("fetched", "ok", ", ".join(here) or "nothing", "" if here else "see origcli fetch --list")
+    return Check(
+        "fetched", "ok", ", ".join(here) or "no weights yet", "" if here else "see origcli fetch --list"
+    )
 
 
 def _check_model(name: str, runtime: Runtime) -> tuple[registry.ModelEntry | None, Check]:

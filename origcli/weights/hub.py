@@ -170,7 +170,7 @@ def _fetch_index(model: HubModel, revision: str, offered: Mapping[str, Any], pro
     if INDEX not in offered:
         raise ModelError(
             f"{model.id}: not a pipeline of diffusers: it has no {INDEX}",
-            "choose a repository that has one; a single weights file is no pipeline",
+            "choose a repository that has one; a single weights file is not a pipeline",
         )
     path = _fetch_sound(model, revision, {INDEX: offered[INDEX]}, progress)
     return read_index(model.id, path / INDEX)

@@ -332,7 +332,7 @@ def _no_directory(name: str) -> ModelError:
     if Path(name).is_file() or name.endswith(_WEIGHT_ENDINGS):
         missing = "" if Path(name).exists() else ", and there is none of this name"
         return ModelError(
-            f"{name}: a single file is no pipeline directory{missing}",
+            f"{name}: a single file is not a pipeline directory{missing}",
             "give a directory with model_index.json, as diffusers writes it",
         )
     remedy = "give a pipeline directory that diffusers wrote"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from origcli.cli import present
 from origcli.cli.options import Format
+from origcli.errors import InputError
 from origcli.reports.envelope import Failure
 from origcli.reports.spreadsheet import safe_cell
 from origcli.runtime.progress import one_line
@@ -130,6 +131,32 @@ def test_an_error_with_a_strange_name(capsys: pytest.CaptureFixture[str]) -> Non
 
     present.error(InputError("a\x1b[2Jb\nc.png: not a picture"))
     assert capsys.readouterr().err == "origcli: a\\x1b[2Jb\\nc.png: not a picture\n"
+
+
+def test_errors_are_broken_between_words_on_a_terminal_and_paths_stay_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = f"/a/{'long' * 20}/b.png"
+    problem = InputError(
+        f"{path}: not a file that can be read by anyone here at all", "give another one of them"
+    )
+    for terminal in (True, False):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setenv("COLUMNS", "40")
+        monkeypatch.setattr(sys, "stderr", stream)
+        present.error(problem)
+        lines = stream.getvalue().splitlines()
+        if not terminal:
+            assert lines == [f"origcli: {problem.message}", f"  hint: {problem.hint}"]
+            continue
+        assert lines == [
+            "origcli:",
+            f"  {path}:",
+            "  not a file that can be read by anyone",
+            "  here at all",
+            "  hint: give another one of them",
+        ]
 
 
 @pytest.mark.fault(27, "still valid JSON")

@@ -138,7 +138,7 @@ def test_many_images_in_every_format(run: Any, pictures: list[Input], tiny_bert_
     assert (gap, counts) == ("", f"3 scored, 1 unreadable; {scale}")
 
     done = run(*words, "--out", "table", "--resume", "--verbose")
-    assert done.out.count("l det") == 3 and done.out.endswith(f"{counts}\n")
+    assert done.out.count("loss") == 3 and done.out.endswith(f"{counts}\n")
     assert len({Path(form, "report.json").read_bytes() for form in ("csv", "jsonl", "json", "table")}) == 1
 
 

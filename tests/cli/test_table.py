@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from origcli.cli.table import folded, shared_folder, shortened, table, text_width
+from origcli.cli.table import folded, heading_of, shared_folder, shortened, table, text_width
 from origcli.reports.writers import read_report
 from tests.docs.pages import ROOT
 
@@ -88,7 +88,7 @@ def test_tables_of_real_reports_fit(command: str, width: int) -> None:
     assert max(map(text_width, found.lines)) <= width
     words = {word for row in rows for value in row.values() for word in str(value).split()}
     heading = next(i for i, line in enumerate(found.lines) if line.startswith("─"))
-    titles = {word for name in columns for word in name.split("_")}
+    titles = {word for name in columns for word in heading_of(name).split()}
     assert set(" ".join(found.lines[:heading]).split()) <= titles, "no heading is broken"
     for line in found.lines[heading + 1 :]:
         for word in re.split(r"\s{2,}|\s", line):
@@ -107,6 +107,14 @@ def test_a_table_in_a_pipe_is_whole() -> None:
     lines = table(rows, ("path", "what")).lines
     assert len(lines) == 3 and all(
         str(row["path"]) in line for row, line in zip(rows, lines[1:], strict=True)
+    )
+
+
+def test_headings_and_cells_are_words() -> None:
+    row = {"l_det": 0.5, "drawings": 3, "in_order": False, "drawn_otherwise": True}
+    assert table([row], tuple(row)).lines == (
+        " loss  samples  in order  drawn otherwise",
+        "0.500        3        no              yes",
     )
 
 

@@ -96,7 +96,7 @@ def test_what_looks_like_a_path_is_no_hub_id(
     (tmp_path / "models" / "one.safetensors").touch()
     (tmp_path / "models" / "plain").touch()
     for name in ("models/one.safetensors", "models/plain", "models/gone.ckpt", "elsewhere/x.safetensors"):
-        with pytest.raises(ModelError, match="a single file is no pipeline directory"):
+        with pytest.raises(ModelError, match="a single file is not a pipeline directory"):
             open_model(name, Runtime())
     with pytest.raises(ModelError, match="models/mine: no such directory") as caught:
         open_model("models/mine", Runtime())

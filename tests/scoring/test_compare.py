@@ -203,12 +203,13 @@ def test_the_command_prints_the_difference_and_its_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     base = [named(score_result("a", curve=(0.6, 0.5), spread=0.05, threshold=0.2), "1")]
-    tuned = [named(score_result("a", curve=(0.15, 0.12), spread=0.02, threshold=0.2), "1")]
+    tuned = [named(score_result("a", curve=(0.25, 0.2), spread=0.02, threshold=0.2), "1")]
     paths = [write_run(tmp_path / "x", "m", base), write_run(tmp_path / "y", "n", tuned)]
     with pytest.raises(SystemExit) as stopped:
         main(["compare", *map(str, paths), "--out", "both"])
     assert stopped.value.code == 0
     printed = capsys.readouterr()
+    assert "too close to call" in printed.out and "undecided" not in printed.out
     assert "n has learned it, or images like it" in printed.out and "both/report.html" in printed.err
     assert (tmp_path / "both" / "report.html").is_file()
 
