@@ -102,7 +102,7 @@ class FixedLocationResult(Result):
 
 
 class FixedLocationSummary(Record):
-    """All queries together."""
+    """All images together."""
 
     distance: Estimate
     chance: Estimate

@@ -313,8 +313,9 @@ def summarize(
     """
     known = [(query.distances, chance) for query, chance in queries if len(chance.ranks)]
     test = (
-        f"one-sided sign-flip test over {len(known)} queries: a drawing's mean distance is ranked among "
-        f"{CHANCE_DRAWS} draws of as many uniform places, matched as it was; a query is its mean rank"
+        f"one-sided sign-flip test over {len(known)} images: a sample's mean distance is ranked among "
+        f"{CHANCE_DRAWS} draws of as many uniform places, matched as it was; an image's rank is the mean "
+        "over its samples"
     )
     if not known:
         missing = Estimate.missing("no element of an image was found in its samples")
@@ -385,7 +386,7 @@ def _write_figure(directory: Path, measured: ScoredQueries) -> tuple[str, ...]:
             picture = read_saved_image(directory / SCORE, name)
             if picture is not None:
                 pictures[row, column] = picture
-    columns = ["query", *(f"seed {number + 1}" for number in range(drawings))]
+    columns = ["image", *(f"seed {number + 1}" for number in range(drawings))]
     make_directory(directory / "figures")
     name = "figures/fixed-location.png"
     write_bytes(directory / name, picture_grid([""] * len(shown), columns, pictures))
