@@ -158,7 +158,9 @@ def generalize(
     target = run.out or Path("runs") / "generalize"
     with run.open(settings, target) as runtime:
         report = run_generalization(settings, runtime, only or (), ray)
-    present.report(report, run.form, COLUMNS, drop=("level", "images", "detections", "confidence", "lift"))
+    present.report(
+        report, run.form, COLUMNS, drop=("images", "detections", "confidence", "lift", "held_out_detections")
+    )
     present.failures(report.errors, run.form, run.progress.say)
     run.progress.say(f"report: {target / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

@@ -1,7 +1,7 @@
 """`origcli rarity`: does the measure rank what a model saw often, seldom and never?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from origcli.cli import options, present
 from origcli.cli.binding import Sets, option
@@ -49,7 +49,7 @@ def rarity(
     target = run.out or Path("runs") / "rarity"
     with run.open(settings, target) as runtime:
         report = run_rarity(settings, runtime, find_cache(SCORES, run.progress.say) if cache else None)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "score": test.score,
             "images": test.images,

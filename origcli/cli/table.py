@@ -26,6 +26,7 @@ NOTHING = "–"
 HEADINGS = {
     "l_det": "loss",
     "l_det_0": "loss without tokens",
+    "lift": "times chance",
     "drawings": "samples",
     "pictures": "images",
 }

@@ -70,7 +70,7 @@ def test_the_time_left_is_that_of_the_whole_run_from_the_first_part_on(
         flops = count_flops(models.model)
         modules = models.model.family.modules
 
-        def moves(module: torch.nn.Module, forward: int, backward: int = 0) -> None:
+        def moves(module: Any, forward: int, backward: int = 0) -> None:
             def tick(module: Any, given: Any, output: Any) -> None:
                 samples = len(given[0] if given else output[0])
                 now[0] += samples * (forward + backward * torch.is_grad_enabled()) / flops.unet

@@ -8,25 +8,22 @@ import pytest
 
 from origcli.models.importing.build import Request, run
 from origcli.runtime.context import Runtime
+from origcli.runtime.progress import SilentProgress
 from tests.single_files import load_parts, write_single_file, write_tiny_xl
 from tests.stable_diffusion import write_narrow_pipeline
 
 Import = Callable[..., dict[str, Any]]
 
 
-class Listener:
+class Listener(SilentProgress):
     """Keeps the remarks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.said: list[str] = []
 
     def say(self, message: str, always: bool = False) -> None:
         self.said.append(message)
-
-    def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Any:
-        from origcli.runtime.progress import SilentProgress
-
-        return SilentProgress().task("", None)
 
 
 @pytest.fixture(scope="session")
