@@ -16,6 +16,9 @@ from typing import Any, Protocol, TextIO, cast
 from origcli.errors import without_secrets
 
 PLAIN_INTERVAL_S = 60.0
+_BETWEEN = " · "
+_LEAST_NAME = 4  # characters of a phase's name that still say something
+_BAR, _SHORT_BAR, _NARROW = 16, 8, 80  # columns of the bar, and of a terminal under which it is short
 _TELLING = 0.25  # of a task: its own speed up to there tells how long it takes
 
 
@@ -175,6 +178,14 @@ class _Work:
         """`12/20`."""
         return f"{self.done}/{self.total or '?'}"
 
+    def name(self, room: int | None = None) -> str:
+        """`sampling a 12/20`; in less room `samp… 12/20`, and nothing where that is too little."""
+        end = "" if self.total is None else f" {self.count}"
+        if room is None or len(self.description) + len(end) <= room:
+            return f"{self.description}{end}"
+        kept = room - len(end) - 1
+        return f"{self.description[:kept].rstrip()}…{end}" if kept >= _LEAST_NAME else ""
+
     def share(self, within: "Sequence[_Work]" = ()) -> float:
         """The share of the work that is done, what is done of the present step included.
 
@@ -296,17 +307,22 @@ class _Open:
             return self.present.share(whole, within)
         return whole.share(within)
 
-    def line(self) -> str:
-        """The whole run in one line: what it does, how far it is, its present phase and the time left."""
+    def line(self, room: int | None = None) -> str:
+        """The whole run in one line: what it does, how far it is, its present phase and the time left.
+
+        Args:
+            room: characters that there are; the name of the phase is cut to fit, or left out.
+        """
         whole, *within = self.works
         if whole.total is None and not within:
             return whole.description
-        parts = [whole.description if whole.total is None else f"{whole.description} {whole.count}"]
-        if within:
-            last = within[-1]
-            parts.append(last.description if last.total is None else f"{last.description} {last.count}")
         seconds = self.left()
-        return " · ".join([*parts, *([f"{in_time(seconds)} left"] if seconds is not None else [])])
+        first, phase = whole.name(), within[-1].name() if within else ""
+        last = "" if seconds is None else f"{in_time(seconds)} left"
+        if phase and room is not None:
+            others = sum(len(part) + len(_BETWEEN) for part in (first, last) if part)
+            phase = within[-1].name(room - others)
+        return _BETWEEN.join(part for part in (first, phase, last) if part)
 
 
 class PlainProgress:
@@ -380,10 +396,11 @@ class RichProgress:
         self.console = Console(file=stream and forgiving(stream), stderr=stream is None)
         self.verbose = verbose
         self.open = _Open()
+        self.bar_width = _BAR if self.console.width >= _NARROW else _SHORT_BAR
         text = Column(no_wrap=True, overflow="ellipsis")
         self.bars = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=self.bar_width),
             TextColumn("{task.fields[line]}", markup=False, table_column=text),
             console=self.console,
             transient=True,
@@ -421,7 +438,8 @@ class RichProgress:
     def _changed(self, work: _Work) -> None:
         whole = self.open.works[0]
         if whole in self.shown:
-            line = self.open.line() if not self.verbose else self._of_one(whole)
+            room = self.console.width - self.bar_width - 3  # the spinner, and the spaces between the three
+            line = self.open.line(room) if not self.verbose else self._of_one(whole)
             self.bars.update(self.shown[whole], completed=self.open.share(), line=one_line(line))
         if work is not whole and work in self.shown:
             line = self._of_one(work)

@@ -244,6 +244,30 @@ def test_remarks_on_a_terminal_are_broken_between_words_and_paths_stay_whole(
     ]
 
 
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (120, "calibrate on own samples 1/2 · sample 'a cat on a chair in the garden' 2/8 · 17 min left"),
+        (80, "calibrate on own samples 1/2 · sample 'a c… 2/8 · 17 min left"),
+        (60, "calibrate on own samples 1/2 · 17 min left"),
+    ],
+)
+def test_the_time_left_fits_a_narrow_terminal(
+    columns: int, line: str, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+    bars = RichProgress(terminal)
+    with bars.task("calibrate on own samples", 2) as whole:
+        clock[0] += 1000
+        whole.advance()
+        with bars.task("sample 'a cat on a chair in the garden'", 8) as phase:
+            phase.advance(2)
+            bars.bars.refresh()
+    assert line in terminal.getvalue()
+
+
 def test_verbose_bars_stack_and_go_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     terminal = Terminal()
