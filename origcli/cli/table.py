@@ -199,10 +199,11 @@ def _longest_word(text: str) -> int:
 
 
 def _with_interval(value: Any, low: Any, high: Any) -> str:
-    """`0.303 (0.188–0.427)`, or the value alone."""
+    """`0.303 (0.188–0.427)`, `-0.461 (-0.494 to -0.428)`, or the value alone."""
     if value is None or low is None or high is None:
         return _text(value)
-    return f"{_text(value)} ({_text(low)}–{_text(high)})"
+    between = " to " if low < 0 or high < 0 else "–"
+    return f"{_text(value)} ({_text(low)}{between}{_text(high)})"
 
 
 def _text(value: Any) -> str:

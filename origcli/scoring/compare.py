@@ -385,7 +385,7 @@ def _group_difference(
 def _group_words(base: str, run: str, images: int, lower: int, mean: float, p_value: float | None) -> str:
     counted = f"{lower} of {images} images are less original to {run} than to {base}"
     if p_value is None:
-        return f"{counted}; fewer than {LEAST_FOR_A_TEST} images allow no test."
+        return f"{counted}; with fewer than {LEAST_FOR_A_TEST} images there is no test."
     if p_value >= 1 - measure.LEVEL:
         return f"{counted}; on average the difference ({mean:+.2f}) is within chance (p = {p_value:.3g})."
     direction = "more" if mean < 0 else "less"

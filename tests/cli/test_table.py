@@ -25,6 +25,11 @@ def test_a_value_and_its_interval_share_a_cell() -> None:
     )
 
 
+def test_the_ends_of_an_interval_below_zero_stand_apart() -> None:
+    row = {"difference": -0.5, "difference_low": -0.6, "difference_high": 0.4}
+    assert table([row], tuple(row)).lines[1] == "-0.500 (-0.600 to 0.400)"
+
+
 def test_paths_lose_what_they_share_and_then_their_middle() -> None:
     rows = [{"path": f"data/queries/images/{name}", "m": 1} for name in ("one/000000.png", "two/000001.png")]
     wide = table(rows, ("path", "m"), 60)
@@ -97,7 +102,7 @@ def test_tables_of_real_reports_fit(command: str, width: int) -> None:
 
 def _whole(word: str, words: set[str]) -> bool:
     """Whether something in a table is a word of the rows: a number, an end of a path, or a shortened word."""
-    if not word or "…" in word or re.fullmatch(r"–|\(?-?[\d.]+(e-?\d+)?(–-?[\d.]+\))?", word):
+    if not word or "…" in word or re.fullmatch(r"–|\(?-?[\d.]+(e-?\d+)?(–-?[\d.]+)?\)?|to", word):
         return True
     return word in words or any(one.endswith(f"/{word}") for one in words)
 
