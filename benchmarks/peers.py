@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Row:
 
     unit: str
     amounts: tuple[int, int]
-    ways: dict[str, Work]
+    ways: Mapping[str, Work]
 
 
 def origcli(*words: object) -> list[str]:
