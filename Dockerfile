@@ -7,16 +7,15 @@ ARG PYTHON=3.12
 FROM python:${PYTHON}-slim-bookworm
 
 ARG TORCH=cpu
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
 # torch alone first: it is the largest part, and changes least.
 COPY constraints.txt /src/
 RUN case "$TORCH" in \
-      cpu) index=(--index-url https://download.pytorch.org/whl/cpu) ;; \
-      cuda) index=() ;; \
+      cpu) set -- --index-url https://download.pytorch.org/whl/cpu ;; \
+      cuda) set -- ;; \
       *) echo "TORCH is cpu or cuda, not $TORCH" >&2; exit 2 ;; \
     esac; \
-    python -m pip install --no-cache-dir --constraint /src/constraints.txt "${index[@]}" torch torchvision
+    python -m pip install --no-cache-dir --constraint /src/constraints.txt "$@" torch torchvision
 
 COPY pyproject.toml README.md LICENSE THIRD_PARTY_NOTICES.md /src/
 COPY completions /src/completions
