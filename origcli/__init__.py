@@ -56,6 +56,9 @@ def __getattr__(name: str) -> Any:
     """The functions of `origcli.interface`, loaded at their first use: importing origcli stays light."""
     if name.startswith("_") or name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from origcli.runtime.machine import require_posix
+
+    require_posix()
     return getattr(import_module("origcli.interface"), name)
 
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,48 @@ def test_no_code_decides_by_the_name_of_a_metric(path: Path) -> None:
         if _asks_a_metric_its_name(node)
     ]
     assert not asking, f"{path.name}: lines {asking}; let the metric say it (perception/metrics)"
+
+
+WITHOUT_LOCKS = """
+import os, sys
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+for name in ("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"):
+    delattr(os, name)
+{statement}
+"""
+
+
+@pytest.mark.parametrize(
+    "statement", ["program", "import runpy; runpy.run_module('origcli', run_name='__main__')"]
+)
+def test_windows_is_told_of_its_remedy_before_anything_is_loaded(statement: str) -> None:
+    """What Python lacks there is hidden."""
+    if statement == "program":
+        entry = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]["origcli"]
+        statement = f"from pkgutil import resolve_name; resolve_name({entry!r})()"
+    code = WITHOUT_LOCKS.format(statement=statement)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 5
+    assert done.stderr.splitlines() == [
+        "origcli: this system is not supported: its Python has no POSIX file locks (module fcntl)",
+        "  hint: on Windows, install WSL (wsl --install), and origcli inside it",
+    ]
+
+
+def test_windows_is_told_by_the_functions_too() -> None:
+    code = WITHOUT_LOCKS.format(
+        statement="""
+import origcli
+from origcli.errors import DeviceError
+try:
+    origcli.score
+except DeviceError as problem:
+    print(problem.hint)
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "WSL" in done.stdout
 
 
 LIGHT = """

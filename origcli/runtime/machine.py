@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from origcli.errors import DeviceError
+
 if TYPE_CHECKING:
     import torch
 
@@ -13,6 +15,21 @@ _ROOT = Path("/")
 _NO_LIMIT = 1 << 62
 _DEVICE_SHARE = 0.9
 _MEMORY_SHARE = 0.25
+
+
+def require_posix() -> None:
+    """Looks for what Windows lacks, before anything that needs it is loaded.
+
+    Raises:
+        DeviceError: Python has no POSIX file locks here.
+    """
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise DeviceError(
+            "this system is not supported: its Python has no POSIX file locks (module fcntl)",
+            "on Windows, install WSL (wsl --install), and origcli inside it",
+        ) from None
 
 
 def memory_facts() -> dict[str, int]:
