@@ -95,9 +95,8 @@ def list_dataset(
     except (InputError, MemoryError):
         raise
     except Exception as error:  # whatever the library and its readers raise
-        first = next(iter(str(error).splitlines()), "") or type(error).__name__
-        hint = "name a data set of the Hub or a directory" + (", or leave out --offline" if offline else "")
-        raise InputError(f"{PREFIX}{words}: cannot be loaded: {first}", hint) from error
+        why, hint = _reason(error, datasets, offline)
+        raise InputError(f"{PREFIX}{words}: cannot be loaded: {why}", hint) from error
     if isinstance(loaded, dict):
         splits = list(loaded)
         if len(splits) > 1:
@@ -108,6 +107,31 @@ def list_dataset(
         loaded = loaded[splits[0]]
     roots = [place] if place.is_dir() else []
     return rows_of(loaded, f"{PREFIX}{words}", group_column, image_column, roots, captions)
+
+
+def _reason(error: Exception, datasets: Any, offline: bool) -> tuple[str, str]:
+    """Why a data set cannot be loaded, in a line, and what to do about it."""
+    first = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if offline:
+        return first, "name a data set of the Hub or a directory, or leave out --offline"
+    if status := _answered(error):
+        again = "log in with: hf auth login (or set HF_TOKEN)" if status in (401, 403) else "try again later"
+        return f"the Hub answered {status}", again
+    if isinstance(error, datasets.exceptions.DatasetNotFoundError):  # missing, private or gated
+        return first, "check the name; for a private or gated one: hf auth login (or set HF_TOKEN)"
+    if isinstance(error, ConnectionError):
+        return "the Hub cannot be reached", "check the network, or name a directory"
+    return first, "name a data set of the Hub or a directory"
+
+
+def _answered(error: BaseException | None) -> int | None:
+    """The status of the Hub's answer behind an error, if there was one."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _loaded(datasets: Any, place: Path, name: str, config: str | None, split: str | None) -> Any:

@@ -1,14 +1,20 @@
 import pickle
+import re
+import time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from origcli.errors import InputError
 from origcli.images.hub_datasets import rows_of
 from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import read_picture
+from tests.hub_server import point_to
 from tests.images.makers import embedded, parquet, png
+from tests.serving import serving
 
 datasets = pytest.importorskip("datasets")
 
@@ -96,3 +102,49 @@ def test_a_format_of_the_data_set_does_not_matter(dataset: Any) -> None:
     assert read_picture(first.source)[0].getpixel((0, 0)) == (255, 0, 0)
     again = pickle.loads(pickle.dumps(first.source))  # noqa: S301  # as it goes to a worker of a cluster
     assert again.read() == png("red")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "hint"),
+    [
+        (
+            (404, "RepoNotFound"),
+            "doesn't exist on the Hub or cannot be accessed",
+            "check the name; .*hf auth",
+        ),
+        ((401, "GatedRepo"), "a gated dataset on the Hub. You must be authenticated", "hf auth login"),
+        ((403, "GatedRepo"), "a gated dataset on the Hub. Visit the dataset page", "hf auth login"),
+        ((403, ""), "the Hub answered 403$", "hf auth login"),
+        ((429, ""), "the Hub answered 429$", "try again later"),
+        ((503, ""), "the Hub answered 503$", "try again later"),
+        (None, "the Hub cannot be reached$", "check the network"),
+    ],
+)
+def test_what_the_hub_answers_is_told_with_its_remedy(
+    answer: tuple[int, str] | None, words: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            assert answer is not None
+            self.send_response(answer[0])
+            self.send_header("X-Error-Code", answer[1])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+    for name in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE"):
+        monkeypatch.setattr(datasets.config, name, str(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the client's own attempts
+    with serving(Refusing) as url:
+        # Port 9 (discard) of the loopback: nobody listens there.
+        point_to(monkeypatch, url if answer else "http://127.0.0.1:9")
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", constants.ENDPOINT)
+        with pytest.raises(InputError, match=words) as caught:
+            find_inputs(["hf:someone/cats"])
+    assert caught.value.message.startswith("hf:someone/cats: cannot be loaded: ")
+    assert re.search(hint, caught.value.hint)
