@@ -1,4 +1,4 @@
-# docker build --tag origcli .                             for CPUs
+# docker build --tag origcli .                             for CPUs; podman takes the same words
 # docker build --tag origcli --build-arg TORCH=cuda .      for NVIDIA GPUs; run with --gpus all
 #
 # docker run --rm --read-only --tmpfs /tmp --volume origcli-cache:/cache --volume "$PWD:/work" \
