@@ -448,6 +448,58 @@ def test_two_models_have_a_run_each_and_a_comparison(
     assert Path("runs/score-2-models-a/comparison/report.csv").is_file()
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.measuring import PixelDistance
+from origcli.scoring import compare, drawing, measure, setup
+setup.open_metric = lambda *_, **__: PixelDistance()
+measure.LEAST_RANGE = -10.0
+draw = drawing.draw
+def until(*a, **k):
+    results = Path("killed", {where!r}, "results.jsonl")
+    if results.exists() and results.stat().st_size:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(*a, **k)
+drawing.draw = until
+if {where!r} == "comparison":
+    compare.write_comparison = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from origcli.cli.app import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.fault(11, "of two models, too, in either and before their comparison")
+@pytest.mark.parametrize("where", ["bert", "tuned", "comparison"])
+def test_two_models_killed_go_on_to_the_same_bytes(
+    run: Any, tmp_path: Path, pictures: list[Input], tiny_bert_pipeline_dir: Path, tuned: Path, where: str
+) -> None:
+    models = ("--model", tiny_bert_pipeline_dir, "--model", tuned)
+    words = ("score", "pictures", *models, *QUICK, "--no-cache")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED.format(where=where), *words, "--out", "killed"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert killed.returncode == -9 and Path("killed", where).is_dir()
+    assert not Path("killed", where, "report.json").exists()
+    assert run(*words, "--out", "killed", "--resume").status == 0
+    assert run(*words, "--out", "whole").status == 0
+    assert _reports_of("killed") == _reports_of("whole")
+
+
+def _reports_of(out: str) -> dict[str, bytes]:
+    """The reports of both models and of their comparison."""
+    found = {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in Path(out).rglob("*")
+        if path.name in {"report.json", "report.csv", "report.html", "results.jsonl"}
+    }
+    assert {Path(name).parent.name for name in found} >= {"bert", "tuned", "comparison"}
+    return found
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
