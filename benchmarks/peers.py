@@ -223,10 +223,9 @@ def training_data(place: Path) -> Path:
 
 
 def training_options(steps: int, out: Path) -> list[object]:
-    """So many steps and no samples on the way."""
+    """So many steps; too few for a sheet of samples on the way."""
     epochs = steps * TRAINING_BATCH / TRAINING_IMAGES
-    options = ["--epochs", epochs, "--batch-size", TRAINING_BATCH, "--sample-every", 0]
-    return [*options, "--threads", 1, "--out", out]
+    return ["--epochs", epochs, "--batch-size", TRAINING_BATCH, "--threads", 1, "--out", out]
 
 
 def script(checkout: Path | None, row: str, **options: object) -> list[str]:
@@ -257,7 +256,7 @@ def measure(row: Row, rounds: int, place: Path) -> dict[str, dict[str, float]]:
             units[way].append((cpu, clock))
             starts[way].append(took[small][0] - small * cpu)
             wholes[way].append(took[large][0])
-            print(f"  {way}: {cpu:.5f} CPU s a {row.unit}, start {starts[way][-1]:.1f}", flush=True)
+            print(f"  {way}: {cpu:.5f} CPU s per {row.unit}, start {starts[way][-1]:.1f}", flush=True)
     return {
         way: {
             "cpu_s_a_unit": statistics.median(cpu for cpu, _ in units[way]),
