@@ -88,7 +88,7 @@ def test_the_metric_that_is_asked_for(run: Run, bundled: Path, monkeypatch: pyte
 
 
 def test_what_is_fetched_is_said(run: Run, bundled: Path, tmp_path: Path) -> None:
-    assert "nothing" in run("--device", "cpu")[1]
+    assert "no weights yet" in run("--device", "cpu")[1]
     from origcli.scoring import fetching
 
     fetching.weight_file("yolov8n").path.parent.mkdir()

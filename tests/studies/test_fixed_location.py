@@ -73,7 +73,7 @@ def test_elements_in_their_places_are_told_from_free_ones() -> None:
     assert summary.distance.value == 0 and summary.within.value == 1
     assert summary.chance.value is not None and summary.chance.value > 0.2
     assert summary.p_value == pytest.approx(1 / 2**12)
-    assert "sign-flip test over 12 queries" in summary.test
+    assert "sign-flip test over 12 images" in summary.test
 
     source = random(3)
     loose = summarized([offsets(QUERY, [free(source) for _ in range(4)]) for _ in range(12)])

@@ -53,6 +53,11 @@ def sd_file(sd_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     return write_single_file(tmp_path_factory.mktemp("single") / "sd.safetensors", sd_parts)
 
 
+@pytest.fixture(scope="session")
+def xl_file(xl_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_single_file(tmp_path_factory.mktemp("single") / "xl.safetensors", xl_parts)
+
+
 @pytest.fixture
 def listener() -> Listener:
     return Listener()

@@ -162,10 +162,10 @@ def test_another_vae(
     bring(sd_dir, "b", vae=str(tmp_path / "plain.safetensors"))
     bring(sd_dir, "c", vae=str(tmp_path / "a"))
     bring(sd_dir, "d", vae=str(tmp_path / "a" / "vae"))
+    before = stored(sd_dir)
     for name in "abcd":
         for key, tensor in stored(tmp_path / name).items():
-            wanted = stored(sd_dir)[key]
-            assert torch.equal(tensor, wanted + 1 if key.startswith("vae.") else wanted)
+            assert torch.equal(tensor, before[key] + 1 if key.startswith("vae.") else before[key])
     with pytest.raises(ModelError, match=r"scaling_factor is 0.13025, that of .* is 0.18215"):
         bring(sd_file, "e", config=sd_dir, vae=str(xl_dir))
     bare = {k: v for k, v in load_file(sd_file).items() if not k.startswith("first_stage_model.")}
