@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -30,6 +30,17 @@ from origcli.scenes.dataset import Dataset
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 _ENCODE_BATCH = 128
+
+
+def take_room(file: BinaryIO, size: int) -> None:
+    """Takes so many bytes of the disk for a new file. Not every system can without writing them (macOS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    block = bytes(1 << 20)
+    for start in range(0, size, len(block)):
+        file.write(block[: size - start])
+    file.flush()
 
 
 def hash_module(module: nn.Module) -> str:
@@ -128,7 +139,7 @@ def _fill(
                 shape = (size, *part.shape[1:])
                 # Room is taken before the work: a full disk must not end in SIGBUS while it is filled.
                 with path.open("wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * 4 + 4096)
+                    take_room(file, int(np.prod(shape)) * 4 + 4096)
                 rows = np.lib.format.open_memmap(path, "w+", np.float32, shape)
             rows[first : first + len(part)] = part
             done += len(part)
