@@ -77,6 +77,7 @@ TITLES = {
     "popularity": "Popularity: elements of every frequency",
     "fixed-location": "Fixed location: one pair, always in one place",
     "generalize": "Generalization: models that never saw one element",
+    "transformer": "Rarity, of a transformer: is the order that of the data?",
     "score": "The images that were scored",
 }
 

@@ -123,7 +123,7 @@ def group_curves(groups: Sequence[GroupSummary], metric: str, form: Form = "png"
             name = f"{group.name.removeprefix(f'{domain}/')} (n = {group.count})"
             _series(axes, [p.m for p in group.curve], [p.distance for p in group.curve], index, name)
         if axes.lines:
-            axes.legend(loc="upper right", frameon=False, fontsize=8, labelcolor=_INK)
+            axes.legend(loc="best", frameon=False, fontsize=8, labelcolor=_INK)
             axes.set_xticks(sorted({p.m for g in shown for p in g.curve}))
             axes.set_ylim(bottom=0)
         if len(domains) > 1:
