@@ -7,7 +7,7 @@ Each command is run for a small and for a large amount of work, on one thread. T
 of work costs; what is left of the small one is its start and end. `--diffusers` names a checkout of that
 repository, whose `examples/` are run as they are, but for the text encoder: they know CLIP's alone, and get
 the bundled model's BERT in its place. Without it their rows are left out. `bare` is no peer but the floor:
-forward, backward and AdamW on one batch that is there already.
+forward, backward and AdamW on one batch that is already in memory.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 class Encoder(BertModel):
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
-        # The names that the script freezes; no modules of their own, so that saving sees each once.
+        # Other names for these modules, which the script freezes; not registered twice, so each is saved once.
         self.__dict__["final_layer_norm"] = self.encoder.layer[-1].output.LayerNorm
         self.embeddings.__dict__["position_embedding"] = self.embeddings.position_embeddings
 
@@ -181,7 +181,7 @@ def train_vae_row(place: Path, checkout: Path | None) -> Row:
 
 
 def bare_vae(steps: int) -> None:
-    """Trains on one batch that is there already."""
+    """Trains on one batch that is already in memory."""
     torch.set_num_threads(1)
     own = resolve({}, presets=("small",), environment={})[0].vae
     vae = initial_vae(own, RESOLUTION, 0, None).to(memory_format=torch.channels_last)
@@ -223,7 +223,7 @@ def training_data(place: Path) -> Path:
 
 
 def training_options(steps: int, out: Path) -> list[object]:
-    """So many steps; too few for a sheet of samples on the way."""
+    """Options for this number of steps, too few for a sheet of samples in between."""
     epochs = steps * TRAINING_BATCH / TRAINING_IMAGES
     return ["--epochs", epochs, "--batch-size", TRAINING_BATCH, "--threads", 1, "--out", out]
 

@@ -4,7 +4,7 @@ On the model's own samples (`self_calibration`), or over images that the model w
 - ceiling: the mean distance over all pairs of samples of the empty prompt;
 - PSNR limit: the 1st percentile of the PSNR of the images' round trips through the VAE;
 - threshold, where the images have captions: the 90th percentile, over images, of the mean distance
-  between an image and samples of its own caption: what counts as redrawn when the words are known.
+  between an image and samples of its caption: what counts as redrawn when the caption is known.
 """
 
 from collections.abc import Sequence
@@ -216,7 +216,7 @@ def psnr_limit(
 def caption_distances(
     models: Models, held_out: Sequence[HeldOut], settings: Settings, runtime: Runtime
 ) -> list[float]:
-    """The mean distance of each image to samples of its own caption."""
+    """The mean distance of each image to samples of its caption."""
     seeds = drawing_seeds(runtime.seed, settings.score.samples)
     means = []
     with runtime.progress.task("images", len(held_out)) as bar:

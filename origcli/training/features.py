@@ -33,7 +33,7 @@ _ENCODE_BATCH = 128
 
 
 def take_room(file: BinaryIO, size: int) -> None:
-    """Takes so many bytes of the disk for a new file. Not every system can without writing them (macOS)."""
+    """Reserves disk space for a new file, in bytes. Where the system cannot (macOS), it writes zeros."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
         return

@@ -1,4 +1,4 @@
-"""Runs origcli as a user does, in a process of its own or in this one."""
+"""Runs origcli as a user does, in a separate process or in this one."""
 
 import subprocess
 import sys
