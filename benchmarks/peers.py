@@ -48,7 +48,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 class Encoder(BertModel):
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
-        # Other names for these modules, which the script freezes; not registered twice, so each is saved once.
+        # Other names for modules that the script freezes; not registered twice, so each is saved once.
         self.__dict__["final_layer_norm"] = self.encoder.layer[-1].output.LayerNorm
         self.embeddings.__dict__["position_embedding"] = self.embeddings.position_embeddings
 

@@ -149,7 +149,8 @@ def folded(text: str, width: int, *, shorten: bool = True) -> list[str]:
     """The lines of a text, broken between words.
 
     Args:
-        shorten: a word that is too wide loses its middle; otherwise it stays whole on a separate line, so that it can be copied.
+        shorten: a word that is too wide loses its middle; otherwise it stays whole on a separate line, so
+            that it can be copied.
     """
     lines = [""]
     for word in text.split() if shorten else text.split(" "):

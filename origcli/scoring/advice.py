@@ -1,7 +1,7 @@
 """What to do about images that a model cannot measure: which model can, and how long it would take here."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from origcli.inversion.cost import (
@@ -62,17 +62,12 @@ def why_unmeasured(
 
 def photo_flops(settings: Settings) -> float:
     """Floating-point operations of measuring one photo with Stable Diffusion 1.5, at most."""
-    score, invert = settings.score, settings.invert
-    amount = work(invert, score.max_tokens, len(read_templates(invert.templates)))
-    pictures = (
-        score.repeats * score.max_tokens * score.samples  # with tokens
-        + 2 * score.samples  # of the edit, and without tokens
-        + score.ceiling_samples
-    )
+    score = settings.score
     steps = StableDiffusion.settled(settings.draw).steps
     assert steps != "auto"
-    drawing = pictures * (2 * steps * SD15.unet + SD15_DECODING)  # guided: two samples a step
-    return score.repeats * total_flops(SD15, amount) + drawing
+    sample = 2 * steps * SD15.unet + SD15_DECODING  # guided: two passes a step
+    before = (score.ceiling_samples + score.samples) * sample  # the ceiling, and samples without tokens
+    return before + image_flops(Operations(SD15, SD15_DECODING, sample), settings, edits=score.samples)
 
 
 def own_flops(model: DiffusionModel, settings: Settings, budget: Budget) -> float:
@@ -100,6 +95,23 @@ def count_operations(model: DiffusionModel, settings: Settings) -> Operations:
     flops, decoding = count_flops(model), decoding_flops(model)
     drawing = model.drawing(settings.draw)
     return Operations(flops, decoding, model.family.passes(drawing) * drawing.steps * flops.unet + decoding)
+
+
+def image_flops(
+    counted: Operations, settings: Settings, edits: int, given: Collection[int] | None = None
+) -> float:
+    """Operations of learning an image's tokens and sampling from them, at most.
+
+    Args:
+        edits: samples of the editability test.
+        given: the token counts whose tokens are given, so that none are learned.
+    """
+    score = settings.score
+    if given is not None:
+        return (len(given) * score.samples + edits) * counted.sample
+    amount = work(settings.invert, score.max_tokens, len(read_templates(settings.invert.templates)))
+    learning = score.repeats * total_flops(counted.flops, amount)
+    return learning + (score.repeats * score.max_tokens * score.samples + edits) * counted.sample
 
 
 def calibration_flops(counted: Operations, settings: Settings, budget: Budget) -> tuple[float, float]:

@@ -6,9 +6,8 @@ kept or out of the model's domain take no time. The metric's own passes are left
 
 from collections.abc import Collection
 
-from origcli.inversion.cost import total_flops, work
-from origcli.inversion.templates import read_templates, without_slot
-from origcli.scoring.advice import Operations, calibration_flops, count_operations
+from origcli.inversion.templates import without_slot
+from origcli.scoring.advice import calibration_flops, count_operations, image_flops
 from origcli.scoring.baseline import CEILING, WITHOUT_TOKENS, ceiling_key, undirected_key
 from origcli.scoring.models import Models
 from origcli.scoring.self_calibration import CALIBRATING, CONTROLLING, automatic_budget
@@ -48,7 +47,8 @@ def costs_of_run(
         costs[CEILING] = settings.score.ceiling_samples * counted.sample
     if not has_undirected:
         costs[WITHOUT_TOKENS] = settings.score.samples * counted.sample
-    return {**costs, IMAGES: images * _image_flops(counted, models, settings, given)}
+    edits = settings.score.samples if wants_edits(models.metric, settings) else 0
+    return {**costs, IMAGES: images * image_flops(counted, settings, edits, given)}
 
 
 def _has_ceiling(models: Models, settings: Settings, store: Store) -> bool:
@@ -62,16 +62,3 @@ def _has_undirected(models: Models, settings: Settings, store: Store) -> bool:
     seeds = drawing_seeds(settings.runtime.seed, settings.score.samples)
     prompt = without_slot(settings.score.prompt)
     return store.get(undirected_key(models.model, prompt, seeds, settings.draw)) is not None
-
-
-def _image_flops(
-    counted: Operations, models: Models, settings: Settings, given: Collection[int] | None
-) -> float:
-    """Of learning an image's tokens and sampling from them."""
-    score = settings.score
-    edits = score.samples if wants_edits(models.metric, settings) else 0
-    if given is not None:
-        return (len(given) * score.samples + edits) * counted.sample
-    amount = work(settings.invert, score.max_tokens, len(read_templates(settings.invert.templates)))
-    learning = score.repeats * total_flops(counted.flops, amount)
-    return learning + (score.repeats * score.max_tokens * score.samples + edits) * counted.sample
