@@ -27,7 +27,10 @@ def costs_of_run(
     given: Collection[int] | None,
     calibrates: bool,
 ) -> dict[str, float]:
-    """The floating-point operations of a run's parts, by what progress calls them; empty if there is one.
+    """The floating-point operations of a run's parts, by what progress calls them.
+
+    Empty where only the samples without tokens come before the images: counting takes a second or two, and
+    these take no longer than a fraction of the first image.
 
     Args:
         images: how many there are.
@@ -35,8 +38,7 @@ def costs_of_run(
         calibrates: the model is calibrated first.
     """
     has_ceiling = _has_ceiling(models, settings, store)
-    has_undirected = _has_undirected(models, settings, store)
-    if has_ceiling and has_undirected and not calibrates:
+    if has_ceiling and not calibrates:
         return {}
     counted = count_operations(models.model, settings)
     costs: dict[str, float] = {}
@@ -45,7 +47,7 @@ def costs_of_run(
         costs |= {CALIBRATING: captions, CONTROLLING: controls}
     if not has_ceiling:
         costs[CEILING] = settings.score.ceiling_samples * counted.sample
-    if not has_undirected:
+    if not _has_undirected(models, settings, store):
         costs[WITHOUT_TOKENS] = settings.score.samples * counted.sample
     edits = settings.score.samples if wants_edits(models.metric, settings) else 0
     return {**costs, IMAGES: images * image_flops(counted, settings, edits, given)}

@@ -40,6 +40,10 @@ def test_parts_that_are_kept_cost_nothing(tiny_settings: Make, tmp_path: Path) -
 
     open_measurer(models, settings, Runtime(), store, None)
     assert costs_of_run(3, models, settings, store, None, calibrates=False) == {}
+    other = tiny_settings(score={"prompt": "art of {S}"})  # whose samples without tokens are not kept
+    assert costs_of_run(3, models, other, store, None, calibrates=False) == {}, "the ceiling is kept"
+    assert WITHOUT_TOKENS in costs_of_run(3, models, other, store, None, calibrates=True)
+    assert WITHOUT_TOKENS not in costs_of_run(3, models, settings, store, None, calibrates=True)
 
 
 class Watched(PlainProgress):
