@@ -86,7 +86,7 @@ def calibrate(
     result is cached by content, and `score` uses it.
 
     With held-out images and captions: the threshold is the distance within which nine in ten images are
-    from the samples of their own caption.
+    from the samples of their caption.
 
     The ceiling is the distance between samples of the empty prompt. The PSNR limit is one that
     nearly all round trips through the VAE exceed.
