@@ -31,6 +31,7 @@ HEADINGS = {
     "pictures": "images",
 }
 _BOUNDS = ("_low", "_high")
+_LARGE = 100  # from here on a number has no decimals: it is a count, or three digits say enough
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ def _text(value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) else one_line(str(value))
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < _LARGE else f"{value:.0f}"
+    return one_line(str(value))
 
 
 def _without_shared_folder(columns: Sequence[Column]) -> tuple[list[Column], str]:

@@ -115,6 +115,13 @@ def test_a_table_in_a_pipe_is_whole() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "cell"), [(0.5, "0.500"), (99.9, "99.900"), (271.0, "271"), (-1234.5678, "-1235"), (300, "300")]
+)
+def test_large_numbers_have_no_decimals(value: float, cell: str) -> None:
+    assert table([{"value": value}], ("value",)).lines[1].strip() == cell
+
+
 def test_headings_and_cells_are_words() -> None:
     row = {"l_det": 0.5, "drawings": 3, "in_order": False, "drawn_otherwise": True}
     assert table([row], tuple(row)).lines == (
