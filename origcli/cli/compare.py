@@ -11,10 +11,11 @@ from origcli.cli.run import Run, command
 if TYPE_CHECKING:
     from origcli.reports.compare import CompareReport
 
-SHOWN = (
+COLUMNS = (
     *("path", "run", "tokens_needed", "originality", "originality_low", "originality_high"),
     *("difference", "difference_low", "difference_high"),
 )
+DROP = ("tokens_needed", "originality")
 
 
 @command({"out", "force", "form", "quiet"})
@@ -58,7 +59,7 @@ def compare(
 
 def print_comparison(report: "CompareReport", target: Path, run: Run) -> None:
     """The table, and below it the sentences; or the report in another form."""
-    present.report(report, run.form, SHOWN, drop=("tokens_needed", "originality"))
+    present.report(report, run.form, COLUMNS, drop=DROP)
     if run.form is options.Format.table and report.summary is not None:
         present.write("\n")
         for result in report.results if len(report.results) == 1 else ():

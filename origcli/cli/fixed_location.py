@@ -13,6 +13,7 @@ COLUMNS = (
     *("id", "caption", "drawings", "elements", "matched", "distance", "distance_low", "distance_high"),
     *("chance", "error"),
 )
+DROP = ("id", "matched", "drawings", "elements")
 
 
 @command(ALL - {"dry_run"})
@@ -95,7 +96,7 @@ def fixed_location(
     with run.open(settings, target) as runtime:
         kept = find_cache(SCORES, run.progress.say) if cache else None
         report = run_fixed_location(settings, runtime, model=model, init_from=init_from, cache=kept)
-    present.report(report, run.form, COLUMNS, drop=("id", "matched", "drawings", "elements"))
+    present.report(report, run.form, COLUMNS, drop=DROP)
     present.failures(report.errors, run.form, run.progress.say)
     if report.summary is not None and report.summary.distance.value is not None:
         distance, chance = report.summary.distance.value, report.summary.chance.value or 0.0

@@ -17,6 +17,7 @@ COLUMNS = (
     *("experiment", "level", "condition", "images", "detections", "held_out_detections"),
     *("frequency", "frequency_low", "frequency_high", "lift", "confidence", "error"),
 )
+DROP = ("images", "detections", "confidence", "lift", "held_out_detections", "level")
 STUDY = "The study"
 
 
@@ -158,9 +159,7 @@ def generalize(
     target = run.out or Path("runs") / "generalize"
     with run.open(settings, target) as runtime:
         report = run_generalization(settings, runtime, only or (), ray)
-    present.report(
-        report, run.form, COLUMNS, drop=("images", "detections", "confidence", "lift", "held_out_detections")
-    )
+    present.report(report, run.form, COLUMNS, drop=DROP)
     present.failures(report.errors, run.form, run.progress.say)
     run.progress.say(f"report: {target / 'report.html'}")
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

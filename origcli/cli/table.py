@@ -17,8 +17,8 @@ Style = Callable[
     [str | None, str, str], str
 ]  # column or `None` for its heading, value, line -> line in color
 
-PATHS = frozenset({"path", "file"})  # columns whose cells are paths
-LEAST_PATH = 24  # columns of the terminal that a path keeps
+PATHS = frozenset({"path", "file", "experiment"})  # columns whose cells are cut in the middle
+LEAST_PATH = 20  # columns of the terminal that a path keeps
 LONGEST_WORD = 32  # that is not shortened
 GAP = "  "
 TERMINAL_GAP = "   "

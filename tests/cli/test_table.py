@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from origcli.cli import compare, fixed_location, generalize
 from origcli.cli.table import folded, heading_of, shared_folder, shortened, table, text_width
 from origcli.reports.writers import read_report
 from tests.docs.pages import ROOT
@@ -98,6 +100,20 @@ def test_tables_of_real_reports_fit(command: str, width: int) -> None:
     for line in found.lines[heading + 1 :]:
         for word in re.split(r"\s{2,}|\s", line):
             assert _whole(word, words), word
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "column"),
+    [
+        ("generalize/report.json", generalize, "frequency"),
+        ("fixed-location/report.json", fixed_location, "distance"),
+        ("fine-tune/comparison.json", compare, "difference"),
+    ],
+)
+def test_what_was_found_stays_at_sixty_columns(name: str, command: Any, column: str) -> None:
+    rows = list(read_report(RESULTS / name).rows())
+    found = table(rows, command.COLUMNS, 60, drop=command.DROP)
+    assert column in found.lines[0].split() and max(map(text_width, found.lines)) <= 60
 
 
 def _whole(word: str, words: set[str]) -> bool:
