@@ -1,6 +1,6 @@
 """Commands of origcli against what people would run instead: CPU seconds of whole processes, in turn.
 
-    python benchmarks/peers.py [--rows synth detect invert train-unet train-vae] [--rounds 2]
+    python benchmarks/peers.py [--rows synth detect invert train-unet train-vae] [--rounds 3]
         [--diffusers CHECKOUT] [--out FILE]
 
 Each command is run for a small and for a large amount of work, on one thread. The difference is what a unit
@@ -145,7 +145,7 @@ def invert_row(place: Path, checkout: Path | None) -> Row:
             for m in COUNTS
         ]  # fmt: skip
 
-    return Row("step", (4, 16), {OURS: ours} | ({"diffusers' script": public} if checkout else {}))
+    return Row("step", (4, 36), {OURS: ours} | ({"diffusers' script": public} if checkout else {}))
 
 
 def train_unet_row(place: Path, checkout: Path | None) -> Row:
@@ -164,7 +164,7 @@ def train_unet_row(place: Path, checkout: Path | None) -> Row:
             )
         ]  # fmt: skip
 
-    return Row("step", (8, 32), {OURS: ours} | ({"diffusers' script": public} if checkout else {}))
+    return Row("step", (8, 64), {OURS: ours} | ({"diffusers' script": public} if checkout else {}))
 
 
 def train_vae_row(place: Path, checkout: Path | None) -> Row:
@@ -172,7 +172,7 @@ def train_vae_row(place: Path, checkout: Path | None) -> Row:
     data = training_data(place)
     return Row(
         "step",
-        (16, 64),
+        (16, 128),
         {
             OURS: lambda steps, out: [origcli("train-vae", data, *training_options(steps, out))],
             "bare": lambda steps, out: [[sys.executable, __file__, "--bare-vae", str(steps)]],
@@ -286,7 +286,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--diffusers", type=Path, help="a checkout of the diffusers repository")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--bare-vae", type=int, help=argparse.SUPPRESS)
