@@ -20,6 +20,7 @@ from origcli.scoring.run import Request, score_images
 from origcli.scoring.worker import open_worker
 from origcli.settings import Settings, resolve
 from origcli.weights.registry import bundled_directory
+from tests.cli.command_line import origcli
 from tests.tiny_families import write_tiny_family
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -35,6 +36,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "measure_anyway": True,
     },
 }
+
+FEW = {"ORIGCLI_SCORE_CEILING_SAMPLES": "4", "ORIGCLI_SCORE_BOOTSTRAP": "20"}
 
 
 @pytest.fixture
@@ -128,6 +131,26 @@ def test_a_model_of_each_family_gives_the_same_bytes(
             score_images(Request(find_inputs(queries[:2]), ray=ray), settings, runtime)
     for name in ("report.json", "report.csv", "results.jsonl", "embeddings/1-m1.safetensors"):
         assert (tmp_path / "spread" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_two_models_on_a_cluster_give_the_same_bytes(
+    tmp_path: Path, queries: list[str], tiny_detector_dir: Path
+) -> None:
+    """One after the other, each with a cluster of its own."""
+    pytest.importorskip("ray")
+    models = [write_tiny_family(tmp_path / f"model-{seed}", "sdxl", seed) for seed in range(2)]
+    words = ["score", *queries[:2], *(word for model in models for word in ("--model", str(model)))]
+    words += ["--metric", "elements", "--detector", str(tiny_detector_dir), "--no-calibrate", "--no-cache"]
+    words += ["--measure-anyway", "--edit-prompt", "none", "--max-tokens", "1", "--samples", "2"]
+    words += ["--learning-steps", "2", "--denoising-steps", "2", "--device", "cpu", "--threads", "1"]
+    for out, more in (("plain", ["--workers", "1"]), ("spread", ["--ray", "auto"])):
+        done = origcli(*words, *more, "--out", str(tmp_path / out), env={**os.environ, **FEW}, timeout=900)
+        assert done.returncode == 0, done.stderr
+    for run in ("model-0", "model-1", "comparison"):
+        for name in ("report.json", "report.csv", "report.html"):
+            plain, spread = (tmp_path / out / run / name for out in ("plain", "spread"))
+            assert spread.read_bytes() == plain.read_bytes(), f"{run}/{name}"
 
 
 @contextmanager
