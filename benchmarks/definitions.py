@@ -103,11 +103,12 @@ def main() -> None:
         models = open_models(settings, runtime)
         captions = own_captions(models, settings, runtime, given.captions)
         spreads = own_spreads(models, captions, given.samples, settings, runtime)
-        held_out, _ = read_held_out(
-            [given.held_out], given.images, models.model.resolution, settings, runtime
+        found, _ = read_held_out(
+            [given.held_out], 2 * given.images, models.model.resolution, settings, runtime
         )
+        held_out = [image for image in found if image.caption][: given.images]  # blank ones have none
         distances = caption_distances(models, held_out, settings, runtime)
-    found = {
+    summary = {
         "model": models.model.weights_hash,
         "captions": len(captions),
         "samples": given.samples,
@@ -115,9 +116,9 @@ def main() -> None:
         "held out": threshold(distances).to_json(),
         **{name: threshold(values).to_json() for name, values in spreads.items()},
     }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(summary, indent=2))
     if given.out:
-        given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        given.out.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -137,7 +137,11 @@ def main() -> None:
             found["the same again, from the cache"] = process([*words, str(root / "two")], root / "c1")
             pictures = [str(path) for path in eight(asked.image, root)]
             together = ["score", *pictures, *small, "--out", str(root / "eight")]
-            found["eight images in one call, budget small"] = process(together, root / "c2")
+            found["eight images in one call and process, budget small"] = process(together, root / "c2")
+            spread = ["score", *pictures, "--model", asked.model, *BUDGETS["small"]]
+            found["eight images in one call, a process a core, budget small"] = process(
+                [*spread, "--out", str(root / "spread")], root / "c4"
+            )
             calls = [
                 process(["score", path, *small, "--out", str(root / f"call-{i}")], root / "c3")
                 for i, path in enumerate(pictures)
