@@ -168,6 +168,9 @@ def own_captions(
 ) -> list[str]:
     """The captions to sample: those given, those of the metric's world, else a list of common things.
 
+    Fewer than all are chosen at random, by a fixed seed, since lists have an order: by subject, or the easy
+    ones first. A larger number takes the same ones and more.
+
     Raises:
         InputError: fewer than ten, or the file cannot be read.
         UsageError: the text encoder holds fewer than ten of them.
@@ -191,7 +194,8 @@ def own_captions(
             f"{len(held)} of the captions only; a threshold needs {FEWEST_CAPTIONS}",
             "give shorter captions, one a line: --captions-file FILE",
         )
-    return held[:count]
+    order = np.random.default_rng(0).permutation(len(held))
+    return [held[place] for place in order[:count]]
 
 
 def _lines(text: str) -> list[str]:

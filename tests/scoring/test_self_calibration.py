@@ -131,6 +131,17 @@ def test_fewer_than_ten_captions_are_refused(opened: Any, tmp_path: Path) -> Non
         own_captions(models, settings, runtime, 10, few)
 
 
+def test_fewer_captions_than_all_are_a_mixed_part_of_them(opened: Any, tmp_path: Path) -> None:
+    models, settings, runtime = opened
+    ordered = [*(f"a cat {i}" for i in range(20)), *(f"a dog {i}" for i in range(20))]
+    file = tmp_path / "ordered.txt"
+    file.write_text("\n".join(ordered))
+    taken = own_captions(models, settings, runtime, 12, file)
+    assert {sum(word in caption for caption in taken) for word in ("cat", "dog")} <= set(range(3, 10))
+    assert own_captions(models, settings, runtime, 20, file)[:12] == taken
+    assert sorted(own_captions(models, settings, runtime, 100, file)) == sorted(ordered)
+
+
 def test_captions_that_the_text_encoder_cannot_hold_are_refused(opened: Any, tmp_path: Path) -> None:
     models, settings, runtime = opened
     long = tmp_path / "long.txt"
