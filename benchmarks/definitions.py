@@ -11,7 +11,8 @@ each other:
 - `pairs`: the mean distance over all pairs;
 - `first`: the mean distance of the others to the first sample, which plays the image.
 
-The captions of own samples are those that `origcli calibrate` takes. Intervals resample captions or images.
+The captions of own samples are those that `origcli calibrate` takes: one or two elements. Held-out images
+have more, so those of one or two are given apart, too. Intervals resample captions or images.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from origcli.reports.schema import Estimate
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.progress import open_progress
 from origcli.runtime.seeding import derive_seed
+from origcli.scenes.captions import JOINT
 from origcli.scoring.calibrate import THRESHOLD_QUANTILE, caption_distances, read_held_out
 from origcli.scoring.measure import mean_over_pairs, median_to_others
 from origcli.scoring.models import Models
@@ -44,6 +46,7 @@ def first_to_others(items: Sequence[Any], between: Between) -> float:
     return float(np.mean([between(items[0], item) for item in items[1:]]))
 
 
+MOST_ELEMENTS = 2  # of own captions
 DEFINITIONS: Mapping[str, Spread] = {
     "median": median_to_others,
     "pairs": mean_over_pairs,
@@ -96,7 +99,7 @@ def main() -> None:
     settings = resolve(flags, presets=("small", "fast"), environment={})[0]
     random = np.random.default_rng(0)
 
-    def threshold(values: Sequence[float]) -> Estimate:
+    def threshold(values: Sequence[float], random: np.random.Generator = random) -> Estimate:
         return quantile(values, THRESHOLD_QUANTILE, given.replicates, random)
 
     with open_runtime(settings.runtime, progress=open_progress()) as runtime:
@@ -108,6 +111,8 @@ def main() -> None:
         )
         held_out = [image for image in found if image.caption][: given.images]  # blank ones have none
         distances = caption_distances(models, held_out, settings, runtime)
+    pairs = zip(held_out, distances, strict=True)
+    few = [distance for image, distance in pairs if str(image.caption).count(JOINT) < MOST_ELEMENTS]
     summary = {
         "model": models.model.weights_hash,
         "captions": len(captions),
@@ -115,6 +120,8 @@ def main() -> None:
         "images": len(held_out),
         "held out": threshold(distances).to_json(),
         **{name: threshold(values).to_json() for name, values in spreads.items()},
+        "images of one or two elements": len(few),
+        "held out, one or two elements": threshold(few, np.random.default_rng(0)).to_json(),
     }
     print(json.dumps(summary, indent=2))
     if given.out:
