@@ -1,4 +1,4 @@
-"""Which spread of a model's own samples stands for held-out images? Three definitions beside them.
+"""Thresholds from a model's own samples by three definitions, compared with that from held-out images.
 
     python benchmarks/definitions.py MODEL HELD_OUT [--captions 50] [--samples 20] [--images 60]
         [--out FILE.json]
@@ -9,10 +9,10 @@ each other:
 
 - `median`: the median over the samples of the mean distance to the others, which `origcli calibrate` takes;
 - `pairs`: the mean distance over all pairs;
-- `first`: the mean distance of the others to the first sample, which plays the image.
+- `first`: the mean distance of the others to the first sample, in place of the image.
 
 The captions of own samples are those that `origcli calibrate` takes: one or two elements. Held-out images
-have more, so those of one or two are given apart, too. Intervals resample captions or images.
+have more, so those with one or two are also listed separately. Intervals resample captions or images.
 """
 
 import argparse
@@ -23,16 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from origcli.generation.sampling import draw_prompts
 from origcli.reports.schema import Estimate
 from origcli.runtime.context import Runtime, open_runtime
 from origcli.runtime.progress import open_progress
-from origcli.runtime.seeding import derive_seed
 from origcli.scenes.captions import JOINT
 from origcli.scoring.calibrate import THRESHOLD_QUANTILE, caption_distances, read_held_out
 from origcli.scoring.measure import mean_over_pairs, median_to_others
 from origcli.scoring.models import Models
-from origcli.scoring.self_calibration import own_captions
+from origcli.scoring.self_calibration import own_captions, own_samples
 from origcli.scoring.setup import open_models
 from origcli.scoring.statistics import quantile
 from origcli.settings import Settings, resolve
@@ -57,18 +55,10 @@ DEFINITIONS: Mapping[str, Spread] = {
 def own_spreads(
     models: Models, captions: Sequence[str], samples: int, settings: Settings, runtime: Runtime
 ) -> dict[str, list[float]]:
-    """The spread of each caption by each definition, of the samples that `origcli calibrate` would take."""
+    """The spread of each caption by each definition, of the samples that `origcli calibrate` takes."""
     spreads: dict[str, list[float]] = {name: [] for name in DEFINITIONS}
-    for number, caption in enumerate(captions, 1):
-        seeds = [derive_seed("own sample", caption, i) for i in range(samples)]
-        images = draw_prompts(
-            models.model,
-            [caption] * samples,
-            seeds,
-            settings.draw,
-            runtime,
-            description=f"caption {number} of {len(captions)}",
-        )
+    for caption in captions:
+        images = own_samples(models, settings, runtime, caption, samples)
         features = models.metric.features(images)
         for name, spread in DEFINITIONS.items():
             spreads[name].append(spread(features, models.metric.between))
@@ -99,7 +89,7 @@ def main() -> None:
     settings = resolve(flags, presets=("small", "fast"), environment={})[0]
     random = np.random.default_rng(0)
 
-    def threshold(values: Sequence[float], random: np.random.Generator = random) -> Estimate:
+    def threshold(values: Sequence[float]) -> Estimate:
         return quantile(values, THRESHOLD_QUANTILE, given.replicates, random)
 
     with open_runtime(settings.runtime, progress=open_progress()) as runtime:
@@ -121,7 +111,7 @@ def main() -> None:
         "held out": threshold(distances).to_json(),
         **{name: threshold(values).to_json() for name, values in spreads.items()},
         "images of one or two elements": len(few),
-        "held out, one or two elements": threshold(few, np.random.default_rng(0)).to_json(),
+        "held out, one or two elements": threshold(few).to_json(),
     }
     print(json.dumps(summary, indent=2))
     if given.out:

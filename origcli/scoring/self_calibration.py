@@ -252,7 +252,7 @@ def _of_caption(
     models: Models, settings: Settings, runtime: Runtime, caption: str, samples: int
 ) -> Mapping[str, Any]:
     """The spread of a caption's samples, and the PSNR of their round trips."""
-    images = _samples(models, settings, runtime, caption, samples)
+    images = own_samples(models, settings, runtime, caption, samples)
     decibels = [_psnr_of_round_trip(models, image) for image in images]
     return {
         "spread": median_to_others(models.metric.features(images), models.metric.between),
@@ -260,9 +260,10 @@ def _of_caption(
     }
 
 
-def _samples(
+def own_samples(
     models: Models, settings: Settings, runtime: Runtime, caption: str, count: int
 ) -> list[Image.Image]:
+    """The samples of a caption that a scale is made of."""
     seeds = [derive_seed("own sample", caption, i) for i in range(count)]
     return draw_prompts(
         models.model, [caption] * count, seeds, settings.draw, runtime, description=f"sample {caption!r}"
@@ -288,7 +289,7 @@ def _control(
     within = 0
     with runtime.progress.task(CONTROLLING, len(chosen), phases=_PHASES) as bar:
         for number, caption in enumerate(chosen):
-            (image,) = _samples(models, settings, runtime, caption, 1)
+            (image,) = own_samples(models, settings, runtime, caption, 1)
             query = _own_query(models, image, f"own-{number}")
             within += _distance_at_one_token(models, settings, runtime, store, query) <= scale.threshold.value
             bar.advance(1)

@@ -242,6 +242,7 @@ def test_a_tab_loads_nothing_heavy(words: str) -> None:
     [
         ("--preset ", {"paper", "small", "fast", "small,fast"}),
         ("--format j", {"json", "jsonl"}),
+        ("--format ", {"table", "json", "jsonl", "csv", "excel"}),
         ("", set()),
     ],
 )

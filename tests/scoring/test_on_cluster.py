@@ -137,7 +137,7 @@ def test_a_model_of_each_family_gives_the_same_bytes(
 def test_two_models_on_a_cluster_give_the_same_bytes(
     tmp_path: Path, queries: list[str], tiny_detector_dir: Path
 ) -> None:
-    """One after the other, each with a cluster of its own."""
+    """Each model's run starts and stops a cluster."""
     pytest.importorskip("ray")
     models = [write_tiny_family(tmp_path / f"model-{seed}", "sdxl", seed) for seed in range(2)]
     words = ["score", *queries[:2], *(word for model in models for word in ("--model", str(model)))]
