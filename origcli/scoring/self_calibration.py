@@ -48,6 +48,7 @@ _REPLICATES = 1000
 # What progress calls this work.
 CALIBRATING = "calibrate on own samples"
 CONTROLLING = "positive control"
+_CAPTIONS = "at random"  # how captions are chosen; results of another choice are of other captions
 _PHASES = 3  # of a control: a sample is generated, a token is learned, samples are generated from it
 
 
@@ -330,13 +331,15 @@ def _made_with(models: Models, settings: Settings) -> dict[str, Any]:
 
 
 def _scale_key(models: Models, settings: Settings) -> str:
-    return content_key("own scale", **_made_with(models, settings))
+    return content_key("own scale", captions=_CAPTIONS, **_made_with(models, settings))
 
 
 def _control_key(models: Models, settings: Settings) -> str:
     score, invert = settings.score, settings.invert.model_dump(mode="json")
     learned = hash_value([invert, score.prompt, score.samples])
-    return content_key("positive control", learned=learned, **_made_with(models, settings))
+    return content_key(
+        "positive control", captions=_CAPTIONS, learned=learned, **_made_with(models, settings)
+    )
 
 
 def _keep(models: Models, settings: Settings, store: Store, scale: SelfCalibration) -> None:
