@@ -100,6 +100,7 @@ def calibrate(
     """
     settings = run.settings
     with run.starting():
+        from origcli.reports.verdict import threshold_words
         from origcli.runtime.cache import SCORES, find_cache
         from origcli.scoring.calibrate import calibrate_model
         from origcli.scoring.store import Store
@@ -120,4 +121,6 @@ def calibrate(
             image_column=image_column,
         )
     present.report(report, run.form, SHOWN, drop=("metric", "psnr_limit"))
+    for result in report.results:
+        present.remark_below(threshold_words(result.as_threshold()), run.form, run.progress.say)
     return int(ExitCode.INPUT if report.errors else ExitCode.OK)

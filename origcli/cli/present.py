@@ -192,6 +192,14 @@ def rows(
             _write_table(table, columns, title, drop)
 
 
+def remark_below(text: str, form: Format, say: Callable[[str], None]) -> None:
+    """A paragraph below a table; on stderr for other forms, whose stdout is data. Nothing where empty."""
+    if text and form is Format.table:
+        paragraph(text)
+    elif text:
+        say(text)
+
+
 def failures(errors: "Sequence[Failure]", form: Format, say: Callable[[str], None]) -> None:
     """Says what came to nothing: below a table, and on stderr for other forms, whose stdout is data."""
     for number, failure in enumerate(errors):

@@ -317,7 +317,8 @@ def _score_each(
             output = ScoreOutput(options.Format.table, gates, run.progress.say)
             with opened_inside(runtime, name, run.existing, request_of("score", settings, names)) as inside:
                 report = score_images(replace(request, gates=gates), settings, inside, output.see)
-            output.tell_threshold()
+            if output.threshold:
+                run.progress.say(output.threshold)
             suites.append(suite_of(runtime.given / name, report, gates, lenient=allow_unmeasured))
             codes |= {failure.code for failure in report.errors}
             measured.append((output, report.provenance, settings))

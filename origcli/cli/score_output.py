@@ -83,19 +83,10 @@ class ScoreOutput:
                 with (directory / "report.json").open(encoding="utf-8") as file:
                     for line in file:
                         present.write(present.visible_json(line))
-                self.tell_threshold()
             case Format.table:
                 self._table(report)
-                if self.threshold:
-                    present.paragraph(self.threshold)
-            case _:
-                self.tell_threshold()
+        present.remark_below(self.threshold, self.form, self.say)
         self.say(f"report: {directory / 'report.html'}")
-
-    def tell_threshold(self) -> None:
-        """Says on stderr where the threshold comes from, for what prints no table."""
-        if self.threshold:
-            self.say(self.threshold)
 
     def check_caught(self, directory: Path) -> None:
         """Ends a run in which a condition held.

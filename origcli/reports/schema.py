@@ -297,6 +297,16 @@ class CalibrateResult(Result):
             **{name: getattr(self, name) for name in _OF_OWN_SAMPLES},
         }
 
+    def as_threshold(self) -> Threshold:
+        """The threshold for verdicts, with its positive control."""
+        return Threshold(
+            value=self.threshold.value,
+            source="registry" if self.captions is None else "samples",
+            how=self.threshold_how,
+            control_images=self.control_images,
+            control_within=self.control_within,
+        )
+
 
 class CalibrateReport(Report[CalibrateResult]):
     """`origcli calibrate`."""

@@ -182,6 +182,9 @@ def test_its_own_samples_calibrate_it(name: str, directories: Any, run: Any, tmp
     result = report["results"][0]
     assert report["provenance"]["model"]["family"] and result["threshold"]["value"] is not None
     assert (result["captions"], result["control_images"]) == (10, 1)
+    status, out, err = run("calibrate", "--model", directories(name), *own, *quick[:-2], "--out", "again")
+    assert status == 0, err
+    assert f"positive control: one token redraws {result['control_within']} of 1" in " ".join(out.split())
 
 
 PAIRS = [("sd3", "pixart_sigma"), ("sdxl", "sdxl_v"), ("flux", "sd3_without_t5"), ("sana", "pixart_alpha")]
