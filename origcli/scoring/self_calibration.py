@@ -42,13 +42,13 @@ from origcli.settings import Settings
 THRESHOLD_QUANTILE = 0.9
 PSNR_QUANTILE = 0.01
 FEWEST_CAPTIONS = 10
+_CAPTIONS = "at random"  # how captions are chosen; results of another choice are of other captions
 _UNPROMPTED = 64  # samples of the empty prompt, in which a model of shapes shows what it knows
 _REPLICATES = 1000
 
 # What progress calls this work.
 CALIBRATING = "calibrate on own samples"
 CONTROLLING = "positive control"
-_CAPTIONS = "at random"  # how captions are chosen; results of another choice are of other captions
 _PHASES = 3  # of a control: a sample is generated, a token is learned, samples are generated from it
 
 
