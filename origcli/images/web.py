@@ -13,9 +13,12 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from origcli.errors import InputError, without_secrets
@@ -92,8 +95,7 @@ def _download(image: WebImage) -> bytes:
         if parts.scheme.lower() not in _PORTS or not parts.hostname:
             raise InputError(f"{image.where}: redirected to something else than an http or https address")
         private = image.typed and _server(url) == _server(image.url)
-        connection = _connected(image, parts, private)
-        try:
+        with _open_until(until, image, _connection(image, parts, private)) as connection:
             connection.request("GET", _target(parts), headers=_headers(parts, url == image.url))
             answer = connection.getresponse()
             if answer.status in _MOVED and (place := answer.headers.get("Location")):
@@ -101,10 +103,49 @@ def _download(image: WebImage) -> bytes:
                 continue
             if answer.status != 200:
                 raise InputError(f"{image.where}: the server answered {answer.status} {answer.reason}")
-            return _body(image, answer, until)
-        finally:
-            connection.close()
+            return _body(image, answer)
     raise InputError(f"{image.where}: more than {MAX_REDIRECTS} redirects")
+
+
+@contextmanager
+def _open_until(
+    until: float, image: WebImage, connection: http.client.HTTPConnection
+) -> Iterator[http.client.HTTPConnection]:
+    """Connects, and ends the connection at a time of the monotonic clock, whatever the server still sends.
+
+    `TIMEOUT_S` is not enough: it begins again with every byte of a status line or of headers.
+
+    Raises:
+        InputError: the time is over.
+    """
+    sockets: list[socket.socket] = []  # `http.client` lets go of a socket before it has read from it
+
+    def end() -> None:
+        for one in (*sockets, connection.sock):
+            with suppress(OSError, AttributeError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(until - time.monotonic(), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.connect()
+        sockets.append(connection.sock)
+        yield connection
+    except (OSError, http.client.HTTPException, ValueError, InputError):
+        _check_time(until, image)
+        raise
+    else:
+        # What ends in the middle of its headers, or has no length, reads like a whole answer.
+        _check_time(until, image)
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+def _check_time(until: float, image: WebImage) -> None:
+    if time.monotonic() > until:
+        raise InputError(f"{image.where}: not complete after {LONGEST_S:.0f} s, given up")
 
 
 def _redirected(image: WebImage, url: str, place: str) -> str:
@@ -119,7 +160,7 @@ def _redirected(image: WebImage, url: str, place: str) -> str:
     return target
 
 
-def _body(image: WebImage, answer: http.client.HTTPResponse, until: float) -> bytes:
+def _body(image: WebImage, answer: http.client.HTTPResponse) -> bytes:
     announced = answer.headers.get("Content-Length", "")
     too_large = InputError(
         f"{image.where}: larger than {MAX_BYTES >> 20} MiB, refused", "download it, and give the file"
@@ -134,15 +175,15 @@ def _body(image: WebImage, answer: http.client.HTTPResponse, until: float) -> by
         size += len(chunk)
         if size > MAX_BYTES:
             raise too_large
-        if time.monotonic() > until:
-            raise InputError(f"{image.where}: not complete after {LONGEST_S:.0f} s, given up")
     if announced.isdecimal() and size < int(announced):
         raise InputError(f"{image.where}: the connection ended after {size} of {announced} bytes")
     return b"".join(parts)
 
 
-def _connected(image: WebImage, parts: urllib.parse.SplitResult, private: bool) -> http.client.HTTPConnection:
-    """A connection to a server, whose address was looked at first.
+def _connection(
+    image: WebImage, parts: urllib.parse.SplitResult, private: bool
+) -> http.client.HTTPConnection:
+    """A connection to make to a server, whose address was looked at first.
 
     Args:
         private: whether it may be in a private network.

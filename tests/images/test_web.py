@@ -132,6 +132,40 @@ def test_a_server_that_says_nothing_is_left(files: Files, monkeypatch: pytest.Mo
             done.set()
 
 
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nX-Long: ", b"x"),
+    ],
+    ids=["headers", "body", "announced-body", "chunk-sizes", "closing"],
+)
+def test_a_server_that_drips_is_left(
+    files: Files, monkeypatch: pytest.MonkeyPatch, start: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(web, "LONGEST_S", 0.3)
+    done = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.wfile.write(start)
+            while not done.wait(0.02):
+                self.wfile.write(piece)
+
+    with serving(Dripping) as url:
+        try:
+            with pytest.raises(InputError, match="not complete after"):
+                WebImage(f"{url}/a.png").read()
+        finally:
+            done.set()
+
+
 def test_offline_no_address_is_asked(files: Files) -> None:
     with no_network(), pytest.raises(InputError, match="the network is off"):
         WebImage(f"{files.url}/a%20photo.png").read()
