@@ -240,7 +240,7 @@ def score(
 
     with run.starting():
         from origcli.inversion.embeddings import read_several
-        from origcli.runtime.cache import SCORES, find_cache
+        from origcli.runtime.cache import SCORES, cache_path, find_cache
         from origcli.scoring.advice import why_unmeasured
         from origcli.scoring.cases import suite_of
         from origcli.scoring.run import Request, score_images
@@ -260,6 +260,7 @@ def score(
     models = model or [settings.score.model]
     if run.dry_run:
         with run.open(settings, None) as runtime:
+            request = replace(request, cache=cache_path(SCORES) if cache else None)
             _print_plan(request, models, settings, runtime, run.form)
         return int(ExitCode.OK)
     if len(models) > 1:
@@ -356,14 +357,15 @@ def _plan(request: "Request", settings: "Settings", runtime: "Runtime") -> list[
     """The stages of a run, and their sum."""
     from dataclasses import asdict
 
-    from origcli.scoring.dry_run import plan_score
+    from origcli.scoring.dry_run import calibrates_first, plan_score
     from origcli.scoring.run import planned
     from origcli.scoring.setup import open_models
 
     _, batches, _ = planned(request, settings, runtime)
     images = sum(len(batch.inputs) for batch in batches)
     models = open_models(settings, runtime)
-    stages = [asdict(stage) for stage in plan_score(images, models, settings, runtime, request.given)]
+    first = calibrates_first(models, settings, request.cache)
+    stages = [asdict(stage) for stage in plan_score(images, models, settings, runtime, request.given, first)]
     scored = "1 image" if images == 1 else f"{images} images"
     whole = {"stage": "all", "count": None, "product": f"{scored} on {runtime.device}"}
     sums = {name: sum(stage[name] for stage in stages) for name in ("tflop", "minutes")}

@@ -5,6 +5,7 @@ All of it is counted (`inversion.cost`): nothing runs but the text encoders, onc
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from origcli.generation.sampling import DECODING_BATCH
@@ -12,7 +13,6 @@ from origcli.inversion.cost import (
     Peak,
     count_flops,
     count_footprint,
-    decoding_flops,
     measured_rate,
     total_flops,
     work,
@@ -22,8 +22,12 @@ from origcli.inversion.templates import read_templates
 from origcli.models.opening import open_model
 from origcli.runtime.context import Runtime
 from origcli.runtime.machine import usable_bytes
+from origcli.scoring.advice import calibration_flops, count_operations
 from origcli.scoring.models import Models
+from origcli.scoring.self_calibration import automatic_budget, read_self_calibration
 from origcli.scoring.setup import wants_edits
+from origcli.scoring.store import Store
+from origcli.scoring.thresholds import calibrates_itself, find_threshold
 from origcli.settings import Settings
 
 
@@ -32,7 +36,8 @@ class Stage:
     """One part of the work.
 
     Attributes:
-        count: samples through the UNet, a guided one twice; or images through the decoder.
+        count: samples through the UNet, a guided one twice; or images through the decoder; or, where the
+            model is calibrated, the samples that it takes.
         product: what the count is made of, in words.
         tflop, minutes: of all of them.
         batch: how many samples, or images, are put through at once, as far as memory holds them.
@@ -48,13 +53,29 @@ class Stage:
     gigabytes: float
 
 
+def calibrates_first(models: Models, settings: Settings, cache: Path | None) -> bool:
+    """Whether a run would calibrate the model before its images, for lack of a threshold.
+
+    Raises:
+        InputError, UsageError: as `find_threshold` raises them.
+    """
+    own = None if cache is None else read_self_calibration(models, settings, Store(cache))
+    return find_threshold(models, settings, own).source == "none" and calibrates_itself(models, settings)
+
+
 def plan_score(
-    images: int, models: Models, settings: Settings, runtime: Runtime, given: Collection[int] | None = None
+    images: int,
+    models: Models,
+    settings: Settings,
+    runtime: Runtime,
+    given: Collection[int] | None = None,
+    calibrates: bool = False,
 ) -> list[Stage]:
     """The stages of scoring a number of images, at most: early stopping makes learning shorter.
 
     Args:
         given: the token counts whose tokens are given; none are learned then.
+        calibrates: the model is calibrated first (`calibrates_first`).
     """
     model, score = models.model, settings.score
     drawing = model.drawing(settings.draw)
@@ -64,7 +85,7 @@ def plan_score(
     edits = images * score.samples if wants_edits(models.metric, settings) else 0
     passes = model.family.passes(drawing)
     pictures = inversions * tokens * score.samples + edits + once
-    flops = count_flops(model)
+    counted = count_operations(model, settings)
     forwards = pictures * drawing.steps * passes
     footprint = count_footprint(model)
     room = footprint.weights + usable_bytes(model.device)  # the weights are loaded by now
@@ -80,10 +101,30 @@ def plan_score(
             )
         return size, needed / 1e9
 
+    def learned_at_once(counts: int) -> tuple[int, float]:
+        invert, peak = settings.invert, footprint.learning
+        return memory(
+            peak if footprint.fitting(peak, room) else footprint.frugal,
+            invert.micro_batch or invert.batch_size * counts,
+        )
+
+    def calibration() -> Stage:
+        budget = automatic_budget(settings)
+        operations = sum(calibration_flops(counted, settings, budget))
+        return Stage(
+            "calibrate",
+            budget.captions * budget.samples + budget.controls * (1 + score.samples),
+            f"{budget.captions} captions × {budget.samples} samples, and 1 token learned for each of "
+            f"{budget.controls} samples",
+            operations / 1e12,
+            operations / rate / 60,
+            *(learned_at_once(1) if budget.controls else memory(footprint.drawing, settings.draw.batch_size)),
+        )
+
     def learning() -> Stage:
         invert = settings.invert
         amount = work(invert, tokens, len(read_templates(invert.templates)))
-        operations = inversions * total_flops(flops, amount)
+        operations = inversions * total_flops(counted.flops, amount)
         return Stage(
             "learn",
             inversions * amount.samples,
@@ -91,30 +132,28 @@ def plan_score(
             "and L_det",
             operations / 1e12,
             operations / rate / 60,
-            *memory(
-                footprint.learning if footprint.fitting(footprint.learning, room) else footprint.frugal,
-                invert.micro_batch or invert.batch_size * tokens,
-            ),
+            *learned_at_once(tokens),
         )
 
     edited = f" + {edits} of the edit" if edits else ""
     return [
+        *([calibration()] if calibrates else []),
         *([learning()] if given is None else []),
         Stage(
             "draw",
             forwards,
             f"({inversions} × {tokens} token counts × {score.samples} samples{edited} + {once} for the "
             f"scale) × {drawing.steps} steps × {passes}",
-            forwards * flops.unet / 1e12,
-            forwards * flops.unet / rate / 60,
+            forwards * counted.flops.unet / 1e12,
+            forwards * counted.flops.unet / rate / 60,
             *memory(footprint.drawing, settings.draw.batch_size),
         ),
         Stage(
             "decode",
             pictures,
             "samples",
-            pictures * decoding_flops(model) / 1e12,
-            pictures * decoding_flops(model) / rate / 60,
+            pictures * counted.decoding / 1e12,
+            pictures * counted.decoding / rate / 60,
             *memory(footprint.decoding, min(DECODING_BATCH, settings.draw.batch_size)),
         ),
     ]

@@ -258,6 +258,18 @@ def test_a_plan_costs_and_writes_nothing(
     assert not Path("runs").exists()
 
 
+def test_a_plan_counts_the_calibration_that_comes_first(
+    run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
+) -> None:
+    words = ("score", pictures[0].path, "--model", tiny_bert_pipeline_dir, *QUICK, "--dry-run")
+    done = run(*words, "--calibrate", "--format", "json")
+    assert done.status == 0, done.err
+    stages = {stage["stage"]: stage for stage in json.loads(done.out)}
+    assert set(stages) == {"calibrate", "learn", "draw", "decode", "all"}
+    parts = [stage["tflop"] for name, stage in stages.items() if name != "all"]
+    assert stages["all"]["tflop"] == pytest.approx(sum(parts)) and min(parts) > 0
+
+
 def test_a_plan_is_of_this_shard_of_the_given_tokens_and_of_the_edit(
     run: Any, pictures: list[Input], tiny_bert_pipeline_dir: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from origcli.runtime.context import Runtime
 from origcli.runtime.progress import PlainProgress
 from origcli.scoring import dry_run
-from origcli.scoring.dry_run import plan_invert, plan_score
+from origcli.scoring.dry_run import calibrates_first, plan_invert, plan_score
+from origcli.scoring.self_calibration import Budget, calibrate_self
 from origcli.scoring.setup import open_models
+from origcli.scoring.store import Store
 from origcli.settings import Settings
 
 Make = Callable[..., Settings]
@@ -56,3 +59,21 @@ def test_a_plan_of_score_runs_no_network_and_says_what_does_not_fit(
     small: dict[str, Any] = {one.stage: one for one in plan_score(3, models, tiny_settings(), runtime)}
     assert small["learn"].batch == 1 and small["learn"].gigabytes > 0
     assert "one sample needs" in said.getvalue() and "out of memory" in said.getvalue()
+
+
+def test_only_a_model_without_a_scale_is_calibrated_first(
+    tiny_settings: Make, pixel_metric: None, tmp_path: Path
+) -> None:
+    settings = tiny_settings(score={"calibrate": True}, calibrate={"automatic_captions": 10})
+    runtime, store = Runtime(), Store(tmp_path)
+    models = open_models(settings, runtime)
+    assert calibrates_first(models, settings, None) and calibrates_first(models, settings, tmp_path)
+
+    budget = Budget(captions=10, samples=2, controls=1)
+    (stage, *others) = plan_score(3, models, settings, runtime, calibrates=True)
+    assert stage.stage == "calibrate" and "10 captions" in stage.product and stage.tflop > 0
+    assert [one.tflop for one in others] == [one.tflop for one in plan_score(3, models, settings, runtime)]
+
+    calibrate_self(models, settings, runtime, store, budget)
+    assert calibrates_first(models, settings, None) and not calibrates_first(models, settings, tmp_path)
+    assert not calibrates_first(models, tiny_settings(), None)
