@@ -51,12 +51,13 @@ class Progress(Protocol):
             phases: number of tasks, one after the other, that a step consists of: they count as parts of it.
         """
 
-    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+    def run(self, costs: Callable[[], Mapping[str, float]]) -> AbstractContextManager[None]:
         """A run of several tasks, one after the other: inside it, the time left is that of the whole run.
 
         Args:
-            costs: what each task costs, by its description, in the order of the tasks, in any unit. Tasks
-                that never begin cost nothing. Without effect inside a task, which is then the whole.
+            costs: gives what each task costs, by its description, in the order of the tasks, in any unit.
+                Tasks that never begin cost nothing. Called only where progress is shown, and not inside a
+                task, which is then the whole.
         """
 
     def say(self, message: str, always: bool = False) -> None:
@@ -128,7 +129,7 @@ class SilentProgress:
     def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Task]:
         yield _SilentTask()
 
-    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+    def run(self, costs: Callable[[], Mapping[str, float]]) -> AbstractContextManager[None]:
         return nullcontext()
 
     def say(self, message: str, always: bool = False) -> None:
@@ -219,7 +220,7 @@ class _Run:
     was done, how long the tasks after it take.
 
     Args:
-        costs: as of `Progress.run`.
+        costs: as `Progress.run` is given them.
     """
 
     def __init__(self, costs: Mapping[str, float]) -> None:
@@ -270,12 +271,12 @@ class _Open:
         self.present: _Run | None = None
 
     @contextmanager
-    def run(self, costs: Mapping[str, float]) -> Iterator[None]:
+    def run(self, costs: Callable[[], Mapping[str, float]]) -> Iterator[None]:
         """See `Progress.run`."""
         if self.works or self.present:
             yield
             return
-        self.present = _Run(costs)
+        self.present = _Run(costs())
         try:
             yield
         finally:
@@ -354,7 +355,7 @@ class PlainProgress:
             if total is not None and (alone or self.verbose) and not work.said:
                 self._print(self._of_one(work))
 
-    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+    def run(self, costs: Callable[[], Mapping[str, float]]) -> AbstractContextManager[None]:
         return self.open.run(costs)
 
     def say(self, message: str, always: bool = False) -> None:
@@ -425,7 +426,7 @@ class RichProgress:
             if not self.open.works:
                 self.bars.stop()
 
-    def run(self, costs: Mapping[str, float]) -> AbstractContextManager[None]:
+    def run(self, costs: Callable[[], Mapping[str, float]]) -> AbstractContextManager[None]:
         return self.open.run(costs)
 
     def say(self, message: str, always: bool = False) -> None:

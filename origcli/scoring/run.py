@@ -118,7 +118,12 @@ def score_images(
     done = measured_before(log, inputs)
     left = [batch for batch in batches if not all(image.name in done for image in batch.inputs)]
     missing = [batch for batch in left if batch in missing]
-    costs = {} if models is None else _costs(missing, len(inputs), models, made, request, settings, runtime)
+
+    def costs() -> dict[str, float]:
+        if models is None:
+            return {}
+        return _costs(missing, len(inputs), models, made, request, settings, runtime)
+
     with runtime.progress.run(costs):
         measured = (
             iter(()) if models is None else _measured(whole, missing, models, request, settings, runtime)
@@ -127,7 +132,7 @@ def score_images(
         record_run(runtime.out, plan)  # now that nothing is left that could be refused
         dated = date_line(runtime.out) if request.dated else ""
         follow_images(runtime.out, log, inputs, made.provenance, dated)
-        del models
+        models = None
         release()  # before workers open their own
         if recall is not None:
             measured = _with_kept(left, missing, measured, recall, made, runtime.out)

@@ -121,7 +121,7 @@ def test_the_time_left_foresees_what_comes_later(clock: list[float]) -> None:
     """60 s of calibration, 30 s of its control, which nothing is left of, and two images of 60 s each."""
     reporter = PlainProgress(io.StringIO())
     seen = []
-    with reporter.run({"calibrate": 10, "control": 5, "images": 20}):
+    with reporter.run(lambda: {"calibrate": 10, "control": 5, "images": 20}):
         with reporter.task("loading …", None):
             assert reporter.open.left() is None
         with reporter.task("calibrate", 6) as work:
@@ -154,7 +154,7 @@ def test_the_time_left_foresees_what_comes_later(clock: list[float]) -> None:
 
 def test_the_time_left_of_a_resumed_run_counts_what_was_done_here(clock: list[float]) -> None:
     reporter = PlainProgress(io.StringIO())
-    with reporter.run({"calibrate": 10, "images": 10}):
+    with reporter.run(lambda: {"calibrate": 10, "images": 10}):
         with reporter.task("calibrate", 10, start=8) as work:
             clock[0] += 30
             work.advance()
@@ -168,16 +168,21 @@ def test_the_time_left_of_a_resumed_run_counts_what_was_done_here(clock: list[fl
 def test_a_run_inside_a_task_is_a_part_of_it(clock: list[float]) -> None:
     reporter = PlainProgress(io.StringIO())
     with reporter.task("experiments", 2) as whole:
-        with reporter.run({"calibrate": 10, "images": 10}), reporter.task("calibrate", 1):
+        with reporter.run(lambda: pytest.fail("counted for nothing")), reporter.task("calibrate", 1):
             clock[0] += 10
         whole.advance()
         assert reporter.open.left() == 10
 
 
+def test_costs_are_not_counted_where_nothing_is_shown() -> None:
+    with SilentProgress().run(lambda: pytest.fail("counted for nothing")):
+        pass
+
+
 def test_the_bar_is_that_of_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     bars = RichProgress(Terminal())
-    with bars.run({"calibrate": 10, "images": 30}):
+    with bars.run(lambda: {"calibrate": 10, "images": 30}):
         with bars.task("calibrate", 2) as work:
             work.advance()
             assert bars.bars.tasks[0].completed == 0.125
