@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from origcli.settings import Settings, fields_of, resolve
-from tests.cli.command_line import origcli
+from tests.cli.command_line import origcli, run_here
 
 
 def shown(*words: str, **variables: str) -> dict[str, dict[str, Any]]:
@@ -90,12 +90,18 @@ def test_an_unknown_schema_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize("command", ["rarity", "popularity"])
-def test_experiments_on_shapes_take_the_model_of_the_environment(tmp_path: Path, command: str) -> None:
+def test_experiments_on_shapes_take_the_model_of_the_environment(
+    tmp_path: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     words: list[str | Path] = [command, "--out", tmp_path / "out"]
     if command == "popularity":
         data = tmp_path / "data"
-        assert origcli("synth", data, "--mixture", "originality", "--count", "50").returncode == 0
+        assert run_here(capsys, "synth", data, "--mixture", "originality", "--count", "50").status == 0
         words.append(data)
-    done = origcli(*words, env={**os.environ, "ORIGCLI_SCORE_MODEL": str(tmp_path / "no-model")})
-    assert done.returncode == 4
-    assert "no-model" in done.stderr
+    monkeypatch.setenv("ORIGCLI_SCORE_MODEL", str(tmp_path / "no-model"))
+    done = run_here(capsys, *words)
+    assert done.status == 4
+    assert "no-model" in done.err

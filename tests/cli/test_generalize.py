@@ -1,7 +1,6 @@
 """`origcli generalize` as a user runs it: the plan, a kill, a failure, and going on."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command_line import PROGRAM, origcli
+from tests.cli.command_line import PROGRAM, origcli, run_here
 from tests.detection.tiny import write_tiny_detector
 from tests.studies.toys import toml_of, toy_settings
 
@@ -49,19 +48,22 @@ def test_wrong_words_are_usage_errors(words: tuple[str, ...], said: str, tmp_pat
     assert not (tmp_path / "study" / "experiments").exists()
 
 
-def test_without_its_detector_nothing_begins(tmp_path: Path) -> None:
-    done = origcli("generalize", "--out", tmp_path / "study", "--detector", tmp_path / "none", timeout=600)
-    assert done.returncode == 4 and "no detector here" in done.stderr
+def test_without_its_detector_nothing_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = run_here(capsys, "generalize", "--out", tmp_path / "study", "--detector", tmp_path / "none")
+    assert done.status == 4 and "no detector here" in done.err
     assert not (tmp_path / "study" / "experiments").exists()
 
 
-def test_a_killed_run_goes_on_and_a_failed_experiment_is_a_row(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_a_failed_experiment_is_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORIGCLI_CACHE", str(tmp_path / "cache"))
     study = tmp_path / "study"
     (tmp_path / "toy.toml").write_text(toml_of(toy_settings(write_tiny_detector(tmp_path / "detector"))))
     words = ["generalize", "--config", str(tmp_path / "toy.toml"), "--out", str(study), "--resume", "-q"]
-    options = {"env": {**os.environ, "ORIGCLI_CACHE": str(tmp_path / "cache")}, "cwd": tmp_path}
 
-    running = subprocess.Popen([PROGRAM, *words], **options)  # type: ignore[call-overload]
+    running = subprocess.Popen([PROGRAM, *words])
     deadline = time.monotonic() + 900
     while not (study / "experiments" / FIRST / "vae" / "report.json").exists():
         assert running.poll() is None and time.monotonic() < deadline
@@ -72,18 +74,18 @@ def test_a_killed_run_goes_on_and_a_failed_experiment_is_a_row(tmp_path: Path) -
 
     (study / "experiments" / SECOND).mkdir(exist_ok=True)
     (study / "experiments" / SECOND / "vae").write_text("in the way")
-    done = origcli(*words, "--format", "csv", timeout=600, **options)
-    assert done.returncode == 3, done.stderr
+    done = run_here(capsys, *words, "--format", "csv")
+    assert done.status == 3, done.err
     assert (study / "experiments" / FIRST / "vae" / "report.json").stat().st_mtime_ns == trained
-    lines = done.stdout.splitlines()
+    lines = done.out.splitlines()
     assert lines[1].startswith(f"{FIRST},4,") and lines[-1].startswith(f"{SECOND},") and "io: " in lines[-1]
-    assert done.stdout == (study / "report.csv").read_text()
+    assert done.out == (study / "report.csv").read_text()
     assert json.loads((study / "report.json").read_text())["status"] == "partial"
 
     (study / "experiments" / SECOND / "vae").unlink()
-    done = origcli(*words, "--format", "json", timeout=600, **options)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    done = run_here(capsys, *words, "--format", "json")
+    assert done.status == 0, done.err
+    report = json.loads(done.out)
     assert report["status"] == "complete" and report["errors"] == []
     assert {one["experiment"] for one in report["results"]} == {FIRST, SECOND}
     assert "<html" in (study / "report.html").read_text()

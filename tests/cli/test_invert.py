@@ -11,7 +11,7 @@ from PIL import Image
 
 from origcli.cli.invert import parse_counts
 from origcli.errors import UsageError, exit_code
-from tests.cli.command_line import origcli
+from tests.cli.command_line import run_here
 
 QUICK = ("--learning-steps", "2", "--batch-size", "2", "--threads", "1", "--device", "cpu")
 
@@ -41,54 +41,55 @@ def test_exit_codes_of_partial_runs() -> None:
     assert [exit_code(codes) for codes in (set(), {"input"}, {"input", "non-finite"})] == [0, 3, 8]
 
 
-def test_a_picture_and_a_file_that_is_none(picture: Path, tiny_bert_pipeline_dir: Path) -> None:
+def test_a_picture_and_a_file_that_is_none(
+    picture: Path, tiny_bert_pipeline_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bad, out = picture.with_name("bad.png"), picture.with_name("run")
     bad.write_bytes(b"")
-    done = origcli(
+    done = run_here(
+        capsys,
         *("invert", picture, bad, "--model", tiny_bert_pipeline_dir, "--tokens", "1,2", "--out", out),
         *("--format", "csv", *QUICK),
     )
-    assert done.returncode == 3, done.stderr
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert done.status == 3, done.err
+    rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [(row["m"], row["placeholder"]) for row in rows] == [
         ("1", "<origcli-my-cat-m1>"),
         ("2", "<origcli-my-cat-m2>"),
         ("", ""),
     ]
     assert "bad.png" in rows[2]["path"] and rows[2]["error"].startswith("input:")
-    assert "bad.png" in done.stderr and "Traceback" not in done.stderr
+    assert "bad.png" in done.err and "Traceback" not in done.err
     report = json.loads((out / "report.json").read_text())
     assert report["schema"] == "origcli/invert/1" and report["status"] == "partial"
-    again = origcli("invert", picture, "--model", tiny_bert_pipeline_dir, "--out", out, *QUICK)
-    assert again.returncode == 2 and "--resume" in again.stderr
+    again = run_here(capsys, "invert", picture, "--model", tiny_bert_pipeline_dir, "--out", out, *QUICK)
+    assert again.status == 2 and "--resume" in again.err
 
 
 @pytest.mark.fault(28, "the command exits with 2 and writes nothing")
-def test_too_many_tokens_are_refused_before_learning(picture: Path, tiny_clip_pipeline_dir: Path) -> None:
+def test_too_many_tokens_are_refused_before_learning(
+    picture: Path, tiny_clip_pipeline_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = picture.with_name("run")
-    done = origcli(
-        "invert",
-        picture,
-        "--model",
-        tiny_clip_pipeline_dir,
-        "--tokens",
-        "30",
-        "--out",
-        out,
-        "--quiet",
-        *QUICK,
-    )
-    assert done.returncode == 2 and done.stdout == ""
-    assert "longer than the text encoder" in done.stderr and not (out / "embeddings").exists()
+    words = ("invert", picture, "--model", tiny_clip_pipeline_dir, "--tokens", "30", "--out", out)
+    done = run_here(capsys, *words, "--quiet", *QUICK)
+    assert done.status == 2 and done.out == ""
+    assert "longer than the text encoder" in done.err and not (out / "embeddings").exists()
 
 
-def test_dry_run_writes_nothing(picture: Path, tiny_bert_pipeline_dir: Path) -> None:
-    done = origcli(
+def test_dry_run_writes_nothing(
+    picture: Path,
+    tiny_bert_pipeline_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    done = run_here(
+        capsys,
         *("invert", picture, "--model", tiny_bert_pipeline_dir, "--dry-run", "--format", "json"),
         *("--quiet", *QUICK),
-        cwd=picture.parent,
     )
-    assert done.returncode == 0, done.stderr
-    (plan,) = json.loads(done.stdout)
+    assert done.status == 0, done.err
+    (plan,) = json.loads(done.out)
     assert plan["tokens"] == "1,2,3,4,5" and plan["steps"] == 2 and plan["minutes"] > 0
     assert [path.name for path in picture.parent.iterdir()] == [picture.name]

@@ -2,14 +2,14 @@
 
 import csv
 import json
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.cli.command_line import origcli
+from tests.cli.command_line import Ran, run_here
 from tests.detection.tiny import ARCHITECTURE
 
 TOY = {
@@ -25,22 +25,36 @@ PAGED = ("rarity", "popularity", "fixed-location")
 QUICK = ("--device", "cpu", "--threads", "1", "--format", "json")
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return {**os.environ, **TOY, "ORIGCLI_CACHE": str(tmp_path_factory.mktemp("cache"))}
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache, so that the constants of the bundled model are made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**TOY, "ORIGCLI_CACHE": str(tmp_path_factory.mktemp("cache"))}.items():
+            patch.setenv(name, value)
+        yield
 
 
-def answer(environment: dict[str, str], *words: str | Path) -> Any:
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command in this process, which has loaded the libraries already."""
+
+    def call(*words: str | Path) -> Ran:
+        return run_here(capsys, *words)
+
+    return call
+
+
+def answer(run: Any, *words: str | Path) -> Any:
     """The report that a command prints, which is the one that it writes."""
-    done = origcli(*words, *QUICK, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
+    done = run(*words, *QUICK)
+    assert done.status == 0, done.err
+    printed = json.loads(done.out)
     out = Path(words[words.index("--out") + 1])
     assert json.loads((out / "report.json").read_text()) == printed
     if words[0] in PAGED:
         page = (out / "report.html").read_bytes()
         (out / "report.html").unlink()
-        assert origcli("report", "render", out, env=environment).returncode == 0
+        assert run("report", "render", out).status == 0
         assert (out / "report.html").read_bytes() == page
     return printed
 
@@ -50,41 +64,37 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_rarity_ranks_three_kinds_and_goes_on(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_rarity_ranks_three_kinds_and_goes_on(tmp_path: Path, run: Any) -> None:
     out = tmp_path / "run"
     words = ("rarity", "--queries", "2", "--samples", "2", "--max-tokens", "1", "--out", out)
-    report = answer(environment, *words)
+    report = answer(run, *words)
     assert report["provenance"]["command"] == "rarity" and report["status"] == "complete"
     kinds = {path.name for path in (out / "queries").iterdir() if path.is_dir()}
     assert kinds == {"common", "rare", "unseen"}
     assert (out / "figures" / "rarity.png").stat().st_size
     assert len(rows_of(out / "score")) >= 6
-    again = answer(environment, *words, "--resume")
+    again = answer(run, *words, "--resume")
     assert again["summary"] == report["summary"]
-    refused = origcli(*words, *QUICK, env=environment)
-    assert refused.returncode == 2 and "--resume" in refused.stderr
+    refused = run(*words, *QUICK)
+    assert refused.status == 2 and "--resume" in refused.err
 
 
-def test_popularity_compares_what_was_trained_on_with_fresh(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_popularity_compares_what_was_trained_on_with_fresh(tmp_path: Path, run: Any) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
-    made = origcli(
-        "synth", data, "--mixture", "originality", "--count", "40", "--resolution", "64", "--quiet"
-    )
-    assert made.returncode == 0, made.stderr
+    made = run("synth", data, "--mixture", "originality", "--count", "40", "--resolution", "64", "--quiet")
+    assert made.status == 0, made.err
     words = ("popularity", data / "dataset.json", "--queries", "2", "--samples", "2", "--out", out)
-    report = answer(environment, *words)
+    report = answer(run, *words)
     assert report["provenance"]["command"] == "popularity" and report["status"] == "complete"
     assert len(rows_of(out / "score")) >= 4
-    few = origcli(*words[:2], "--queries", "30", "--out", tmp_path / "few", *QUICK, env=environment)
-    assert few.returncode == 3 and "common" in few.stderr
+    few = run(*words[:2], "--queries", "30", "--out", tmp_path / "few", *QUICK)
+    assert few.status == 3 and "common" in few.err
 
 
-def test_fixed_location_measures_a_given_model(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_fixed_location_measures_a_given_model(tmp_path: Path, run: Any) -> None:
     out = tmp_path / "run"
     words = ("fixed-location", "--model", "shapes", "--queries", "2", "--samples", "2", "--out", out)
-    report = answer(environment, *words)
+    report = answer(run, *words)
     assert report["provenance"]["command"] == "fixed-location"
     assert [row["caption"] for row in rows_of(out) if row["caption"]] == [
         one["caption"] for one in report["results"]
@@ -92,21 +102,18 @@ def test_fixed_location_measures_a_given_model(tmp_path: Path, environment: dict
     assert (out / "figures" / "fixed-location.png").stat().st_size
 
 
-def test_a_detector_is_trained_and_detects(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_detector_is_trained_and_detects(tmp_path: Path, run: Any) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
-    made = origcli("synth", data, "--count", "40", "--resolution", "32", "--quiet")
-    assert made.returncode == 0, made.stderr
+    made = run("synth", data, "--count", "40", "--resolution", "32", "--quiet")
+    assert made.status == 0, made.err
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(ARCHITECTURE))
     words = ("train-detector", data, "--architecture", tmp_path / "tiny.yaml", "--input-size", "32")
-    report = answer(
-        environment, *words, "--epochs", "1", "--batch-size", "8", "--held-out", "10", "--out", out
-    )
+    report = answer(run, *words, "--epochs", "1", "--batch-size", "8", "--held-out", "10", "--out", out)
     assert report["provenance"]["command"] == "train-detector"
     assert {"precision", "recall", "map50", "map50_95"} <= report["results"][0]["metrics"].keys()
     assert {path.name for path in (out / "detector").iterdir()} >= {"detector.yaml", "detector.safetensors"}
-    found = origcli(
+    found = run(
         *("detect", data / "images", "--detector", out / "detector", "--count", "--format", "jsonl"),
-        env=environment,
     )
-    assert found.returncode == 0, found.stderr
-    assert len(found.stdout.splitlines()) == 40
+    assert found.status == 0, found.err
+    assert len(found.out.splitlines()) == 40
