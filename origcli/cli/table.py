@@ -31,7 +31,7 @@ HEADINGS = {
     "pictures": "images",
 }
 _BOUNDS = ("_low", "_high")
-_LARGE = 100  # from here on a number has no decimals: it is a count, or three digits say enough
+_LARGE = 100  # from here on a number has no decimals: three digits say enough
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,8 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < _LARGE else f"{value:.0f}"
+        is_count = abs(value) > 1 and value.is_integer()  # 0 and 1 are as often shares
+        return f"{value:.0f}" if is_count or abs(value) >= _LARGE else f"{value:.3f}"
     return one_line(str(value))
 
 

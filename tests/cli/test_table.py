@@ -132,9 +132,18 @@ def test_a_table_in_a_pipe_is_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "cell"), [(0.5, "0.500"), (99.9, "99.900"), (271.0, "271"), (-1234.5678, "-1235"), (300, "300")]
+    ("value", "cell"),
+    [
+        (0.5, "0.500"),
+        (99.9, "99.900"),
+        (1.0, "1.000"),
+        (93.0, "93"),
+        (271.0, "271"),
+        (-1234.5678, "-1235"),
+        (300, "300"),
+    ],
 )
-def test_large_numbers_have_no_decimals(value: float, cell: str) -> None:
+def test_large_numbers_and_counts_have_no_decimals(value: float, cell: str) -> None:
     assert table([{"value": value}], ("value",)).lines[1].strip() == cell
 
 
