@@ -27,7 +27,7 @@ from origcli.scoring.models import Models
 from origcli.scoring.self_calibration import automatic_budget, read_self_calibration
 from origcli.scoring.setup import wants_edits
 from origcli.scoring.store import Store
-from origcli.scoring.thresholds import calibrates_itself, find_threshold
+from origcli.scoring.thresholds import find_threshold, is_calibrated_first
 from origcli.settings import Settings
 
 
@@ -60,7 +60,7 @@ def calibrates_first(models: Models, settings: Settings, cache: Path | None) -> 
         InputError, UsageError: as `find_threshold` raises them.
     """
     own = None if cache is None else read_self_calibration(models, settings, Store(cache))
-    return find_threshold(models, settings, own).source == "none" and calibrates_itself(models, settings)
+    return is_calibrated_first(find_threshold(models, settings, own), models, settings)
 
 
 def plan_score(

@@ -34,7 +34,7 @@ from origcli.scoring.run_plan import make_plan
 from origcli.scoring.self_calibration import read_self_calibration
 from origcli.scoring.setup import check_names, check_tokens, open_measurer, open_models, provenance_of
 from origcli.scoring.store import Store
-from origcli.scoring.thresholds import calibrates_itself, find_threshold, what_was_lost
+from origcli.scoring.thresholds import find_threshold, is_calibrated_first, what_was_lost
 from origcli.settings import Settings
 from origcli.weights.registry import resolve
 
@@ -118,13 +118,7 @@ def score_images(
     done = measured_before(log, inputs)
     left = [batch for batch in batches if not all(image.name in done for image in batch.inputs)]
     missing = [batch for batch in left if batch in missing]
-
-    def costs() -> dict[str, float]:
-        if models is None:
-            return {}
-        return _costs(missing, len(inputs), models, made, request, settings, runtime)
-
-    with runtime.progress.run(costs):
+    with runtime.progress.run(lambda: _costs(missing, len(inputs), models, made, request, settings, runtime)):
         measured = (
             iter(()) if models is None else _measured(whole, missing, models, request, settings, runtime)
         )
@@ -161,7 +155,7 @@ def _made(models: Models, request: Request, settings: Settings, runtime: Runtime
     """
     store = Store(request.cache or runtime.out / WORK)
     threshold = find_threshold(models, settings, read_self_calibration(models, settings, store))
-    if threshold.source != "none" or not calibrates_itself(models, settings):
+    if not is_calibrated_first(threshold, models, settings):
         check_threshold(request.gates, threshold)
     provenance = provenance_of("score", models, settings)
     return Made(provenance, threshold, what_was_lost(models, settings, threshold))
@@ -170,16 +164,16 @@ def _made(models: Models, request: Request, settings: Settings, runtime: Runtime
 def _costs(
     missing: Sequence[Batch],
     images: int,
-    models: Models,
+    models: Models | None,
     made: Made,
     request: Request,
     settings: Settings,
     runtime: Runtime,
 ) -> dict[str, float]:
     """What comes before the images and what these cost, where they are measured here (`Progress.run`)."""
-    if not missing or request.ray is not None:
+    if models is None or not missing or request.ray is not None:
         return {}
-    calibrates = made.threshold.source == "none" and calibrates_itself(models, settings)
+    calibrates = is_calibrated_first(made.threshold, models, settings)
     store = Store(request.cache or runtime.out / WORK)
     return costs_of_run(images, models, settings, store, request.given, calibrates)
 

@@ -78,11 +78,16 @@ def _settled(
 ) -> Threshold:
     """The threshold; for a model without one, calibrates it on its own samples first, and says so."""
     threshold = _first_of(models, settings, limit, read_self_calibration(models, settings, store))
-    if threshold.source != "none" or not calibrates_itself(models, settings):
+    if not is_calibrated_first(threshold, models, settings):
         return threshold
     runtime.progress.say(announcement(models, settings, runtime))
     own = calibrate_self(models, settings, runtime, store, automatic_budget(settings))
     return _first_of(models, settings, limit, own)
+
+
+def is_calibrated_first(threshold: Threshold, models: Models, settings: Settings) -> bool:
+    """Whether `score` calibrates a model before its images, for lack of a threshold."""
+    return threshold.source == "none" and calibrates_itself(models, settings)
 
 
 def calibrates_itself(models: Models, settings: Settings) -> bool:
