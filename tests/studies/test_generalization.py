@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from origcli.errors import Interrupted, ModelError, NonFiniteError, StorageError
 from origcli.models.unet import build_unet
 from origcli.reports.schema import Failure, GeneralizeReport, Status
 from origcli.reports.writers import read_report
+from origcli.runtime.progress import SilentProgress
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.mixtures import Recipe
 from origcli.scenes.png import encode_png
@@ -166,6 +169,30 @@ def test_what_is_done_is_not_done_again(copy: Path, detector: Path, calls: list[
     run_generalization(toy_settings(detector), toy_runtime(copy))
     assert calls == []
     assert (copy / "report.json").read_bytes() == before
+
+
+def test_the_time_left_is_not_told_from_what_was_finished_before(copy: Path, detector: Path) -> None:
+    class Watched(SilentProgress):
+        opened: tuple[int | None, int] = (None, 0)
+        advanced = 0
+
+        @contextmanager
+        def task(self, description: str, total: int | None, start: int = 0, phases: int = 0) -> Iterator[Any]:
+            if description != "experiments":
+                with super().task(description, total, start, phases) as other:
+                    yield other
+                return
+            self.opened = (total, start)
+            yield self
+
+        def advance(self, steps: int = 1, **fields: float | str) -> None:
+            self.advanced += steps
+
+    watched = Watched()
+    (copy / "experiments" / FIRST / "detections.json").unlink()
+    run_generalization(toy_settings(detector), replace(toy_runtime(copy), progress=watched))
+    assert watched.opened == (2, 1)
+    assert watched.advanced == 1
 
 
 def test_what_a_kill_left_of_a_trained_model_is_cleaned_up(copy: Path, detector: Path) -> None:

@@ -114,7 +114,9 @@ def run_generalization(
     outcomes = (
         run_here(due, shared, runtime, detector) if ray is None else _on_cluster(ray, due, shared, runtime)
     )
-    with runtime.progress.task("experiments", len(due)) as bar:
+    # What an earlier call finished tells nothing about how long the rest takes.
+    before = {experiment.name for experiment in due if is_detected(directory / experiment.name)}
+    with runtime.progress.task("experiments", len(due), len(before)) as bar:
         for experiment, outcome in outcomes:
             try:
                 if not isinstance(outcome, Failure):
@@ -129,7 +131,8 @@ def run_generalization(
             else:
                 measured += evaluate(experiment, outcome, settings, runtime.seed)
                 shown_images.append(shown)
-            bar.advance(1)
+            if experiment.name not in before:
+                bar.advance(1)
     finished = len(measured) // len(CONDITIONS)
     complete = finished == len(experiments)
     report = GeneralizeReport(
