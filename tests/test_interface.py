@@ -142,6 +142,22 @@ def test_tokens_are_learned_and_drawn(
     assert captured.out == "" and captured.err.splitlines()[-1] == "draw: drawn"
 
 
+@pytest.mark.parametrize("name", ["detect", "invert", "calibrate"])
+def test_a_report_says_what_a_folder_holds_besides(
+    name: str, tiny: dict[str, Any], tmp_path: Path, pixel_metric: None
+) -> None:
+    folder = tmp_path / "art"
+    folder.mkdir()
+    for image in ("a", "b"):
+        Image.new("RGB", (32, 32), "red").save(folder / f"{image}.png")
+    (folder / "notes.txt").touch()
+    words = {**tiny, "tokens": [1]} if name == "invert" else tiny
+    if name == "detect":
+        words = {key: value for key, value in tiny.items() if key != "model"}
+    report = getattr(origcli, name)(folder, **words)
+    assert [one.what for one in report.left_out] == ["1 file that is not an image: .txt"]
+
+
 def test_a_score_is_the_report_of_the_command(
     tiny: dict[str, Any], tmp_path: Path, pixel_metric: None
 ) -> None:

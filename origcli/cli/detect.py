@@ -1,7 +1,7 @@
 """`origcli detect`: the elements in images of shapes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from origcli.cli import options, present
 from origcli.cli.binding import Sets, flag, option
 from origcli.cli.run import ALL, Run, command
 from origcli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from origcli.reports.envelope import LeftOut
 
 COLUMNS = ("path", "element", "confidence", "x0", "y0", "x1", "y1", "error")
 COUNT_COLUMNS = ("path", "total", "elements", "error")
@@ -92,15 +95,17 @@ def detect(
         if evaluate:
             report = reporting.evaluate_detector(images, detector, settings, runtime)
         else:
+            left_out: list[LeftOut] = []
             inputs = find_inputs(
                 images,
                 image_column=image_column,
                 follow_links=follow_links,
                 offline=settings.runtime.offline,
                 say=run.progress.say,
+                left_out=left_out,
             )
             report = reporting.detect_images(
-                inputs, detector, settings, runtime, annotated=annotate, audit=audit
+                inputs, detector, settings, runtime, annotated=annotate, audit=audit, left_out=left_out
             )
     if evaluate:
         table = reporting.metric_rows(report)

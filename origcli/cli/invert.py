@@ -9,6 +9,7 @@ from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
+    from origcli.reports.envelope import LeftOut
     from origcli.reports.schema import InvertResult
 
 SHOWN = ("path", "m", "placeholder", "steps", "stop_reason", "l_det", "l_det_0")
@@ -126,12 +127,14 @@ def invert(
     from origcli.images.inputs import find_inputs
 
     settings = run.settings
+    left_out: list[LeftOut] = []
     inputs = find_inputs(
         images,
         image_column=image_column,
         follow_links=follow_links,
         offline=settings.runtime.offline,
         say=run.progress.say,
+        left_out=left_out,
     )
     counts = parse_counts(tokens or f"1-{settings.score.max_tokens}")
 
@@ -159,7 +162,7 @@ def invert(
 
     with run.open(settings, place) as runtime:
         target = runtime.given
-        report = sweep.run(inputs, counts, settings, runtime, see)
+        report = sweep.run(inputs, counts, settings, runtime, see, left_out)
     shown = SHOWN if run.form is options.Format.table else report.columns
     whole = read_json(target / "report.json") if run.form is options.Format.json else None
     present.rows(table, shown, run.form, whole=whole, drop=("stop_reason", "placeholder"))

@@ -13,7 +13,7 @@ from origcli.cli.run import Run, command
 from origcli.errors import ExitCode, UsageError, exit_code
 
 if TYPE_CHECKING:
-    from origcli.reports.score import LeftOut
+    from origcli.reports.envelope import LeftOut
     from origcli.runtime.context import Runtime
     from origcli.scoring.run import Request
     from origcli.settings import Settings

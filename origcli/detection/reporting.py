@@ -15,7 +15,7 @@ from origcli.detection.image_files import Seen, detect_files
 from origcli.detection.yolo import YoloDetector, load_yolo
 from origcli.errors import UsageError
 from origcli.images.inputs import Input
-from origcli.reports.envelope import Estimate, Failure, ImageFacts, ModelFacts, Provenance, Status
+from origcli.reports.envelope import Estimate, Failure, ImageFacts, LeftOut, ModelFacts, Provenance, Status
 from origcli.reports.provenance import build_provenance, sections_of
 from origcli.reports.schema import (
     ConfusionMatrix,
@@ -49,6 +49,7 @@ def detect_images(
     *,
     annotated: Path | None = None,
     audit: Path | None = None,
+    left_out: Sequence[LeftOut] = (),
 ) -> DetectReport:
     """Detects in files.
 
@@ -56,6 +57,7 @@ def detect_images(
         name: `shapes` or a detector's directory.
         annotated: directory for images with their boxes.
         audit: file for a sheet of detections by confidence.
+        left_out: what the folders and archives of the images hold besides.
 
     Raises:
         ModelError: the detector is missing or damaged.
@@ -95,6 +97,7 @@ def detect_images(
         results=tuple(results),
         errors=tuple(failures),
         summary=DetectSummary(images=len(results), detections=total.total(), counts=_in_order(total)),
+        left_out=tuple(left_out),
     )
 
 

@@ -31,7 +31,7 @@ from origcli.images.sources import (
     where_is,
 )
 from origcli.images.web import WebImage, is_address
-from origcli.reports.score import LeftOut
+from origcli.reports.envelope import LeftOut
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_of
 
@@ -159,37 +159,59 @@ def _identity(source: Path | Source) -> Path | str:
 
 
 def find_captioned(
-    argument: str, say: Say = lambda message: None, image_column: str | None = None, offline: bool = False
+    argument: str,
+    say: Say = lambda message: None,
+    image_column: str | None = None,
+    offline: bool = False,
+    left_out: list[LeftOut] | None = None,
 ) -> list[tuple[Path | Source, str]] | None:
     """Images with their captions, of a list or a data set that has some.
 
     That is an imagefolder's `metadata.jsonl`, a CSV list, a tar, a Parquet file, a data set of `datasets`.
     The captions are the column `caption` or `text`; in a tar, the text file beside each image.
 
+    Args:
+        argument: as given on the command line.
+        say, image_column, offline: as of `find_inputs`.
+        left_out: takes what is held beside them, images without a caption too.
+
     Returns:
-        Images and captions, those without a caption left out; `None` where the argument has no captions.
+        Images and captions; `None` where the argument has no captions.
 
     Raises:
         InputError: the list cannot be read.
     """
     path = path_of(expanded(argument))
+    remarks = Remarks(say)
+    found: list[Found] = []
     if _is_container(argument, path):
         how = Reading(image_column=image_column, offline=offline, captions=True)
-        inside = _from_argument(argument, how, Remarks(say))
-        return [(image.source, image.caption) for image in inside if image.caption] or None
-    for column in CAPTION_COLUMNS:
-        if (path / "metadata.jsonl").is_file():
-            found = _inside(_from_metadata(path, column), path, follow_links=False, remarks=Remarks(say))
-        elif path.suffix.lower() == ".csv" and path.is_file():
-            text = read_text(path, errors="surrogateescape")
-            if column not in _table(text)[0]:
-                continue
-            found = _from_text(text, path.parent, column, str(path))
-        else:
-            return None
-        if captioned := [(image.source, image.group) for image in found if image.group]:
-            return captioned
-    return None
+        found = _from_argument(argument, how, remarks)
+    elif (path / "metadata.jsonl").is_file():
+        listed = _first_captioned(_from_metadata(path, column) for column in CAPTION_COLUMNS)
+        if listed:
+            found = _inside(listed, path, follow_links=False, remarks=remarks)
+            _leave_out_unlisted(path, listed, remarks)
+    elif path.suffix.lower() == ".csv" and path.is_file():
+        text = read_text(path, errors="surrogateescape")
+        columns = [column for column in CAPTION_COLUMNS if column in _table(text)[0]]
+        found = _first_captioned(_from_text(text, path.parent, column, str(path)) for column in columns)
+    captioned = [(image.source, image.caption) for image in found if image.caption]
+    if not captioned:
+        return None
+    if bare := len(found) - len(captioned):
+        remarks.leave_out(path, counted(bare, "image without a caption", "images without a caption"))
+    if left_out is not None:
+        left_out += remarks.left_out
+    return captioned
+
+
+def _first_captioned(lists: Iterable[list[Found]]) -> list[Found]:
+    """The first list that has captions, which it was read with as its groups; empty where none has."""
+    for listed in lists:
+        if any(image.group for image in listed):
+            return [image._replace(caption=image.group) for image in listed]
+    return []
 
 
 def _require_one(sources: Sequence[Path | Source]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from origcli.errors import InputError
 from origcli.files import read_file
-from origcli.reports.score import LeftOut
+from origcli.reports.envelope import LeftOut
 from origcli.runtime.paths import path_text
 
 CAPTION_COLUMNS = ("caption", "text")

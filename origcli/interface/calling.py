@@ -17,7 +17,7 @@ from origcli.runtime.run_place import place_of, request_of
 
 if TYPE_CHECKING:
     from origcli.images.inputs import Input
-    from origcli.reports.score import LeftOut
+    from origcli.reports.envelope import LeftOut
     from origcli.runtime.context import Runtime
     from origcli.runtime.progress import Progress
     from origcli.settings import Settings

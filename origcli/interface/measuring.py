@@ -22,8 +22,8 @@ from origcli.interface.calling import (
 if TYPE_CHECKING:
     from origcli.images.inputs import Input
     from origcli.reports.compare import CompareReport
+    from origcli.reports.envelope import LeftOut
     from origcli.reports.schema import CalibrateReport, ScoreReport
-    from origcli.reports.score import LeftOut
     from origcli.scoring.models import Models
     from origcli.scoring.run import Request
 

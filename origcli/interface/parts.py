@@ -19,6 +19,7 @@ from origcli.interface.calling import (
 if TYPE_CHECKING:
     from PIL import Image
 
+    from origcli.reports.envelope import LeftOut
     from origcli.reports.schema import DetectReport, InvertReport
 
 _INVERT = {
@@ -89,10 +90,18 @@ def invert(
     from origcli.reports.writers import read_report
 
     call = Call.of("invert", locals(), _INVERT)
-    inputs = inputs_of(call, images, names=names, image_column=image_column, follow_links=follow_links)
+    left_out: list[LeftOut] = []
+    inputs = inputs_of(
+        call,
+        images,
+        names=names,
+        image_column=image_column,
+        follow_links=follow_links,
+        left_out=left_out,
+    )
     counts = sorted(set(tokens))
     with call.opened([image.name for image in inputs], tokens=counts) as runtime:
-        sweep.run(inputs, counts, call.settings, runtime)
+        sweep.run(inputs, counts, call.settings, runtime, left_out=left_out)
         return cast("InvertReport", read_report(runtime.out, "invert")).at(runtime.given)
 
 
@@ -187,7 +196,15 @@ def detect(
     from origcli.detection import reporting
 
     call = Call.of("detect", locals(), _DETECT)
-    inputs = inputs_of(call, images, names=names, image_column=image_column, follow_links=follow_links)
+    left_out: list[LeftOut] = []
+    inputs = inputs_of(
+        call,
+        images,
+        names=names,
+        image_column=image_column,
+        follow_links=follow_links,
+        left_out=left_out,
+    )
     with call.opened_nowhere() as runtime:
         return reporting.detect_images(
             inputs,
@@ -196,4 +213,5 @@ def detect(
             runtime,
             annotated=None if annotate is None else as_path(annotate),
             audit=None if audit is None else as_path(audit),
+            left_out=left_out,
         )

@@ -26,6 +26,7 @@ from origcli.inversion.templates import read_templates
 from origcli.inversion.token_files import TokenFacts, write_tokens
 from origcli.models.opening import open_model
 from origcli.models.pipeline import DiffusionModel
+from origcli.reports.envelope import LeftOut
 from origcli.reports.provenance import build_provenance, sections_of
 from origcli.reports.schema import (
     Estimate,
@@ -77,6 +78,7 @@ def run(
     settings: Settings,
     runtime: Runtime,
     listen: Callable[[Outcome], None] = lambda outcome: None,
+    left_out: Sequence[LeftOut] = (),
 ) -> InvertReport:
     """Learns the tokens of all images; resumes an earlier run in the same directory.
 
@@ -86,6 +88,7 @@ def run(
         inputs: images with names that differ.
         counts: the values of m.
         listen: hears of each image, in order, and of those that were done before.
+        left_out: what the folders and archives of the images hold besides.
 
     Returns:
         The report without its results, which may be many: they are in report.json.
@@ -131,6 +134,7 @@ def run(
         provenance=provenance,
         results=(),
         errors=tuple(failures),
+        left_out=tuple(left_out),
     )
     write_report(runtime.out, report, log)
     return report

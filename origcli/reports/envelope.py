@@ -293,3 +293,24 @@ class Report(Record, Generic[R]):
         """The rows after those of the results: what failed."""
         for failure in self.errors:
             yield failure.row()
+
+
+class LeftOut(Record):
+    """What a folder or an archive holds beside the images of a run, and why it was not used."""
+
+    where: str = Field(description="the folder, pattern or archive, as given")
+    what: str = Field(description="how many of what, e.g. `2 images hidden by their names`")
+    remedy: str = Field(default="", description="what would use them")
+
+    @property
+    def text(self) -> str:
+        """It in one line."""
+        return f"{self.where}: left out: {self.what}{f' ({self.remedy})' if self.remedy else ''}"
+
+
+class ReportOfImages(Report[R], Generic[R]):
+    """A report of images that the user names."""
+
+    left_out: tuple[LeftOut, ...] = Field(
+        default=(), description="what the folders and archives hold that was not used"
+    )

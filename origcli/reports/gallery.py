@@ -20,11 +20,11 @@ from PIL import Image
 
 from origcli.reports import numerals, views
 from origcli.reports.card import CARD, card
-from origcli.reports.envelope import Provenance
+from origcli.reports.envelope import LeftOut, Provenance
 from origcli.reports.picture_files import Inlined
 from origcli.reports.saved_images import encoded
 from origcli.reports.schema import GeneralizeReport
-from origcli.reports.score import LeftOut, ScoreReport, ScoreResult
+from origcli.reports.score import ScoreReport, ScoreResult
 from origcli.reports.verdict import LIMITS, UNMEASURED_LIMITS, tokens
 from origcli.runtime.atomic import make_directory, write_bytes, write_text
 

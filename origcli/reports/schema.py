@@ -21,6 +21,7 @@ from origcli.reports.envelope import (
     Provenance,
     Record,
     Report,
+    ReportOfImages,
     Result,
     Row,
     Status,
@@ -100,7 +101,7 @@ class InvertResult(Result):
             }
 
 
-class InvertReport(Report[InvertResult]):
+class InvertReport(ReportOfImages[InvertResult]):
     """`origcli invert`."""
 
     columns: ClassVar[tuple[str, ...]] = (
@@ -186,7 +187,7 @@ class DetectSummary(Record):
     confusion: ConfusionMatrix | None = None
 
 
-class DetectReport(Report[DetectResult]):
+class DetectReport(ReportOfImages[DetectResult]):
     """`origcli detect`."""
 
     columns: ClassVar[tuple[str, ...]] = (
@@ -308,7 +309,7 @@ class CalibrateResult(Result):
         )
 
 
-class CalibrateReport(Report[CalibrateResult]):
+class CalibrateReport(ReportOfImages[CalibrateResult]):
     """`origcli calibrate`."""
 
     columns: ClassVar[tuple[str, ...]] = (

@@ -12,7 +12,7 @@ from origcli.reports.envelope import (
     ImageFacts,
     Name,
     Record,
-    Report,
+    ReportOfImages,
     Result,
     Row,
     with_ends,
@@ -310,20 +310,7 @@ class Parts(Record):
         return tuple(part for part in range(1, self.of + 1) if part not in self.held)
 
 
-class LeftOut(Record):
-    """What a folder or an archive holds beside the images of a run, and why it was not scored."""
-
-    where: str = Field(description="the folder, pattern or archive, as given")
-    what: str = Field(description="how many of what, e.g. `2 images hidden by their names`")
-    remedy: str = Field(default="", description="what would use them")
-
-    @property
-    def text(self) -> str:
-        """It in one line."""
-        return f"{self.where}: left out: {self.what}{f' ({self.remedy})' if self.remedy else ''}"
-
-
-class ScoreReport(Report[ScoreResult]):
+class ScoreReport(ReportOfImages[ScoreResult]):
     """`origcli score`."""
 
     columns: ClassVar[tuple[str, ...]] = (
@@ -338,9 +325,6 @@ class ScoreReport(Report[ScoreResult]):
     schema_id: Literal["origcli/score/1"] = Field(default="origcli/score/1", alias="schema")
     summary: ScoreSummary | None = None
     parts: Parts | None = Field(default=None, description="null where the report is of all parts")
-    left_out: tuple[LeftOut, ...] = Field(
-        default=(), description="what the folders and archives hold that was not scored"
-    )
 
     @property
     def result(self) -> ScoreResult:

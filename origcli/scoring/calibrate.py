@@ -20,6 +20,7 @@ from origcli.generation.sampling import draw_prompts
 from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import fit, read_image
 from origcli.images.sources import Found, Source
+from origcli.reports.envelope import LeftOut
 from origcli.reports.schema import CalibrateReport, CalibrateResult, Estimate, Failure, Status
 from origcli.reports.writers import write_report
 from origcli.runtime.context import Runtime
@@ -76,9 +77,10 @@ def calibrate_model(
     models = open_models(settings, runtime)
     store = store or Store(runtime.out / ".work")
     failures: tuple[Failure, ...] = ()
+    left_out: list[LeftOut] = []
     if pictures:
         held_out, failures = read_held_out(
-            pictures, limit, models.model.resolution, settings, runtime, image_column
+            pictures, limit, models.model.resolution, settings, runtime, image_column, left_out
         )
         constants = _from_images(held_out, queries, models, settings, runtime)
     else:
@@ -102,7 +104,13 @@ def calibrate_model(
     )
     provenance = provenance_of("calibrate", models, settings)
     status = Status.partial if failures else Status.complete
-    report = CalibrateReport(status=status, provenance=provenance, results=(result,), errors=failures)
+    report = CalibrateReport(
+        status=status,
+        provenance=provenance,
+        results=(result,),
+        errors=failures,
+        left_out=tuple(left_out),
+    )
     write_report(runtime.out, report)
     if write:
         register(models, result)
@@ -159,6 +167,7 @@ def read_held_out(
     settings: Settings,
     runtime: Runtime,
     image_column: str | None = None,
+    left_out: list[LeftOut] | None = None,
 ) -> tuple[list[HeldOut], tuple[Failure, ...]]:
     """At most `limit` images at the model's size, and their captions where these are known.
 
@@ -167,6 +176,7 @@ def read_held_out(
             (a directory with a metadata.jsonl as `load_dataset("imagefolder")` reads it, a CSV list …); or
             images as `find_inputs` takes them, which have no captions.
         image_column: of tables with several columns of images.
+        left_out: as of `find_inputs`.
 
     Returns:
         The images that can be read, and what is wrong with the others.
@@ -184,10 +194,10 @@ def read_held_out(
         )
         return list(images), ()
     captioned: Sequence[tuple[Path | Source, str | None]] | None = (
-        find_captioned(alone, say, image_column, offline) if isinstance(alone, str) else None
+        find_captioned(alone, say, image_column, offline, left_out) if isinstance(alone, str) else None
     )
     if captioned is None:
-        inputs = find_inputs(pictures, image_column=image_column, offline=offline, say=say)
+        inputs = find_inputs(pictures, image_column=image_column, offline=offline, say=say, left_out=left_out)
         captioned = [(image.source, None) for image in inputs]
     held_out, failures = [], []
     for source, caption in captioned[:limit]:

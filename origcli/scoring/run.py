@@ -8,8 +8,9 @@ from pathlib import Path
 from origcli.images.inputs import Input
 from origcli.models.words import Vectors
 from origcli.reports.dated import date_line
+from origcli.reports.envelope import LeftOut
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult
-from origcli.reports.score import LeftOut, Parts
+from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog
 from origcli.runtime.context import Runtime
 from origcli.runtime.memory import release

@@ -22,8 +22,9 @@ from origcli.images.contents import refuse_exchanged, refuse_other_images
 from origcli.images.inputs import Input
 from origcli.reports import gallery
 from origcli.reports.dated import date_line
+from origcli.reports.envelope import LeftOut
 from origcli.reports.schema import Failure, Provenance, ScoreReport, ScoreResult, Status
-from origcli.reports.score import LeftOut, Parts
+from origcli.reports.score import Parts
 from origcli.reports.writers import ResultLog, write_report
 from origcli.runtime.atomic import make_directory, read_json, write_bytes, write_json, write_text
 from origcli.runtime.plan import PLAN_NAME, record_plan, refuse_changes

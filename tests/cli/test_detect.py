@@ -95,9 +95,11 @@ def test_a_bad_picture_costs_its_own_row(detect: Any, pictures: Any, tmp_path: P
     directory = shutil.copytree(pictures, tmp_path / "pictures")
     (directory / "none.png").write_bytes(b"")
     (directory / "two.png").write_bytes((directory / "two.png").read_bytes()[:60])
+    (directory / "notes.txt").touch()
     status, out, err = detect(directory, "--format", "json")
     report = json.loads(out)
     assert status == 3 and report["status"] == "partial"
+    assert [one["what"] for one in report["left_out"]] == ["1 file that is not an image: .txt"]
     assert [r["id"] for r in report["results"]] == ["one", "twice"]
     assert [e["path"] for e in report["errors"]] == [str(directory / "none.png"), str(directory / "two.png")]
     assert "is empty" in err and "none.png" in err

@@ -46,9 +46,10 @@ def test_a_picture_and_a_file_that_is_none(
 ) -> None:
     bad, out = picture.with_name("bad.png"), picture.with_name("run")
     bad.write_bytes(b"")
+    picture.with_name("notes.txt").touch()
     done = run_here(
         capsys,
-        *("invert", picture, bad, "--model", tiny_bert_pipeline_dir, "--tokens", "1,2", "--out", out),
+        *("invert", picture.parent, "--model", tiny_bert_pipeline_dir, "--tokens", "1,2", "--out", out),
         *("--format", "csv", *QUICK),
     )
     assert done.status == 3, done.err
@@ -62,6 +63,7 @@ def test_a_picture_and_a_file_that_is_none(
     assert "bad.png" in done.err and "Traceback" not in done.err
     report = json.loads((out / "report.json").read_text())
     assert report["schema"] == "origcli/invert/1" and report["status"] == "partial"
+    assert [one["what"] for one in report["left_out"]] == ["1 file that is not an image: .txt"]
     again = run_here(capsys, "invert", picture, "--model", tiny_bert_pipeline_dir, "--out", out, *QUICK)
     assert again.status == 2 and "--resume" in again.err
 

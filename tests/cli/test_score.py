@@ -356,8 +356,11 @@ def test_calibration_writes_what_scores_stand_on(
     assert scored["ceiling"]["value"] == result["ceiling"]["value"]
     assert scored["domain_check"]["psnr_limit"] == values.psnr_limit
 
+    Path("pictures/notes.txt").touch()
     done = run("calibrate", "pictures", "--model", model, *words, "--format", "json", "--out", "plain")
-    (plain,) = json.loads(done.out)["results"]
+    report = json.loads(done.out)
+    assert [one["what"] for one in report["left_out"]] == ["1 file that is not an image: .txt"]
+    (plain,) = report["results"]
     assert plain["threshold"]["value"] is None and "captions" in plain["threshold"]["reason"]
 
 

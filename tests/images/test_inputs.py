@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from origcli.errors import InputError, Interrupted
 from origcli.images import inputs
-from origcli.reports.score import LeftOut
+from origcli.reports.envelope import LeftOut
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_of
 

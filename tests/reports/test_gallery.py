@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from origcli.reports import gallery
+from origcli.reports.envelope import LeftOut
 from origcli.reports.schema import Estimate, Failure, Landmarks, ModelFacts, ScoreReport, Threshold, Trend
-from origcli.reports.score import LeftOut
 from origcli.reports.verdict import LIMITS
 from tests.reports import samples
 from tests.reports.pages import Page

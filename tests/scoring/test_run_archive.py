@@ -9,8 +9,8 @@ import pytest
 
 from origcli.errors import InputError, UsageError
 from origcli.images.inputs import Input
+from origcli.reports.envelope import LeftOut
 from origcli.reports.schema import ModelFacts
-from origcli.reports.score import LeftOut
 from origcli.reports.writers import read_report
 from origcli.runtime.run_record import run_record
 from origcli.scoring import merging, run_archive

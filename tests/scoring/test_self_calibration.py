@@ -13,6 +13,7 @@ from origcli.cli.score_output import ScoreOutput
 from origcli.errors import InputError, UsageError
 from origcli.generation.sampling import draw_prompts
 from origcli.images.inputs import Input
+from origcli.reports.envelope import LeftOut
 from origcli.reports.score import Threshold
 from origcli.reports.verdict import decide
 from origcli.runtime.context import Runtime, open_runtime
@@ -219,7 +220,16 @@ def test_images_with_captions_of_anyone_calibrate(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text(
         '{"file_name": "a.png", "text": "a cat"}\n{"file_name": "b.png", "text": ""}\n'
     )
-    assert find_captioned(str(tmp_path)) == [(tmp_path / "a.png", "a cat")]
+    Image.new("RGB", (8, 8)).save(tmp_path / "c.png")
+    said: list[str] = []
+    left_out: list[LeftOut] = []
+    captioned = find_captioned(str(tmp_path), said.append, left_out=left_out)
+    assert captioned == [(tmp_path / "a.png", "a cat")]
+    assert [one.what for one in left_out] == [
+        "1 image: c.png, not in metadata.jsonl",
+        "1 image without a caption",
+    ]
+    assert said == [one.text for one in left_out]
     listed = tmp_path / "list.csv"
     listed.write_text("path,caption\na.png,a cat\nb.png,a dog\n")
     assert find_captioned(str(listed)) == [(tmp_path / "a.png", "a cat"), (tmp_path / "b.png", "a dog")]
