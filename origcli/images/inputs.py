@@ -24,6 +24,7 @@ from origcli.images.formats import HEIC, SUFFIXES, UNSUPPORTED, is_image_name
 from origcli.images.sources import (
     CAPTION_COLUMNS,
     Found,
+    Missing,
     Remarks,
     Say,
     Source,
@@ -176,7 +177,8 @@ def find_captioned(
         left_out: takes what is held beside them, images without a caption too.
 
     Returns:
-        Images and captions; `None` where the argument has no captions.
+        Images and captions, and what is missing of an archive with an empty one; `None` where the argument
+        has no captions.
 
     Raises:
         InputError: the list cannot be read.
@@ -196,9 +198,13 @@ def find_captioned(
         text = read_text(path, errors="surrogateescape")
         columns = [column for column in CAPTION_COLUMNS if column in _table(text)[0]]
         found = _first_captioned(_from_text(text, path.parent, column, str(path)) for column in columns)
-    captioned = [(image.source, image.caption) for image in found if image.caption]
-    if not captioned:
+    if not any(image.caption for image in found):
         return None
+    captioned = [
+        (image.source, image.caption)
+        for image in found
+        if image.caption or isinstance(image.source, Missing)  # what was lost may have had one
+    ]
     if bare := len(found) - len(captioned):
         remarks.leave_out(path, counted(bare, "image without a caption", "images without a caption"))
     if left_out is not None:

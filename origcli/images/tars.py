@@ -16,7 +16,7 @@ from typing import Any
 from origcli.errors import InputError
 from origcli.files import open_file, read_file
 from origcli.images.formats import SUFFIXES, UNSUPPORTED, is_image_name
-from origcli.images.sources import CAPTION_COLUMNS, INSIDE, Found, Missing, Remarks
+from origcli.images.sources import CAPTION_COLUMNS, INSIDE, Found, Missing, Remarks, counted
 from origcli.runtime import interrupts
 from origcli.runtime.paths import path_text
 
@@ -69,7 +69,7 @@ class _Contents:
 
     images: list[TarMember]
     side: dict[str, TarMember]  # captions and records by their names
-    left_out: Counter[str]
+    left_out: Counter[tuple[str, str]]  # by what one is called, and several
     problem: str = ""
 
 
@@ -87,7 +87,7 @@ def list_tar(path: Path, group_key: str | None, remarks: Remarks, captions: bool
     """
     contents = _contents(path)
     if contents.left_out:
-        listed = ", ".join(f"{number} {what}" for what, number in sorted(contents.left_out.items()))
+        listed = ", ".join(counted(number, *words) for words, number in sorted(contents.left_out.items()))
         remarks.leave_out(path, listed)
     if not contents.images and not contents.problem:
         raise InputError(f"{path}: no images in this archive", f"supported: {', '.join(sorted(SUFFIXES))}")
@@ -140,18 +140,22 @@ def _sort(path: Path, member: tarfile.TarInfo, contents: _Contents) -> None:
     """Puts a member where it belongs."""
     name = PurePosixPath(member.name)
     suffix = name.suffix.lower()
-    if member.isdir() or name.name.startswith("."):
+    if member.isdir():
         return
-    if not member.isreg() or member.issparse():
-        contents.left_out["links or special files"] += 1
+    if name.name.startswith("."):
+        if is_image_name(name):
+            contents.left_out["hidden image", "hidden images"] += 1
+    elif not member.isreg() or member.issparse():
+        contents.left_out["link or special file", "links or special files"] += 1
     elif is_image_name(name):
         contents.images.append(TarMember(path, member.name, member.offset_data, member.size))
     elif suffix in _SIDE:
         contents.side[member.name] = TarMember(path, member.name, member.offset_data, member.size)
     elif suffix in UNSUPPORTED:
-        contents.left_out[f"{UNSUPPORTED[suffix]} (not supported)"] += 1
+        contents.left_out[(f"{UNSUPPORTED[suffix]} (not supported)",) * 2] += 1
     else:
-        contents.left_out[f"{suffix or 'without a suffix'} (not images)"] += 1
+        name_of = suffix or "without a suffix"
+        contents.left_out[f"{name_of} (not an image)", f"{name_of} (not images)"] += 1
 
 
 def _found(member: TarMember, side: Mapping[str, TarMember], group_key: str | None, captions: bool) -> Found:

@@ -8,6 +8,7 @@ from origcli.errors import InputError
 from origcli.images.contents import content_hash
 from origcli.images.inputs import find_captioned, find_inputs
 from origcli.images.reading import read_picture
+from origcli.reports.envelope import LeftOut
 from origcli.scenes.writing import write_dataset
 from tests.images.makers import png, tar
 from tests.scenes.recipes import recipe
@@ -29,7 +30,7 @@ def test_images_are_read_from_their_places_in_the_archive(tmp_path: Path) -> Non
         ("001", "houses/old", f"{path}::houses/old/001.PNG"),
     ]
     assert colors(path) == [(255, 0, 0), (0, 0, 255)]
-    assert said == [f"{path}: left out: 1 .cls (not images)"]
+    assert said == [f"{path}: left out: 1 .cls (not an image)"]
     assert read_picture(found[0].source)[1]["path"] == f"{path}::000.png"
 
 
@@ -91,10 +92,11 @@ def test_links_and_devices_are_left_out_and_told(tmp_path: Path, monkeypatch: py
     link, device = tarfile.TarInfo("link.png"), tarfile.TarInfo("device.png")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     device.type = tarfile.CHRTYPE
-    path = tar(tmp_path / "a.tar", {"l": link, "d": device, "a.png": png(), "b.heic": b"", ".c.png": png()})
+    files = {"a.png": png(), "b.heic": b"", ".c.png": png(), ".notes.txt": b""}
+    path = tar(tmp_path / "a.tar", {"l": link, "d": device, **files})
     said: list[str] = []
     assert [one.name for one in find_inputs([str(path)], say=said.append)] == ["a"]
-    assert said == [f"{path}: left out: 1 HEIC (not supported), 2 links or special files"]
+    assert said == [f"{path}: left out: 1 HEIC (not supported), 1 hidden image, 2 links or special files"]
 
 
 def test_a_truncated_archive_costs_what_is_missing(tmp_path: Path) -> None:
@@ -115,6 +117,16 @@ def test_a_truncated_archive_costs_what_is_missing(tmp_path: Path) -> None:
     assert read_picture(one.source)[0].size == (64, 64) and rest.name == "a-rest"
     with pytest.raises(InputError, match="what follows the first 1 images cannot be read"):
         read_picture(rest.source)
+
+    tar(path, {"0.txt": b"a cat", **members})
+    whole = path.read_bytes()
+    second = find_inputs([str(path)])[1].source
+    path.write_bytes(whole[: second.offset - 512] + b"rubbish " * 64)  # type: ignore[union-attr]
+    left_out: list[LeftOut] = []
+    captioned = find_captioned(str(path), left_out=left_out)
+    assert captioned is not None and [caption for _, caption in captioned] == ["a cat", ""] and not left_out
+    with pytest.raises(InputError, match="what follows the first 1 images cannot be read"):
+        read_picture(captioned[1][0])
 
 
 @pytest.mark.parametrize(
