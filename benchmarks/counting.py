@@ -4,7 +4,7 @@
 
 The scenes are uniform, of up to four elements, at 64 pixels: `all` of the 60 elements, and `big full` of the
 15 that the bundled model draws. Those of a round trip went through the VAE's mean latents and back. Elements
-more than half covered are ignored; a picture that has none of those is countable.
+more than half covered are ignored; an image that has none of those is countable.
 """
 
 import argparse

@@ -116,8 +116,8 @@ class Evaluation:
             "recall_at_threshold": hits / max(1, self._elements),
             "exact_multisets": self._exact / max(1, self._countable),
             "threshold": self.threshold,
-            "pictures": float(len(self._scores)),
-            "countable_pictures": float(self._countable),
+            "images": float(len(self._scores)),
+            "countable_images": float(self._countable),
             "elements": float(self._elements),
         }
 

@@ -209,4 +209,4 @@ def held_out_loss(
             return float(terms["loss"].sum())
 
         total += sum(size.over(count, loss))
-    return {"held_out_loss": total / len(pictures), "held_out_pictures": len(pictures)}
+    return {"held_out_loss": total / len(pictures), "held_out_images": len(pictures)}

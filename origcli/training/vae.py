@@ -335,7 +335,7 @@ def reconstruction_quality(
     return {
         "psnr_db": 10 * float(np.log10(255**2 / mse)) if mse > 0 else float("inf"),
         "ssim": similarity / len(shown) if shown else float("nan"),
-        "held_out_pictures": len(shown),
+        "held_out_images": len(shown),
     }
 
 

@@ -23,7 +23,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.slow
 def test_it_counts_all_elements(figures: Any) -> None:
     seen = figures["all, scenes"]
-    assert seen["pictures"] == 2000
+    assert seen["images"] == 2000
     assert seen["map50"] >= 0.98
     assert seen["precision_at_threshold"] >= 0.99 and seen["recall_at_threshold"] >= 0.95
     assert seen["exact_multisets"] >= 0.9

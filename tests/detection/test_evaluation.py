@@ -41,7 +41,7 @@ def test_a_perfect_detector() -> None:
         assert results[name] == pytest.approx(1.0, abs=0.01)
     assert results["precision_at_threshold"] == results["recall_at_threshold"] == 1.0
     assert results["exact_multisets"] == 1.0
-    assert (results["pictures"], results["countable_pictures"], results["elements"]) == (3, 3, 3)
+    assert (results["images"], results["countable_images"], results["elements"]) == (3, 3, 3)
     assert seen.confusion.sum() == 3
     assert seen.confusion[CIRCLE.index, CIRCLE.index] == 1
 
@@ -87,7 +87,7 @@ def test_what_is_mostly_covered_is_ignored_found_or_not(covered: float) -> None:
         results = seen.results()
         assert results["precision_at_threshold"] == results["recall_at_threshold"] == 1.0
         assert results["elements"] == 1
-        assert results["countable_pictures"] == 0
+        assert results["countable_images"] == 0
         assert seen.counted == 1
 
 

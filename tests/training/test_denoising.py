@@ -116,7 +116,7 @@ def test_the_held_out_loss_in_little_memory_is_the_same() -> None:
         found.append(held_out_loss(whole, pictures, randoms, Runtime()))
         assert network.largest <= fits
     assert found[0]["held_out_loss"] == pytest.approx(found[1]["held_out_loss"], rel=1e-5)
-    assert found[1]["held_out_pictures"] == count
+    assert found[1]["held_out_images"] == count
 
 
 @given(st.lists(sixty_fourths, min_size=1, max_size=8), sixty_fourths)
