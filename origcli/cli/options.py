@@ -143,6 +143,15 @@ DetectorOption = Annotated[
     option("--detector", "DIR", "Detector of the elements metric, of train-detector.", MEASURE),
     Sets("score.detector", unset="the model's"),
 ]
+CalibrateOption = Annotated[
+    bool | None,
+    flag(
+        "--calibrate/--no-calibrate",
+        "Calibrate a model without a threshold once, on its own samples.",
+        MEASURE,
+    ),
+    Sets("score.calibrate"),
+]
 MaxTokensOption = Annotated[
     int | None,
     option("--max-tokens", "M", "Maximum number of tokens to learn.", MEASURE),

@@ -23,6 +23,7 @@ def rarity(
     max_tokens: options.MaxTokensOption = None,
     samples: options.SamplesOption = None,
     detector: options.DetectorOption = None,
+    calibrate: options.CalibrateOption = None,
     cache: options.CacheOption = True,
     *,
     run: Run,

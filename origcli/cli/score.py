@@ -36,15 +36,7 @@ def score(
         option("--threshold", "D", "Distance that counts as redrawn.", options.MEASURE),
         Sets("score.threshold", unset="calibrated"),
     ] = None,
-    calibrate: Annotated[
-        bool | None,
-        flag(
-            "--calibrate/--no-calibrate",
-            "Calibrate a model without a threshold once, on its own samples.",
-            options.MEASURE,
-        ),
-        Sets("score.calibrate"),
-    ] = None,
+    calibrate: options.CalibrateOption = None,
     reference: Annotated[
         Path | None,
         option(

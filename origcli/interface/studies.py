@@ -33,6 +33,7 @@ _RARITY = {
     "max_tokens": "score.max_tokens",
     "samples": "score.samples",
     "detector": "score.detector",
+    "calibrate": "score.calibrate",
 }
 _FIXED_LOCATION = {
     "count": "synth.count",
@@ -106,6 +107,7 @@ def rarity(
     max_tokens: int | None = None,
     samples: int | None = None,
     detector: AnyPath | None = None,
+    calibrate: bool | None = None,
     cache: bool = True,
     out: AnyPath | None = None,
     resume: bool = False,
@@ -124,7 +126,7 @@ def rarity(
     """Scores pairs of shapes that a model saw often, seldom and never; `origcli rarity`.
 
     Args:
-        model, queries, max_tokens, samples, detector, cache: as the options of the command.
+        model, queries, max_tokens, samples, detector, calibrate, cache: as the options of the command.
         out and the keywords after it: as of `score`; `out` is `runs/rarity` by default.
 
     Raises:

@@ -44,6 +44,7 @@ from origcli.studies.queries import (
     distinct,
     make_queries,
     model_resolution,
+    one_token,
     score,
     study_provenance,
 )
@@ -110,13 +111,8 @@ def run_fixed_location(
         start = None if init_from is None else resolve(init_from, runtime).path
         model = train_fixed(settings, runtime, start)
     own = settings.fixed_location
-    changes = {
-        "model": model,
-        "metric": default_metric(has_detector=True),
-        "max_tokens": 1,
-        "samples": own.samples,
-    }
-    settings = settings.model_copy(update={"score": settings.score.model_copy(update=changes)})
+    metric = default_metric(has_detector=True)
+    settings = one_token(settings, model=model, metric=metric, samples=own.samples)
     recipe = fixed_recipe(settings).model_copy(
         update={
             "category": "common",

@@ -29,7 +29,7 @@ from origcli.scenes.writing import recipe_hash
 from origcli.scoring.measure import Array, interval
 from origcli.scoring.statistics import resampled_groups
 from origcli.settings import Settings, SynthSettings
-from origcli.studies.queries import QUERIES, SCORE, model_resolution, score, study_provenance
+from origcli.studies.queries import QUERIES, SCORE, model_resolution, one_token, score, study_provenance
 from origcli.weights.registry import resolve
 
 Group = Literal["trained", "fresh"]
@@ -68,8 +68,7 @@ def run_popularity(
         for group in GROUPS
         for image in _write(runtime.out / QUERIES / group, group, scenes[group], resolution)
     ]
-    one_token = settings.score.model_copy(update={"max_tokens": 1})
-    measured = score(inputs, settings.model_copy(update={"score": one_token}), runtime, cache)
+    measured = score(inputs, one_token(settings), runtime, cache)
     random = np.random.default_rng(derive_seed(runtime.seed, "popularity"))
     replicates = settings.score.bootstrap
     distances = {group: distances_of(measured.results, group) for group in GROUPS}

@@ -49,6 +49,16 @@ def shapes_alone(settings: Settings) -> Settings:
     return settings.model_copy(update={"score": score})
 
 
+def one_token(settings: Settings, **changes: Any) -> Settings:
+    """The settings of a study of distances after one token: it needs no threshold, so none is calibrated.
+
+    Args:
+        changes: of the section `score` besides.
+    """
+    changes |= {"max_tokens": 1, "calibrate": False, "until_reached": False}
+    return settings.model_copy(update={"score": settings.score.model_copy(update=changes)})
+
+
 def make_queries(
     directory: Path, name: str, synth: SynthSettings, seed: int, runtime: Runtime
 ) -> tuple[Dataset, list[Input]]:

@@ -1,5 +1,6 @@
 """The fixed-location study: how near is near, against uniform places."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ def study(settings: Settings, directory: Path, **options: Any) -> Any:
 def test_a_given_model_is_measured(
     tmp_path: Path, tiny_bert_pipeline_dir: Path, tiny_settings: Callable[..., Settings]
 ) -> None:
-    settings = tiny_settings(fixed_location={"queries": 12, "samples": 4})
+    settings = tiny_settings(
+        fixed_location={"queries": 12, "samples": 4}, score={"calibrate": True, "until_reached": True}
+    )
     report = study(settings, tmp_path / "run", model=str(tiny_bert_pipeline_dir))
     assert not (tmp_path / "run" / "model").exists()
     data = read_dataset(tmp_path / "run" / "queries" / "common")
@@ -170,6 +173,8 @@ def test_a_given_model_is_measured(
     assert (own["seed"], own["queries"]) == (20242, 12)
     assert report.provenance.dataset_hash == data.hash
     assert (tmp_path / "run" / report.figures[0]).stat().st_size
+    scored = json.loads((tmp_path / "run" / "score" / "report.json").read_text())
+    assert {one["threshold"]["source"] for one in scored["results"]} == {"none"}  # it needs none
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a scale without length
