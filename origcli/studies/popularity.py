@@ -18,6 +18,7 @@ from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
 from origcli.runtime.atomic import make_directory, read_json, write_bytes
 from origcli.runtime.context import Runtime
+from origcli.runtime.paths import from_here
 from origcli.runtime.plan import record_plan
 from origcli.runtime.seeding import derive_seed
 from origcli.scenes.dataset import FACTS_NAME
@@ -174,7 +175,7 @@ def _write(directory: Path, group: Group, scenes: Sequence[Scene], resolution: i
     make_directory(directory)
     inputs = []
     for number, scene in enumerate(scenes):
-        inputs.append(Input(directory / f"{number:03d}.png", f"{group}-{number:03d}", group))
+        inputs.append(Input(from_here(directory / f"{number:03d}.png"), f"{group}-{number:03d}", group))
         write_bytes(inputs[-1].path, encode_png(render(scene, resolution)))
     return inputs
 

@@ -12,6 +12,7 @@ from origcli.reports.schema import Provenance, ScoreReport, ScoreResult
 from origcli.reports.writers import ResultLog
 from origcli.runtime.atomic import read_json
 from origcli.runtime.context import Runtime
+from origcli.runtime.paths import from_here
 from origcli.runtime.provenance import hash_file, hash_value
 from origcli.scenes.dataset import Dataset
 from origcli.scenes.mixtures import Recipe
@@ -65,7 +66,7 @@ def make_queries(
     """Writes a set of query images, or opens it where it is; its group is `name`."""
     data = write_dataset(Recipe(synth, seed), directory / name, existing="use", progress=runtime.progress)
     inputs = [
-        Input(data.path / record["file_name"], f"{name}-{number:03d}", name)
+        Input(from_here(data.path / record["file_name"]), f"{name}-{number:03d}", name)
         for number, record in enumerate(data.records)
     ]
     return data, inputs

@@ -154,8 +154,12 @@ def study(settings: Settings, directory: Path, **options: Any) -> Any:
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a scale without length
 @pytest.mark.usefixtures("in_place")
 def test_a_given_model_is_measured(
-    tmp_path: Path, tiny_bert_pipeline_dir: Path, tiny_settings: Callable[..., Settings]
+    tmp_path: Path,
+    tiny_bert_pipeline_dir: Path,
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     settings = tiny_settings(
         fixed_location={"queries": 12, "samples": 4}, score={"calibrate": True, "until_reached": True}
     )
@@ -175,6 +179,7 @@ def test_a_given_model_is_measured(
     assert (tmp_path / "run" / report.figures[0]).stat().st_size
     scored = json.loads((tmp_path / "run" / "score" / "report.json").read_text())
     assert {one["threshold"]["source"] for one in scored["results"]} == {"none"}  # it needs none
+    assert scored["results"][0]["image"]["path"] == "run/queries/common/images/00000/000000.png"
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of a scale without length

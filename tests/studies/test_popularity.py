@@ -104,12 +104,16 @@ def test_nothing_measured_decides_nothing() -> None:
 
 
 @pytest.mark.usefixtures("narrow_metric")
-def test_a_whole_study(tmp_path: Path, data: Path, tiny_settings: Callable[..., Settings]) -> None:
+def test_a_whole_study(
+    tmp_path: Path, data: Path, tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     settings = tiny_settings(popularity={"queries": 2}, score={"calibrate": True, "until_reached": True})
     with open_runtime(settings.runtime, tmp_path) as runtime:
         report = popularity.run_popularity(data, settings, runtime)
     scored = json.loads((tmp_path / "score" / "report.json").read_text())
     assert {one["threshold"]["source"] for one in scored["results"]} == {"none"}  # it needs none
+    assert scored["results"][0]["image"]["path"] == "queries/trained/000.png"
     assert [(one.group, one.images) for one in report.results] == [("trained", 2), ("fresh", 2)]
     assert report.summary is not None and report.summary.margin == 0.1
     assert report.provenance.settings["score"]["max_tokens"] == 1  # type: ignore[index,call-overload]
