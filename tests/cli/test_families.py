@@ -1,17 +1,21 @@
 """Every family of models through the commands, on tiny pipelines of the real classes."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from diffusers import DiffusionPipeline
 from huggingface_hub import constants
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.cli.command_line import run_here
 from tests.hub_server import Repository, hub_server, point_to
+from tests.single_files import original_transformer
 from tests.tiny_families import BUILDERS, write_tiny_family
 
 QUICK = (
@@ -84,6 +88,27 @@ def test_an_image_is_scored(name: str, directories: Any, run: Any, tmp_path: Pat
     with safe_open(tmp_path / "run" / result["embeddings"][1], "pt") as file:
         found = set(file.keys())
     assert found == keys.get(name, found) and len(found) == len(keys.get(name, found))
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_an_imported_file_scores_like_the_pipeline_that_it_was(
+    name: str, directories: Any, run: Any, tmp_path: Path
+) -> None:
+    tuned = write_tiny_family(tmp_path / "tuned", name, seed=1)
+    transformer = DiffusionPipeline.from_pretrained(tuned).transformer
+    save_file(original_transformer(transformer), tmp_path / "tuned.safetensors")
+    shutil.copytree(tuned, tmp_path / "base")
+    shutil.copytree(directories(name) / "transformer", tmp_path / "base/transformer", dirs_exist_ok=True)
+    words = ("--config", "base", "--out", "imported", "--quiet")
+    status, _, err = run("import", "tuned.safetensors", *words)
+    assert status == 0, err
+
+    curves = {}
+    for model in ("tuned", "imported", "base"):
+        status, out, err = run("score", "photo.png", "--model", model, "--out", f"of-{model}", *QUICK)
+        assert status == 0, err
+        curves[model] = json.loads(out)["results"][0]["curve"]
+    assert curves["imported"] == curves["tuned"] != curves["base"]
 
 
 def test_what_was_learned_is_kept_drawn_from_and_given(directories: Any, run: Any, tmp_path: Path) -> None:
