@@ -5,7 +5,6 @@
 #   bash benchmarks/fine_tune.sh OUT
 set -euo pipefail
 out=$1
-shapes=$(python -c 'from origcli.weights.registry import bundled_directory; print(bundled_directory())')
 mkdir -p "$out"
 
 # Of ten images, nine are trained on: a training holds a tenth out.
@@ -14,7 +13,7 @@ for set in trained:20244 others:20245; do
     --seed "${set#*:}" --resume --quiet
 done
 printf '[unet]\nwarmup_steps = 0\n' >"$out/fine-tune.toml"
-origcli train-unet "$out/trained" --vae "$shapes" --text-encoder shapes --init-from "$shapes" \
+origcli train-unet "$out/trained" --vae shapes --text-encoder shapes --init-from shapes \
   --config "$out/fine-tune.toml" --epochs 711 --batch-size 16 --learning-rate 2e-4 --schedule constant \
   --ema-decay 0.98 --sample-every 0 --dtype bf16 --threads 1 --out "$out/tuned" --resume --quiet
 
@@ -27,7 +26,7 @@ origcli train-unet "$out/trained" --vae "$shapes" --text-encoder shapes --init-f
 for model in base tuned; do
   place=shapes
   [[ $model == tuned ]] && place=$out/tuned/pipeline
-  origcli score "$out/images.csv" --model "$place" --detector "$shapes/detector" --guidance 2 \
+  origcli score "$out/images.csv" --model "$place" --detector shapes --guidance 2 \
     --threshold 0.168 --max-tokens 2 --dtype bf16 --threads 1 --out "$out/$model" --resume || [[ $? == 9 ]]
 done
 origcli compare "$out/base" "$out/tuned" --out "$out/comparison" --force

@@ -143,6 +143,16 @@ DetectorOption = Annotated[
     option("--detector", "DIR", "Detector of the elements metric, of train-detector.", MEASURE),
     Sets("score.detector", unset="the model's"),
 ]
+VaeOption = Annotated[
+    str,
+    option(
+        "--vae",
+        "DIR",
+        "A `train-vae` run, a pipeline, shapes (the bundled model's), or a diffusers AutoencoderKL "
+        "directory.",
+        words=("shapes",),
+    ),
+]
 CalibrateOption = Annotated[
     bool | None,
     flag(

@@ -11,10 +11,7 @@ from origcli.cli.run import ALL, Run, command
 @command(ALL - {"dry_run"})
 def train_transformer(
     dataset: options.DatasetArgument,
-    vae: Annotated[
-        Path,
-        option("--vae", "DIR", "A `train-vae` run, a pipeline, or a diffusers AutoencoderKL directory."),
-    ],
+    vae: options.VaeOption,
     epochs: Annotated[float | None, options.EPOCHS, Sets("transformer.epochs")] = None,
     batch_size: Annotated[int | None, options.BATCH_SIZE, Sets("transformer.batch_size")] = None,
     learning_rate: Annotated[float | None, options.LEARNING_RATE, Sets("transformer.learning_rate")] = None,
@@ -50,13 +47,14 @@ def train_transformer(
     """
     with run.starting():
         from origcli.training import transformer
+        from origcli.weights.registry import weights_directory
 
     settings = run.settings
     target = run.out or Path("runs") / f"transformer-{dataset.name}"
     with run.open(settings, target) as runtime:
         report = transformer.run(
             dataset,
-            vae,
+            weights_directory(vae),
             settings,
             runtime,
             resume=run.resume,

@@ -11,10 +11,7 @@ from origcli.cli.run import ALL, Run, command
 @command(ALL - {"dry_run"})
 def train_unet(
     dataset: options.DatasetArgument,
-    vae: Annotated[
-        Path,
-        option("--vae", "DIR", "A `train-vae` run, or a diffusers AutoencoderKL directory."),
-    ],
+    vae: options.VaeOption,
     text_encoder: Annotated[
         str | None,
         option(
@@ -44,12 +41,13 @@ def train_unet(
     ema_decay: Annotated[float | None, options.EMA_DECAY, Sets("unet.ema_decay")] = None,
     sample_every: Annotated[int | None, options.SAMPLE_EVERY, Sets("unet.sample_every")] = None,
     init_from: Annotated[
-        Path | None,
+        str | None,
         option(
             "--init-from",
             "DIR",
-            "Start from this UNet, or this pipeline's, of the same shape; its text encoder may have had "
-            "another width.",
+            "Start from this UNet, this pipeline's, or that of shapes (bundled), of the same shape; its text "
+            "encoder may have had another width.",
+            words=("shapes",),
         ),
     ] = None,
     workers: options.WorkersOption = 0,
@@ -66,22 +64,24 @@ def train_unet(
     Examples:
       origcli train-unet data/shapes --vae runs/vae --out runs/unet
       origcli train-unet data/shapes --vae runs/vae --out runs/unet --resume
+      origcli train-unet data/more --vae shapes --text-encoder shapes --init-from shapes
       accelerate launch -m origcli train-unet data/shapes --vae runs/vae --preset paper
     """
     with run.starting():
         from origcli.training import unet
+        from origcli.weights.registry import weights_directory
 
     settings = run.settings
     target = run.out or Path("runs") / f"unet-{dataset.name}"
     with run.open(settings, target) as runtime:
         report = unet.run(
             dataset,
-            vae,
+            weights_directory(vae),
             settings,
             runtime,
             resume=run.resume,
             workers=workers,
             track=track,
-            init_from=init_from,
+            init_from=None if init_from is None else weights_directory(init_from),
         )
     present.report(report, run.form, options.TRAINED, drop=options.DROP_OF_TRAINED)

@@ -20,8 +20,14 @@ def train_vae(
         Sets("vae.kl_weight"),
     ] = None,
     init_from: Annotated[
-        Path | None,
-        option("--init-from", "DIR", "Start from the weights of this VAE directory of the same shape."),
+        str | None,
+        option(
+            "--init-from",
+            "DIR",
+            "Start from this VAE of the same shape: a run of this command, a pipeline, shapes (bundled), or "
+            "an AutoencoderKL directory.",
+            words=("shapes",),
+        ),
     ] = None,
     freeze_encoder: Annotated[
         bool | None,
@@ -49,11 +55,18 @@ def train_vae(
     """
     with run.starting():
         from origcli.training import vae
+        from origcli.weights.registry import weights_directory
 
     settings = run.settings
     target = run.out or Path("runs") / f"vae-{dataset.name}"
     with run.open(settings, target) as runtime:
         report = vae.run(
-            dataset, settings, runtime, resume=run.resume, workers=workers, track=track, init_from=init_from
+            dataset,
+            settings,
+            runtime,
+            resume=run.resume,
+            workers=workers,
+            track=track,
+            init_from=None if init_from is None else weights_directory(init_from),
         )
     present.report(report, run.form, options.TRAINED, drop=options.DROP_OF_TRAINED)

@@ -32,12 +32,12 @@ from origcli.scenes.dataset import read_dataset
 from origcli.scenes.elements import ALL_ELEMENTS, Element
 from origcli.scenes.records import scene_of
 from origcli.settings import Settings
-from origcli.weights.registry import BUNDLED, DETECTOR, bundled_directory
+from origcli.weights.registry import DETECTOR, weights_directory
 
 
 def detector_directory(name: str) -> Path:
     """Where a detector is: the bundled one, or one in its own directory, a run's or a pipeline's."""
-    path = bundled_directory() if name == BUNDLED else Path(name)
+    path = weights_directory(name)
     return path / DETECTOR if (path / DETECTOR / CARD).is_file() else path
 
 

@@ -221,6 +221,17 @@ def as_path(path: AnyPath) -> Path:
     return Path(expanded(str(path)))
 
 
+def as_weights(weights: AnyPath) -> Path:
+    """A directory of weights that was given: its path, or as a str the name `shapes`.
+
+    Raises:
+        TypeError: it is no path.
+    """
+    from origcli.weights.registry import weights_directory
+
+    return weights_directory(expanded(weights)) if isinstance(weights, str) else as_path(weights)
+
+
 def as_paths(paths: Paths) -> list[Path]:
     """One path or several."""
     return [as_path(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]

@@ -11,6 +11,7 @@ from origcli.interface.calling import (
     SettingsTree,
     as_path,
     as_paths,
+    as_weights,
     checked,
 )
 
@@ -158,7 +159,7 @@ def train_vae(
 
     call = Call.of("vae", locals(), _VAE)
     path = as_path(dataset)
-    start = None if init_from is None else as_path(init_from)
+    start = None if init_from is None else as_weights(init_from)
     with call.opened([path.name]) as runtime:
         report = vae.run(
             path, call.settings, runtime, resume=resume, workers=workers, track=track, init_from=start
@@ -202,7 +203,7 @@ def train_unet(
 
     Args:
         dataset: directory of a data set.
-        vae: a run of `train_vae`, or the directory of an AutoencoderKL.
+        vae: a run of `train_vae`, a pipeline, `"shapes"`, or the directory of an AutoencoderKL.
         text_encoder, epochs, batch_size, learning_rate, schedule, prediction, min_snr_gamma, caption_dropout,
             ema_decay, sample_every, init_from, workers, track: as the options of the command.
         out and the keywords after it: as of `score`.
@@ -214,11 +215,11 @@ def train_unet(
 
     call = Call.of("unet", locals(), _UNET)
     path = as_path(dataset)
-    start = None if init_from is None else as_path(init_from)
+    start = None if init_from is None else as_weights(init_from)
     with call.opened([path.name]) as runtime:
         report = unet.run(
             path,
-            as_path(vae),
+            as_weights(vae),
             call.settings,
             runtime,
             resume=resume,
@@ -262,7 +263,7 @@ def train_transformer(
 
     Args:
         dataset: directory of a data set.
-        vae: a run of `train_vae`, or the directory of an AutoencoderKL.
+        vae: a run of `train_vae`, a pipeline, `"shapes"`, or the directory of an AutoencoderKL.
         epochs, batch_size, learning_rate, schedule, caption_dropout, ema_decay, sample_every, init_from,
             workers, track: as the options of the command.
         out and the keywords after it: as of `score`.
@@ -278,7 +279,7 @@ def train_transformer(
     with call.opened([path.name]) as runtime:
         report = transformer.run(
             path,
-            as_path(vae),
+            as_weights(vae),
             call.settings,
             runtime,
             resume=resume,

@@ -48,7 +48,7 @@ from origcli.studies.queries import (
     score,
     study_provenance,
 )
-from origcli.weights.registry import resolve
+from origcli.weights.registry import name_of, resolve
 
 MODEL = "model"
 CHANCE_DRAWS, SIGN_FLIPS = 999, 9999
@@ -173,7 +173,7 @@ def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) ->
         },
     )
     if init_from is not None:
-        encoder = settings.text_encoder.model_copy(update={"source": str(init_from)})
+        encoder = settings.text_encoder.model_copy(update={"source": name_of(init_from)})
         settings = settings.model_copy(update={"text_encoder": encoder})
     train_model(directory, recipe, settings, runtime, init_from)
     return path_text(from_here(directory / "unet" / "pipeline"))

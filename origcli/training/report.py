@@ -18,6 +18,7 @@ from origcli.runtime.atomic import write_bytes
 from origcli.runtime.context import Runtime
 from origcli.runtime.distributed import is_main, wait_for_all
 from origcli.settings import Section
+from origcli.weights.registry import name_of
 
 R = TypeVar("R", bound=Report[Any])
 _POINTS = 200  # readings of the loss that a report keeps; history.csv has all
@@ -125,4 +126,4 @@ def save_sheet(path: Path, pictures: Sequence[Image.Image], columns: int, labels
 
 def notes_on_start(init_from: Path | None) -> tuple[str, ...]:
     """Says where the weights started from, if not from random numbers."""
-    return () if init_from is None else (f"the weights started from {init_from}",)
+    return () if init_from is None else (f"the weights started from {name_of(init_from)}",)

@@ -24,7 +24,7 @@ from origcli.training.denoising import (
 )
 from origcli.training.features import distinct, hash_module
 from origcli.training.text_encoder import pretrain
-from origcli.weights.registry import BUNDLED, bert_directory, bundled_directory
+from origcli.weights.registry import bert_directory, weights_directory
 
 _READS_TEXT = re.compile(r"\.attn2\.to_[kv]\.weight$")
 
@@ -103,7 +103,7 @@ def open_text_encoder(
         templates = [*read_templates("object"), *read_templates("art")]
         return pretrain(told, templates, own, runtime, runtime.out / "text_encoder", resume=resume)
 
-    given = bundled_directory() if own.source == BUNDLED else Path(own.source)
+    given = weights_directory(own.source)
     source = given / "text_encoder"
     if source.is_dir():  # a run or a pipeline: the tokenizer lies beside it
         return load_bert(source, own.max_length, tokenizer=given / "tokenizer")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from origcli.errors import InputError, ModelError, UsageError
 from origcli.reports.score import Landmarks
 from origcli.runtime.atomic import read_json, write_json
+from origcli.runtime.paths import from_here, path_text
 from origcli.weights import hub
 from origcli.weights.pipelines import (
     INDEX,
@@ -264,6 +265,16 @@ class ModelEntry:
 def bundled_directory() -> Path:
     """The pipeline directory in the package."""
     return Path(str(resources.files("origcli.assets").joinpath(BUNDLED)))
+
+
+def weights_directory(name: str) -> Path:
+    """A directory of weights by its path, or the bundled pipeline's by its name."""
+    return bundled_directory() if name == BUNDLED else Path(name)
+
+
+def name_of(weights: Path) -> str:
+    """A directory of weights as reports name it: `shapes`, or its path from the working directory."""
+    return BUNDLED if weights == bundled_directory() else path_text(from_here(weights))
 
 
 def read_registry(directory: Path) -> RegistryValues:
