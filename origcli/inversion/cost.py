@@ -7,6 +7,7 @@ device, memory on tensors without data, and time is the operations at the speed 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -148,23 +149,37 @@ class Peak:
         return self.fixed + self.each * batch
 
 
-@dataclass(frozen=True)
 class Footprint:
-    """What a model takes, in its dtype.
+    """What a model takes, in its dtype. Each kind of work is counted when it is first asked for.
 
-    Attributes:
+    Args:
         weights: bytes of autoencoder, denoiser and text encoders.
-        learning: of a sample forward and back through the denoiser.
-        frugal: the same where layers are computed again on the way back (gradient checkpointing).
-        drawing: of an image in a denoising step, guided (two samples where guidance takes two).
-        decoding: of an image through the VAE's decoder.
+        count: gives the peak of a kind of work by its name.
     """
 
-    weights: int
-    learning: Peak
-    frugal: Peak
-    drawing: Peak
-    decoding: Peak
+    def __init__(self, weights: int, count: Callable[[str], Peak]) -> None:
+        self.weights = weights
+        self._count = count
+
+    @cached_property
+    def learning(self) -> Peak:
+        """Of a sample forward and back through the denoiser."""
+        return self._count("learning")
+
+    @cached_property
+    def frugal(self) -> Peak:
+        """The same where layers are computed again on the way back (gradient checkpointing)."""
+        return self._count("frugal")
+
+    @cached_property
+    def drawing(self) -> Peak:
+        """Of an image in a denoising step, guided (two samples where guidance takes two)."""
+        return self._count("drawing")
+
+    @cached_property
+    def decoding(self) -> Peak:
+        """Of an image through the VAE's decoder."""
+        return self._count("decoding")
 
     def fitting(self, kind: Peak, free: int) -> int:
         """The largest batch of some work that fits into free bytes beside the weights; 0 if none."""
@@ -173,44 +188,45 @@ class Footprint:
 
 def count_footprint(model: DiffusionModel) -> Footprint:
     """Counts a model's memory from its configuration."""
+    modules = model.family.modules.values()
+    weights = sum(parameter.nbytes for module in modules for parameter in module.parameters())
+    return Footprint(weights, partial(_count_peak, model))
+
+
+def _count_peak(model: DiffusionModel, kind: str) -> Peak:
+    """The peak of a kind of work, by its name in `Footprint`."""
     family = model.family
-    weights = sum(parameter.nbytes for module in family.modules.values() for parameter in module.parameters())
     shapes = {name: (part.shape[1:], part.dtype) for name, part in model.unconditional.parts.items()}
+    samples = 2 if kind == "drawing" and family.unguided is not None else 1
+    learn = kind in ("learning", "frugal")
+
+    def given(batch: int) -> Conditioning:
+        return Conditioning(
+            {
+                name: torch.zeros(batch, *shape, dtype=model.dtype if dtype.is_floating_point else dtype)
+                for name, (shape, dtype) in shapes.items()
+            }
+        )
+
+    def denoise(batch: int) -> None:
+        latents = torch.zeros(samples * batch, *model.latent_shape)
+        times = model.noising.times(torch.zeros(samples * batch, dtype=torch.float32))
+        states = given(samples * batch)
+        with torch.set_grad_enabled(learn):
+            predicted = shadow.predict(latents, times, states.learnable() if learn else states)
+            if learn:
+                predicted.float().square().mean().backward()
+
+    def decode(batch: int) -> None:
+        with torch.no_grad():
+            shadow.decode(torch.zeros(batch, *model.latent_shape))
+
     # The stand-in device is the CPU: its fused attention keeps what CUDA's keeps.
     with stand_in_tensors("cpu", model.dtype):
-        shadow = family.shadow("vae", family.denoiser_part)
-
-        def given(batch: int) -> Conditioning:
-            return Conditioning(
-                {
-                    name: torch.zeros(batch, *shape, dtype=model.dtype if dtype.is_floating_point else dtype)
-                    for name, (shape, dtype) in shapes.items()
-                }
-            )
-
-        def denoise(batch: int, learn: bool) -> None:
-            latents = torch.zeros(batch, *model.latent_shape)
-            times = model.noising.times(torch.zeros(batch, dtype=torch.float32))
-            states = given(batch)
-            with torch.set_grad_enabled(learn):
-                predicted = shadow.predict(latents, times, states.learnable() if learn else states)
-                if learn:
-                    predicted.float().square().mean().backward()
-
-        def decode(batch: int) -> None:
-            with torch.no_grad():
-                shadow.decode(torch.zeros(batch, *model.latent_shape))
-
-        guided = 1 if family.unguided is None else 2
-        learning = _peak(lambda batch: denoise(batch, learn=True))
-        again = shadow.compute_again()
-        return Footprint(
-            weights=weights,
-            learning=learning,
-            frugal=_peak(lambda batch: denoise(batch, learn=True)) if again else learning,
-            drawing=_peak(lambda batch: denoise(guided * batch, learn=False)),
-            decoding=_peak(decode),
-        )
+        shadow = family.shadow("vae" if kind == "decoding" else family.denoiser_part)
+        if kind == "frugal":
+            shadow.compute_again()
+        return _peak(decode if kind == "decoding" else denoise)
 
 
 def _peak(run: Callable[[int], Any]) -> Peak:

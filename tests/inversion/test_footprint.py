@@ -85,8 +85,15 @@ def test_stable_diffusion_at_batch_20() -> None:
 
 
 def test_batches_that_fit() -> None:
-    found = Footprint(
-        weights=100, learning=Peak(10, 5), frugal=Peak(10, 2), drawing=Peak(0, 7), decoding=Peak(3, 9)
-    )
+    counted: list[str] = []
+    peaks = {"learning": Peak(10, 5), "drawing": Peak(0, 7), "decoding": Peak(3, 9)}
+
+    def count(kind: str) -> Peak:
+        counted.append(kind)
+        return peaks[kind]
+
+    found = Footprint(100, count)
     assert found.learning.bytes(4) == 30
     assert found.fitting(found.drawing, 121) == 3 and found.fitting(found.decoding, 50) == 0
+    assert found.fitting(found.learning, 200) == 18
+    assert counted == ["learning", "drawing", "decoding"]  # each once, and nothing that nobody asks for
