@@ -21,7 +21,7 @@ score: $(INSTALLED) ## score two bundled images with the bundled model
 
 test: $(DEVELOPED) ## lints, then runs the tests (not those marked gpu, weights or slow)
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-all: $(DEVELOPED) ## runs all tests that this machine can
 	$(BIN)/pytest -m "not weights and not gpu"

@@ -18,7 +18,7 @@ def run(kind: str, before: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("kind", ["cuda", "gpu"])
+@pytest.mark.parametrize("kind", ["cuda", pytest.param("gpu", marks=pytest.mark.slow)])
 def test_everything_stays_on_the_device(kind: str) -> None:
     done = run(kind)
     assert (done.returncode, done.stdout) == (0, f"all on {kind}:0\n"), done.stderr[-2000:]
