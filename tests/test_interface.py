@@ -142,7 +142,7 @@ def test_tokens_are_learned_and_drawn(
     assert captured.out == "" and captured.err.splitlines()[-1] == "draw: drawn"
 
 
-@pytest.mark.parametrize("name", ["detect", "invert", "calibrate"])
+@pytest.mark.parametrize("name", ["score", "detect", "invert", "calibrate"])
 def test_a_report_says_what_a_folder_holds_besides(
     name: str, tiny: dict[str, Any], tmp_path: Path, pixel_metric: None
 ) -> None:

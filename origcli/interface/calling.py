@@ -246,12 +246,8 @@ def inputs_of(
     group_column: str | None = None,
     image_column: str | None = None,
     follow_links: bool = False,
-    left_out: "list[LeftOut] | None" = None,
-) -> "list[Input]":
-    """The images of a call, as its command finds them.
-
-    Args:
-        left_out: as of `find_inputs`.
+) -> "tuple[list[Input], list[LeftOut]]":
+    """The images of a call, as its command finds them, and what their folders and archives hold besides.
 
     Raises:
         TypeError: something is no image.
@@ -263,7 +259,8 @@ def inputs_of(
     given = given_images(
         images, names=names, groups=groups, group_column=group_column, image_column=image_column
     )
-    return find_inputs(
+    left_out: list[LeftOut] = []
+    inputs = find_inputs(
         given,
         group_column=group_column,
         image_column=image_column,
@@ -272,3 +269,4 @@ def inputs_of(
         say=call.progress.say,
         left_out=left_out,
     )
+    return inputs, left_out

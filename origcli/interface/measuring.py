@@ -141,8 +141,7 @@ def score(
         TypeError: something is no image; or several models: score with each, then `compare` the runs.
     """
     call = _score_call(locals())
-    left_out: list[LeftOut] = []
-    inputs = inputs_of(
+    inputs, left_out = inputs_of(
         call,
         images,
         names=names,
@@ -150,7 +149,6 @@ def score(
         group_column=group_column,
         image_column=image_column,
         follow_links=follow_links,
-        left_out=left_out,
     )
     request = _request(inputs, left_out, call, embeddings, shard, ray, cache, figures, dated)
     return _scored(
@@ -255,8 +253,7 @@ class Scorer:
             raise ValueError("this Scorer is closed: open a new one")
         asked = None if out is None else as_path(out)
         call = replace(self._call, out=asked, resume=resume, force=force)
-        left_out: list[LeftOut] = []
-        inputs = inputs_of(
+        inputs, left_out = inputs_of(
             call,
             images,
             names=names,
@@ -264,7 +261,6 @@ class Scorer:
             group_column=group_column,
             image_column=image_column,
             follow_links=follow_links,
-            left_out=left_out,
         )
         return _scored(call, _request(inputs, left_out, call, cache=self._cache), self._models)
 

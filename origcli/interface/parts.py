@@ -19,7 +19,6 @@ from origcli.interface.calling import (
 if TYPE_CHECKING:
     from PIL import Image
 
-    from origcli.reports.envelope import LeftOut
     from origcli.reports.schema import DetectReport, InvertReport
 
 _INVERT = {
@@ -90,14 +89,8 @@ def invert(
     from origcli.reports.writers import read_report
 
     call = Call.of("invert", locals(), _INVERT)
-    left_out: list[LeftOut] = []
-    inputs = inputs_of(
-        call,
-        images,
-        names=names,
-        image_column=image_column,
-        follow_links=follow_links,
-        left_out=left_out,
+    inputs, left_out = inputs_of(
+        call, images, names=names, image_column=image_column, follow_links=follow_links
     )
     counts = sorted(set(tokens))
     with call.opened([image.name for image in inputs], tokens=counts) as runtime:
@@ -196,14 +189,8 @@ def detect(
     from origcli.detection import reporting
 
     call = Call.of("detect", locals(), _DETECT)
-    left_out: list[LeftOut] = []
-    inputs = inputs_of(
-        call,
-        images,
-        names=names,
-        image_column=image_column,
-        follow_links=follow_links,
-        left_out=left_out,
+    inputs, left_out = inputs_of(
+        call, images, names=names, image_column=image_column, follow_links=follow_links
     )
     with call.opened_nowhere() as runtime:
         return reporting.detect_images(

@@ -23,7 +23,6 @@ from origcli.reports.study_page import write_study_html
 from origcli.reports.writers import write_report
 from origcli.runtime.atomic import make_directory, write_bytes
 from origcli.runtime.context import Runtime
-from origcli.runtime.paths import from_here, path_text
 from origcli.runtime.plan import record_plan
 from origcli.runtime.provenance import hash_files
 from origcli.runtime.seeding import derive_seed
@@ -176,7 +175,7 @@ def train_fixed(settings: Settings, runtime: Runtime, init_from: Path | None) ->
         encoder = settings.text_encoder.model_copy(update={"source": name_of(init_from)})
         settings = settings.model_copy(update={"text_encoder": encoder})
     train_model(directory, recipe, settings, runtime, init_from)
-    return path_text(from_here(directory / "unet" / "pipeline"))
+    return name_of(directory / "unet" / "pipeline")
 
 
 def _pairs(measured: ScoredQueries, data: Dataset) -> list[tuple[ScoreResult, dict[str, str]]]:
